@@ -1,0 +1,104 @@
+"""One question about an image: the form every data set is brought into."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from lantern_probe.errors import LanternError
+
+ImageSource = str | Path | Image.Image | np.ndarray
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the image as stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One question, its image(s), and what is known about the answer.
+
+    Attributes:
+        id: Unique within a data set; seeds and records refer to it.
+        images: Paths, PIL images or arrays [H, W, 3] (uint8). Opened when needed, so that a
+            missing file fails this sample and not the data set.
+        question: The bare question.
+        options: The texts to choose from, without letters; empty for an open question.
+        answer: The expected answer, one of `candidates`; None when unknown.
+        boxes: Regions that hold the evidence, in pixels of the first image.
+        attributes: Anything known by construction or annotation (colour, shape, cell ...).
+        lettered: Whether the answer is the letter of an option (else its text).
+        prompt: The exact text the model is given; the question itself by default.
+    """
+
+    id: str
+    images: tuple[ImageSource, ...]
+    question: str
+    options: tuple[str, ...] = ()
+    answer: str | None = None
+    boxes: tuple[Box, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    lettered: bool = False
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.options and self.answer is not None and self.answer not in self.candidates:
+            raise LanternError(
+                f"sample {self.id!r}: the answer {self.answer!r} is not one of "
+                f"{list(self.candidates)}"
+            )
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """The strings an answer is parsed to and scored over: letters, or the options."""
+        if self.lettered:
+            return tuple(string.ascii_uppercase[: len(self.options)])
+        return self.options
+
+    @property
+    def text(self) -> str:
+        """What the user turn says."""
+        return self.question if self.prompt is None else self.prompt
+
+    def open_images(self) -> list[Image.Image]:
+        """The images, decoded, in RGB.
+
+        Raises:
+            LanternError: a file is missing or is not an image, or a source is a URL.
+        """
+        return [open_image(source, self.id) for source in self.images]
+
+
+def open_image(source: ImageSource, sample: str = "") -> Image.Image:
+    """Decode one image fully, in RGB; a URL is refused, nothing is ever downloaded.
+
+    Raises:
+        LanternError: naming the file (and the sample) when it cannot be read as an image.
+    """
+    where = f"sample {sample!r}: " if sample else ""
+    if isinstance(source, Image.Image):
+        return source.convert("RGB")
+    if isinstance(source, np.ndarray):
+        if source.dtype != np.uint8 or source.ndim not in (2, 3):
+            raise LanternError(
+                f"{where}an image array must be uint8 [H, W, 3], "
+                f"not {source.dtype} {list(source.shape)}"
+            )
+        return Image.fromarray(source).convert("RGB")
+    if str(source).startswith(("http://", "https://", "file://", "data:")):
+        raise LanternError(
+            f"{where}{str(source)[:80]!r} is a URL; download the image and pass its path"
+        )
+    try:
+        with Image.open(source) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise LanternError(f"{where}no image at {str(source)!r}") from None
+    except UnidentifiedImageError:
+        raise LanternError(f"{where}{str(source)!r} is not an image PIL can read") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LanternError(f"{where}cannot decode {str(source)!r}: {error}") from None

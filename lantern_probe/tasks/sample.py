@@ -33,6 +33,9 @@ class Sample:
         attributes: Anything known by construction or annotation (colour, shape, cell ...).
         lettered: Whether the answer is the letter of an option (else its text).
         prompt: The exact text the model is given; the question itself by default.
+        oracle_images: Images from which oracle latents are cropped, with the same sizes and
+            boxes; the images themselves by default. They differ where the evidence is hidden
+            from the model.
     """
 
     id: str
@@ -44,6 +47,7 @@ class Sample:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     lettered: bool = False
     prompt: str | None = None
+    oracle_images: tuple[ImageSource, ...] = ()
 
     def __post_init__(self) -> None:
         if self.options and self.answer is not None and self.answer not in self.candidates:
@@ -71,6 +75,14 @@ class Sample:
             LanternError: a file is missing or is not an image, or a source is a URL.
         """
         return [open_image(source, self.id) for source in self.images]
+
+    def open_oracle_images(self) -> list[Image.Image]:
+        """The images to crop oracle latents from, decoded, in RGB.
+
+        Raises:
+            LanternError: as for `open_images`.
+        """
+        return [open_image(source, self.id) for source in self.oracle_images or self.images]
 
 
 def open_image(source: ImageSource, sample: str = "") -> Image.Image:

@@ -1,0 +1,56 @@
+# Every target sets itself up from nothing: a Python from 3.11 to 3.13 is all that is needed.
+# ARGS is passed on: make test ARGS="-k roles", make ablate ARGS="--help".
+
+# A found name may be a shim of a version that is not installed, so each one is tried.
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done)
+ARGS ?=
+
+BIN := .venv/bin/python
+READY := .venv/.ready
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help setup ablate test lint format typecheck clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## install everything into .venv, at the versions of constraints.txt
+
+# The stamp comes last, so that an install cut short is taken up again.
+$(READY): pyproject.toml constraints.txt
+	@rm -f $@
+	@$(BIN) -c '$(SUPPORTED)' 2>/dev/null && $(BIN) -m pip --version >/dev/null 2>&1 || { \
+		test -n "$(PYTHON)" || { echo "no Python from 3.11 to 3.13 found" >&2; exit 1; }; \
+		$(PYTHON) -m venv --clear .venv; }
+	$(BIN) -m pip install --quiet --constraint constraints.txt --editable '.[dev,notebooks]'
+	@touch $@
+
+ablate: setup  ## ablate the latents of the bundled organisms
+	$(BIN) -m experiments.ablate_latents $(ARGS)
+
+# Two workers of one thread each, for two cores; a file stays with one worker, which loads its
+# model once.
+test: export HF_HUB_OFFLINE = 1
+test: export MPLBACKEND = Agg
+test: export OMP_NUM_THREADS = 1
+test: export TOKENIZERS_PARALLELISM = false
+test: lint typecheck  ## all checks and all tests
+	$(BIN) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: setup  ## style, without changing anything
+	$(BIN) -m ruff check
+	$(BIN) -m ruff format --check
+
+format: setup  ## put the style right
+	$(BIN) -m ruff check --fix
+	$(BIN) -m ruff format
+
+typecheck: setup  ## types
+	$(BIN) -m mypy
+
+clean:  ## remove .venv and all caches
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

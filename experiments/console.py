@@ -1,0 +1,37 @@
+"""What every command line shares: one console, and one way to end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+from rich.console import Console
+from transformers.utils import logging as transformers_logging
+
+from lantern_probe.errors import LanternError
+
+console = Console()
+Config = TypeVar("Config")
+
+
+def run_main(config: type[Config], main: Callable[[Config], int]) -> int:
+    """Parse the command line into `config` and run `main`.
+
+    Returns:
+        Its exit code; 2 with one line on stderr when an input cannot be used; 130 when
+        interrupted, with what was recorded so far kept.
+    """
+    transformers_logging.set_verbosity_error()
+    try:
+        return main(tyro.cli(config, description=config.__doc__))
+    except LanternError as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; what was recorded so far is kept")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1

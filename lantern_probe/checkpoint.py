@@ -1,0 +1,166 @@
+"""From a name to a loaded checkpoint: bundled organism, folder or Hub repository."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from lantern_probe import organisms
+from lantern_probe.decoding import LvrTokens
+from lantern_probe.errors import LanternError
+
+LVR_NAMES = ("<|lvr_start|>", "<|lvr_sep|>", "<|lvr_end|>")
+
+STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
+"""What Qwen2.5-VL's own processor config carries."""
+
+OFFICIAL_PIXELS = (256 * 28 * 28, 3500 * 28 * 28)
+"""What LanteRn is evaluated with (METHODS: the official system)."""
+
+QUIET_BELOW = 200e6
+"""Bytes of weights under which a loading bar is only noise."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model and its processor. `lvr` is None for a model without LVR tokens."""
+
+    source: str
+    model: Any
+    processor: Any
+    lvr: LvrTokens | None
+
+
+def load_checkpoint(
+    source: str,
+    *,
+    latent_size: int | None,
+    allow_plain: bool,
+    dtype: torch.dtype | str | None,
+    device_map: Any,
+    attn_implementation: str | None,
+    revision: str | None,
+    offline: bool,
+    min_pixels: int | None,
+    max_pixels: int | None,
+) -> Checkpoint:
+    """Load a checkpoint; the arguments are those of `LanternModel`.
+
+    Raises:
+        LanternError: naming the checkpoint, what is wrong with it, and what can still be done.
+    """
+    location = locate(source)
+    local = Path(location).is_dir()
+    hub = {"revision": revision, "local_files_only": offline or local}
+    gpu = torch.cuda.is_available()
+    try:
+        config = AutoConfig.from_pretrained(location, **hub)
+        if config.model_type != "qwen2_5_vl":
+            raise LanternError(
+                f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
+            )
+        processor = AutoProcessor.from_pretrained(location, **hub)
+        lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
+        _quiet_when_small(location)
+        model = AutoModelForImageTextToText.from_pretrained(
+            location,
+            dtype=dtype if dtype is not None else ("auto" if gpu else torch.float32),
+            device_map=device_map if device_map is not None else ({"": 0} if gpu else None),
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            **hub,
+        ).eval()
+    except LanternError:
+        raise
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise LanternError(f"cannot load {source!r}: {reason}") from error
+    processor.tokenizer.padding_side = "left"
+    _limit_pixels(processor.image_processor, min_pixels, max_pixels)
+    return Checkpoint(source, model, processor, lvr)
+
+
+def locate(source: str) -> str:
+    """A folder for an organism's name or an existing folder; a Hub name as it is.
+
+    Raises:
+        LanternError: it is none of the three.
+    """
+    if Path(source).is_dir():
+        if not (Path(source) / "config.json").is_file():
+            raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
+        return source
+    if source in organisms.names():
+        return str(organisms.path(source))
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
+        return source
+    raise LanternError(
+        f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
+        f"organism ({', '.join(organisms.names())})"
+    )
+
+
+def find_lvr_tokens(
+    source: str, config: Any, tokenizer: Any, latent_size: int | None, allow_plain: bool
+) -> LvrTokens | None:
+    """The LVR ids and K: from the config, else the ids from the tokenizer and K as given.
+
+    Raises:
+        LanternError: what is missing, and what can still be done.
+    """
+    vocabulary = tokenizer.get_vocab()
+    ids = [
+        getattr(config, f"lvr_{part}_id", None) if getattr(config, f"lvr_{part}_id", None) is not None
+        else vocabulary.get(name)
+        for part, name in zip(("start", "sep", "end"), LVR_NAMES, strict=True)
+    ]
+    missing = [name for name, index in zip(LVR_NAMES, ids, strict=True) if index is None]
+    if missing and allow_plain:
+        return None
+    if missing:
+        raise LanternError(
+            f"{source} has no {', '.join(missing)} in its config or tokenizer, so it has no latent "
+            "blocks; load a LanteRn checkpoint, or pass allow_plain=True (--allow-plain) to use it "
+            "as a model without them"
+        )
+    size = latent_size if latent_size is not None else getattr(config, "latent_size", None)
+    if size is None:
+        raise LanternError(
+            f"{source} has the LVR tokens but no latent_size in its config; pass the number of "
+            "slots it was trained with, latent_size=8 (--latent-size 8) for LanteRn"
+        )
+    if size < 1:
+        raise LanternError(f"{source}: a block needs at least one slot, latent_size is {size}")
+    rows = config.get_text_config().vocab_size
+    if max(ids) >= rows:
+        raise LanternError(
+            f"{source}: an LVR token id is {max(ids)}, but the embedding matrix has {rows} rows"
+        )
+    return LvrTokens(*ids, size=int(size))
+
+
+def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
+    size = image_processor.size
+    stock = (size["shortest_edge"], size["longest_edge"]) == STOCK_PIXELS
+    default = OFFICIAL_PIXELS if stock else (size["shortest_edge"], size["longest_edge"])
+    low = min_pixels if min_pixels is not None else default[0]
+    high = max_pixels if max_pixels is not None else default[1]
+    if not 0 < low <= high:
+        raise LanternError(f"min_pixels {low} and max_pixels {high} leave no image size")
+    image_processor.size = {"shortest_edge": low, "longest_edge": high}
+
+
+def _quiet_when_small(location: str) -> None:
+    weights = Path(location).glob("*.safetensors") if Path(location).is_dir() else None
+    if weights is not None and sum(os.path.getsize(file) for file in weights) < QUIET_BELOW:
+        transformers_logging.disable_progress_bar()
+    else:
+        transformers_logging.enable_progress_bar()

@@ -1,0 +1,268 @@
+"""The latent block during decoding: which tokens are forced, what is fed at the slots.
+
+A latent step is an ordinary decode step whose token is `<|lvr_sep|>` and whose input
+embedding is the model's previous final hidden state (arXiv 2603.25629; METHODS: the official
+system). Two pieces make the stock `generate` do it: `LatentDecoding`, a logits processor that
+forces the tokens of a block and knows every row's block and slot, and `LatentPort`, the hooks
+that keep the final hidden state and put it (or an intervention's replacement) at the slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import LogitsProcessor
+
+
+@dataclass(frozen=True)
+class LvrTokens:
+    """The three LVR token ids and the number of slots K in a block."""
+
+    start: int
+    sep: int
+    end: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a latent is about to be fed: the row's block (0-based) and slot (0-based), and
+    what was fed at the earlier slots of this block, [slot, D]."""
+
+    block: int
+    index: int
+    written: Float[Tensor, "written dim"]
+
+
+SlotEdit = Callable[[Tensor, Slot], Tensor]
+"""From the own latent [D] of a slot to what is fed there [D]."""
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """What one row does about its latent blocks.
+
+    Attributes:
+        mode: "block" forces K slots and the end marker after a generated start marker; "skip"
+            forces the end marker at once; "stock" forces and feeds nothing (plain generate).
+        ban: The start marker cannot be generated.
+        edit: Replaces latents; None leaves the row's own.
+    """
+
+    mode: Literal["block", "skip", "stock"] = "block"
+    ban: bool = False
+    edit: SlotEdit | None = None
+
+
+OWN = RowPlan()
+
+
+@dataclass(frozen=True)
+class Block:
+    """One latent block of a sequence.
+
+    Attributes:
+        start: Index of `<|lvr_start|>`.
+        slots: Indices of the slots; fewer than K when the token limit cut the block off.
+        end: Index of `<|lvr_end|>`, or None when the sequence ends before it.
+        latents: What was fed at the slots, [fed, D]; empty when read back from tokens alone.
+            One fewer than slots when the last slot was generated but never fed.
+    """
+
+    start: int
+    slots: range
+    end: int | None
+    latents: Float[Tensor, "fed dim"] = field(repr=False, default_factory=lambda: torch.empty(0, 0))
+
+
+def find_blocks(
+    ids: Int[Tensor, " length"] | Sequence[int], prompt_length: int, tokens: LvrTokens
+) -> list[Block]:
+    """The latent blocks of one sequence, read back from its tokens.
+
+    Only a *generated* start marker opens a block. A `<|lvr_sep|>` elsewhere is an ordinary
+    token, and so is anything in the prompt.
+
+    Args:
+        ids: Token ids, prompt and continuation.
+        prompt_length: Number of prompt tokens, padding included.
+        tokens: The LVR tokens and K.
+    """
+    sequence = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+    blocks = []
+    position = prompt_length
+    while position < len(sequence):
+        if sequence[position] != tokens.start:
+            position += 1
+            continue
+        stop = first = position + 1
+        while stop < min(len(sequence), first + tokens.size) and sequence[stop] == tokens.sep:
+            stop += 1
+        closed = stop < len(sequence) and sequence[stop] == tokens.end
+        blocks.append(Block(position, range(first, stop), stop if closed else None))
+        position = stop + 1 if closed else stop
+    return blocks
+
+
+@dataclass
+class _Row:
+    plan: RowPlan
+    block: int = -1
+    slot: int | None = None
+    """The next slot of the open block; None outside a block."""
+    fed: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    """(block, position in the padded sequence, latent) of every slot fed so far."""
+
+    def latents(self, block: Block) -> Tensor:
+        fed = [latent for _, position, latent in self.fed if position in block.slots]
+        return torch.stack(fed) if fed else torch.empty(0, 0)
+
+
+class LatentDecoding(LogitsProcessor):
+    """The latent blocks of one call of `generate`: forces their tokens, feeds their slots.
+
+    Args:
+        tokens: The LVR tokens and K.
+        plans: One per row.
+        resume: The last input token counts as generated, so that a start marker there opens a
+            block (a branch goes on from its prefix's `<|lvr_start|>`).
+    """
+
+    def __init__(self, tokens: LvrTokens, plans: Sequence[RowPlan], *, resume: bool = False):
+        self.tokens = tokens
+        self.state: Tensor | None = None
+        self._rows = [_Row(plan) for plan in plans]
+        self._due: list[tuple[int, int, int]] = []  # (row, slot, position) to be fed next
+        self._generated = resume
+        self._length = 0  # of the sequences, the token just chosen included
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if len(input_ids) != len(self._rows):
+            raise ValueError(
+                f"{len(self._rows)} row plans for {len(input_ids)} sequences: latent decoding "
+                "supports neither beam search nor num_return_sequences"
+            )
+        tokens, position = self.tokens, input_ids.shape[1]
+        self._length = position + 1
+        forced: dict[int, int] = {}
+        banned = []
+        self._due = []
+        for index, (row, last) in enumerate(
+            zip(self._rows, input_ids[:, -1].tolist(), strict=True)
+        ):
+            opens = self._generated and last == tokens.start and row.plan.mode != "stock"
+            if row.slot is None and opens:
+                row.block, row.slot = row.block + 1, 0
+            if row.slot is None:
+                if row.plan.ban:
+                    banned.append(index)
+            elif row.plan.mode == "block" and row.slot < tokens.size:
+                self._due.append((index, row.slot, position))
+                forced[index] = tokens.sep
+                row.slot += 1
+            else:
+                forced[index] = tokens.end
+                row.slot = None
+        self._generated = True
+        if forced or banned:
+            scores = scores.clone()
+            scores[banned, tokens.start] = -torch.inf
+            rows = list(forced)
+            scores[rows] = -torch.inf
+            scores[rows, list(forced.values())] = 0.0
+        return scores
+
+    def feed(
+        self, embeddings: Float[Tensor, "rows length dim"], latent: nn.Module
+    ) -> Float[Tensor, "rows length dim"]:
+        """The input embeddings of this forward with latents at the slots.
+
+        Args:
+            embeddings: What `embed_tokens` gave; length is 1 with a KV cache.
+            latent: The identity module through which all rows' states pass, [rows, 1, D], so
+                that a trace can read and edit them.
+        """
+        if self._due:
+            assert self.state is not None, "no final hidden state was kept before a slot"
+            states = self.state.to(embeddings.device, embeddings.dtype, copy=True)
+            for index, slot, _ in self._due:
+                self._edit(states, index, slot)
+            states = latent(states.unsqueeze(1)).squeeze(1)
+            for index, _, position in self._due:
+                row = self._rows[index]
+                row.fed.append((row.block, position, states[index].detach().clone()))
+            self._due = []
+        # Without a KV cache a forward sees earlier slots again: they are fed again.
+        offset = self._length - embeddings.shape[1]
+        again = [
+            (index, position - offset, latent_fed)
+            for index, row in enumerate(self._rows)
+            for _, position, latent_fed in row.fed
+            if position >= offset
+        ]
+        if not again:
+            return embeddings
+        embeddings = embeddings.clone()
+        for index, position, latent_fed in again:
+            embeddings[index, position] = latent_fed
+        return embeddings
+
+    def _edit(self, states: Tensor, index: int, slot: int) -> None:
+        row = self._rows[index]
+        if row.plan.edit is None:
+            return
+        written = [latent for block, _, latent in row.fed if block == row.block]
+        place = Slot(row.block, slot, torch.stack(written) if written else states[:0].clone())
+        states[index] = row.plan.edit(states[index].clone(), place).to(states)
+
+    def blocks(
+        self, sequences: Int[Tensor, "rows length"], prompt_length: int
+    ) -> list[list[Block]]:
+        """Every row's blocks in the finished sequences, with the latents that were fed."""
+        found = []
+        for row, sequence in zip(self._rows, sequences, strict=True):
+            blocks = find_blocks(sequence, prompt_length, self.tokens)
+            found.append([replace(block, latents=row.latents(block)) for block in blocks])
+        return found
+
+
+class LatentPort:
+    """The hooks through which a model is fed latents, one pair for its whole life.
+
+    They do nothing unless a `LatentDecoding` is active. Attach before nnsight wraps the model.
+
+    Args:
+        embedding: The input embedding (`embed_tokens`).
+        norm: The final norm of the language model.
+        latent: The identity submodule that makes latents visible to a trace.
+    """
+
+    def __init__(self, embedding: nn.Module, norm: nn.Module, latent: nn.Module):
+        self._active: LatentDecoding | None = None
+        self._latent = latent
+        embedding.register_forward_hook(self._after_embedding)
+        norm.register_forward_hook(self._after_norm)
+
+    @contextmanager
+    def open(self, decoding: LatentDecoding) -> Iterator[None]:
+        """Feed the slots of one `generate` call."""
+        if self._active is not None:
+            raise RuntimeError("a generation with latent blocks is already running on this model")
+        self._active = decoding
+        try:
+            yield
+        finally:
+            self._active = None
+
+    def _after_norm(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        if self._active is not None:
+            self._active.state = output[:, -1]
+
+    def _after_embedding(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        return output if self._active is None else self._active.feed(output, self._latent)

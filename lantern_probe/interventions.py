@@ -1,0 +1,407 @@
+"""What may be put into the slots: named, seeded values (METHODS: interventions).
+
+An intervention is a frozen dataclass, the same object in Python, on the command line
+(`swap:seed=1`) and in the record. For each sample it makes a `RowPlan`. Its randomness is drawn
+from (its seed, its name, the sample's id), so it does not depend on order, batch or worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from lantern_probe.decoding import RowPlan, Slot, SlotEdit
+from lantern_probe.errors import LanternError
+from lantern_probe.oracle import region_latents
+from lantern_probe.tasks.sample import Box, Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.model import LanternModel
+
+
+def generator(seed: int, name: str, sample: str) -> Generator:
+    """The random stream of one intervention on one sample (CPU, so the same on any device)."""
+    digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode()).digest()
+    return Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class LatentPool:
+    """The own latents of a data set, from which means, noise scales and donors are taken.
+
+    Attributes:
+        samples: By id, those that emitted a whole block.
+        latents: By id, the first block's own latents [K, D] (CPU, float32).
+    """
+
+    samples: Mapping[str, Sample]
+    latents: Mapping[str, Float[Tensor, "slots dim"]]
+    _moments: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _images: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def own(self, sample: Sample) -> Float[Tensor, "slots dim"]:
+        """This sample's own latents.
+
+        Raises:
+            LanternError: it emitted no whole block.
+        """
+        if sample.id not in self.latents:
+            raise LanternError(f"sample {sample.id!r} emitted no whole latent block")
+        return self.latents[sample.id]
+
+    def mean(self) -> Float[Tensor, "slots dim"]:
+        """Mean latent per slot."""
+        return self._stacked("mean", lambda stack: stack.mean(0))
+
+    def deviation(self) -> Float[Tensor, "slots dim"]:
+        """Standard deviation per slot and dimension."""
+        return self._stacked("sd", lambda stack: stack.std(0, correction=0))
+
+    def _stacked(self, name: str, reduce: Callable[[Tensor], Tensor]) -> Tensor:
+        if not self.latents:
+            raise LanternError("no sample emitted a whole latent block, so there is no pool")
+        if name not in self._moments:
+            self._moments[name] = reduce(torch.stack(list(self.latents.values())))
+        return self._moments[name]
+
+    def donor(self, sample: Sample, stream: Generator) -> Sample:
+        """Another sample with latents: never itself, its image or its question.
+
+        Raises:
+            LanternError: every other sample shares the image or the question.
+        """
+        keys = list(self.samples)
+        if sample.id not in self._images:
+            self._images.update((key, image_key(other)) for key, other in self.samples.items())
+        image = self._images.get(sample.id) or image_key(sample)
+
+        def allowed(key: str) -> bool:
+            other = self.samples[key]
+            return key != sample.id and other.text != sample.text and self._images[key] != image
+
+        for index in torch.randint(len(keys), (64,), generator=stream).tolist() if keys else []:
+            if allowed(keys[index]):
+                return self.samples[keys[index]]
+        left = [key for key in keys if allowed(key)]
+        if not left:
+            raise LanternError(
+                f"sample {sample.id!r} has no donor: every other sample with latents shares its "
+                "image or its question"
+            )
+        return self.samples[left[int(torch.randint(len(left), (), generator=stream))]]
+
+
+def image_key(sample: Sample) -> str:
+    """What two samples with the same image have in common."""
+    keys = []
+    for image in sample.images:
+        if isinstance(image, str) or hasattr(image, "__fspath__"):
+            keys.append(str(image))
+        else:
+            pixels = image.tobytes()
+            keys.append(hashlib.sha256(pixels).hexdigest())
+    return "|".join(keys)
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """A condition on the latent blocks of one row. Subclasses say what happens at the slots."""
+
+    name: ClassVar[str]
+    needs_pool: ClassVar[bool] = False
+    """Whether the own latents of the whole data set must be known first."""
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        """What this sample's row does.
+
+        Raises:
+            LanternError: the intervention does not apply to this sample.
+        """
+        raise NotImplementedError
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        """What the record should say beside the outcome, such as the donor's id."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """The name with every setting that is not the default: `swap:seed=1`."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)
+            if f.default is MISSING or getattr(self, f.name) != f.default
+        ]
+        return ":".join([self.name, ",".join(changed)]) if changed else self.name
+
+
+def table(values: Float[Tensor, "slots dim"]) -> RowPlan:
+    """Feed `values[t]` at slot t of every block (the official code reuses them likewise)."""
+    return RowPlan(edit=lambda own, slot: values[slot.index].to(own))
+
+
+@dataclass(frozen=True)
+class Own(Intervention):
+    """Nothing replaced, through the path of every other intervention: the sham."""
+
+    name: ClassVar[str] = "own"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(edit=lambda own, slot: own)
+
+
+@dataclass(frozen=True)
+class Skip(Intervention):
+    """The end marker right after the start marker: markers without slots (official `no_lvr`)."""
+
+    name: ClassVar[str] = "skip"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="skip")
+
+
+@dataclass(frozen=True)
+class Ban(Intervention):
+    """The start marker cannot be generated: no markers, no slots."""
+
+    name: ClassVar[str] = "ban"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(ban=True)
+
+
+@dataclass(frozen=True)
+class Stock(Intervention):
+    """transformers' plain `generate`: nothing forced, nothing fed; a `<|lvr_sep|>` that the model
+    writes itself gets its token embedding."""
+
+    name: ClassVar[str] = "stock"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="stock")
+
+
+@dataclass(frozen=True)
+class Zeros(Intervention):
+    """Zero vectors: an out-of-distribution constant rather than a removal (arXiv 2605.21642)."""
+
+    name: ClassVar[str] = "zeros"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(edit=lambda own, slot: torch.zeros_like(own))
+
+
+@dataclass(frozen=True)
+class Noise(Intervention):
+    """N(0, scale^2) at every slot (official `random`, seeded here); redrawn in every block."""
+
+    name: ClassVar[str] = "noise"
+    scale: float = 1.0
+    seed: int = 0
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        stream = generator(self.seed, self.name, sample.id)
+        return RowPlan(
+            edit=lambda own, slot: (self.scale * torch.randn(own.shape, generator=stream)).to(own)
+        )
+
+
+@dataclass(frozen=True)
+class NoiseMatched(Intervention):
+    """Gaussian noise with the own latents' mean and sd per slot and dimension (2605.21642)."""
+
+    name: ClassVar[str] = "noise-matched"
+    needs_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        mean, deviation = require(pool).mean(), require(pool).deviation()
+        stream = generator(self.seed, self.name, sample.id)
+
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            unit = torch.randn(own.shape, generator=stream)
+            return (mean[slot.index] + deviation[slot.index] * unit).to(own)
+
+        return RowPlan(edit=edit)
+
+
+@dataclass(frozen=True)
+class Mean(Intervention):
+    """The data set's mean own latent, per slot."""
+
+    name: ClassVar[str] = "mean"
+    needs_pool: ClassVar[bool] = True
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return table(require(pool).mean())
+
+
+@dataclass(frozen=True)
+class FirstRepeat(Intervention):
+    """z_t <- z_1 for every slot: the budget stays, the diversity goes (arXiv 2605.21642)."""
+
+    name: ClassVar[str] = "first-repeat"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(edit=lambda own, slot: slot.written[0] if slot.index else own)
+
+
+@dataclass(frozen=True)
+class Shuffle(Intervention):
+    """The own latents of the first block in a random order that moves at least one slot."""
+
+    name: ClassVar[str] = "shuffle"
+    needs_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        own = require(pool).own(sample)
+        stream = generator(self.seed, self.name, sample.id)
+        order = identity = torch.arange(len(own))
+        while len(own) > 1 and torch.equal(order, identity):
+            order = torch.randperm(len(own), generator=stream)
+        return table(own[order])
+
+
+@dataclass(frozen=True)
+class Swap(Intervention):
+    """Another sample's own latents (arXiv 2606.05753); never of the same image or question."""
+
+    name: ClassVar[str] = "swap"
+    needs_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
+        return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return table(require(pool).latents[self.donor(sample, pool).id])
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        donor = self.donor(sample, pool)
+        comparable = donor.candidates == sample.candidates
+        return {"donor": donor.id, "donor_answer": donor.answer if comparable else None}
+
+
+@dataclass(frozen=True)
+class Oracle(Intervention):
+    """The compressed vision features of the evidence box (official `gt`)."""
+
+    name: ClassVar[str] = "oracle"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return table(region_latents(lantern, sample.open_oracle_images()[0], evidence(sample)))
+
+
+@dataclass(frozen=True)
+class RandomBox(Intervention):
+    """A crop of the evidence box's size elsewhere in the same image, clear of the evidence where
+    the image has room."""
+
+    name: ClassVar[str] = "random-box"
+    seed: int = 0
+    TRIES: ClassVar[int] = 64
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        image = sample.open_oracle_images()[0]
+        stream = generator(self.seed, self.name, sample.id)
+        box = evidence(sample)
+        width, height = min(box[2] - box[0], image.width), min(box[3] - box[1], image.height)
+        room = torch.tensor([image.width - width, image.height - height])
+        corners = torch.rand(self.TRIES, 2, generator=stream) * room
+        boxes = [(x, y, x + width, y + height) for x, y in corners.tolist()]
+        return table(region_latents(lantern, image, min(boxes, key=lambda b: overlap(b, box))))
+
+
+@dataclass(frozen=True)
+class Given(Intervention):
+    """Latents given by hand, [K, D], the same for every sample and block."""
+
+    name: ClassVar[str] = "given"
+    values: Tensor = field(repr=False)
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return table(self.values)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """The area two boxes share, in square pixels."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def evidence(sample: Sample) -> Box:
+    """The first evidence box.
+
+    Raises:
+        LanternError: the sample has none.
+    """
+    if not sample.boxes:
+        raise LanternError(f"sample {sample.id!r} has no box, so there is no oracle region")
+    return sample.boxes[0]
+
+
+def require(pool: LatentPool | None) -> LatentPool:
+    """The pool.
+
+    Raises:
+        LanternError: there is none.
+    """
+    if pool is None:
+        raise LanternError("this intervention needs the own latents of the data set (a LatentPool)")
+    return pool
+
+
+CONDITIONS: dict[str, type[Intervention]] = {
+    kind.name: kind
+    for kind in (
+        Own,
+        Skip,
+        Ban,
+        Stock,
+        Zeros,
+        Noise,
+        NoiseMatched,
+        Mean,
+        FirstRepeat,
+        Shuffle,
+        Swap,
+        Oracle,
+        RandomBox,
+    )
+}
+"""Every condition that has a name on the command line."""
+
+
+def parse_condition(text: str) -> Intervention:
+    """An intervention from its label: `zeros`, `noise:scale=2`, `swap:seed=1`.
+
+    Raises:
+        LanternError: naming the conditions, or the settings, there are.
+    """
+    name, _, settings = text.partition(":")
+    if name not in CONDITIONS:
+        raise LanternError(f"no condition {name!r}; there are {', '.join(CONDITIONS)}")
+    kind = CONDITIONS[name]
+    known = {f.name: f for f in fields(kind)}
+    values: dict[str, Any] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if key not in known or not equals:
+            raise LanternError(
+                f"condition {name!r} has no setting {setting!r}; "
+                f"it has {', '.join(f'{k}={f.default}' for k, f in known.items()) or 'none'}"
+            )
+        try:
+            values[key] = type(known[key].default)(value)
+        except ValueError:
+            raise LanternError(
+                f"condition {text!r}: {key} takes a number like {known[key].default}, not {value!r}"
+            ) from None
+    return kind(**values)

@@ -1,0 +1,187 @@
+"""Real generation with a latent block, as plain as it can be written.
+
+A greedy loop of its own, apart from the toolkit's engine, so that an organism's truth does not
+rest on the code it is there to check. Prompt and image go through the processor, nothing about
+the text is assumed, and K = `config.latent_size`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+from lantern_probe.tasks.sample import Sample
+
+Mode = Literal["own", "skip", "ban"]
+"""What happens to a block: fed back, closed at once, or never opened."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written for each sample.
+
+    Attributes:
+        texts: Everything written, with special tokens.
+        answers: The option between `<answer>` and `</answer>`; None when there is none.
+        blocks: How many latent blocks were opened.
+        latents: Own latents of the first block, [samples, K, D]; zeros where there was none.
+        probabilities: Of the options at the answer word, among the options, [samples, options];
+            NaN where no answer was begun.
+    """
+
+    texts: list[str]
+    answers: list[str | None]
+    blocks: list[int]
+    latents: Float[Tensor, "samples slots dim"]
+    probabilities: Float[Tensor, "samples options"]
+
+
+def collate(processor: Qwen2_5_VLProcessor, samples: Sequence[Sample]) -> BatchFeature:
+    """Model inputs of a batch: image first, then the question."""
+    images = [sample.open_images()[0] for sample in samples]
+    texts = [
+        processor.apply_chat_template(
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "image": image},
+                        {"type": "text", "text": sample.text},
+                    ],
+                }
+            ],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        for sample, image in zip(samples, images, strict=True)
+    ]
+    return processor(text=texts, images=images, padding=True, return_tensors="pt")
+
+
+def parse(text: str, options: Sequence[str]) -> str | None:
+    """The option that stands between the first pair of answer tags."""
+    found = re.search(r"<answer>\s*(.*?)\s*</answer>", text)
+    return found.group(1) if found and found.group(1) in options else None
+
+
+@torch.no_grad()
+def generate(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    mode: Mode = "own",
+    latents: Float[Tensor, "samples slots dim"] | None = None,
+    max_new_tokens: int = 40,
+    batch: int = 256,
+) -> Generated:
+    """Generate greedily.
+
+    Args:
+        model: An organism.
+        processor: Its processor.
+        samples: What to ask; all with the same options.
+        mode: What happens to a block.
+        latents: Fed at the slots of every block instead of the own ones.
+        max_new_tokens: When to give up.
+        batch: Rows decoded together.
+    """
+    parts = []
+    for begin in range(0, len(samples), batch):
+        rows = slice(begin, begin + batch)
+        given = None if latents is None else latents[rows]
+        parts.append(_decode(model, processor, samples[rows], mode, given, max_new_tokens))
+    return Generated(
+        [text for part in parts for text in part.texts],
+        [answer for part in parts for answer in part.answers],
+        [count for part in parts for count in part.blocks],
+        torch.cat([part.latents for part in parts]),
+        torch.cat([part.probabilities for part in parts]),
+    )
+
+
+@torch.no_grad()
+def generate_stock(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    max_new_tokens: int = 40,
+) -> list[str]:
+    """What plain `model.generate` writes: no forced slots, nothing fed back."""
+    inputs = collate(processor, samples)
+    written = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    return processor.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :])
+
+
+def _decode(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    mode: Mode,
+    given: Float[Tensor, "samples slots dim"] | None,
+    max_new_tokens: int,
+) -> Generated:
+    tokenizer, config = processor.tokenizer, model.config
+    count, size = len(samples), config.latent_size
+    options = samples[0].options
+    option_ids = tokenizer.convert_tokens_to_ids(list(options))
+    answer_id = tokenizer.convert_tokens_to_ids("<answer>")
+
+    inputs = collate(processor, samples)
+    outputs = model.model(**inputs, use_cache=True)
+    mask, cache = inputs["attention_mask"], outputs.past_key_values
+    delta = model.model.rope_deltas
+    hidden = outputs.last_hidden_state[:, -1]
+
+    slot = torch.full((count,), -1)  # the slot to fill next; -1 outside a block
+    last = torch.full((count,), tokenizer.pad_token_id)
+    done = torch.zeros(count, dtype=torch.bool)
+    blocks = torch.zeros(count, dtype=torch.long)
+    own = torch.zeros(count, size, hidden.shape[-1])
+    probabilities = torch.full((count, len(options)), torch.nan)
+    written = []
+    for _ in range(max_new_tokens):
+        logits = model.lm_head(hidden)
+        begun = (last == answer_id) & probabilities[:, 0].isnan()
+        probabilities[begun] = logits[begun][:, option_ids].softmax(-1)
+        if mode == "ban":
+            logits[:, config.lvr_start_id] = -torch.inf
+        token = logits.argmax(-1)
+        token[slot == size] = config.lvr_end_id
+        filling = (slot >= 0) & (slot < size)
+        token[filling] = config.lvr_sep_id
+        token[done] = tokenizer.pad_token_id
+
+        inputs_embeds = model.get_input_embeddings()(token)
+        first = (filling & (blocks == 1)).nonzero()[:, 0]
+        own[first, slot[first]] = hidden[first]
+        index = filling.nonzero()[:, 0]
+        inputs_embeds[index] = hidden[index] if given is None else given[index, slot[index]]
+
+        opened = (token == config.lvr_start_id) & ~done
+        slot = torch.where(filling, slot + 1, -1)
+        slot[opened] = size if mode == "skip" else 0
+        blocks += opened
+        done |= token == tokenizer.eos_token_id
+        last = token
+        written.append(token)
+        if done.all():
+            break
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        outputs = model.model.language_model(
+            inputs_embeds=inputs_embeds[:, None],
+            attention_mask=mask,
+            position_ids=(mask.sum(1, keepdim=True) - 1 + delta).expand(3, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = outputs.last_hidden_state[:, -1]
+    texts = tokenizer.batch_decode(torch.stack(written, dim=1))
+    answers = [parse(text, options) for text in texts]
+    return Generated(texts, answers, blocks.tolist(), own, probabilities)

@@ -1,0 +1,227 @@
+"""The truth table: what an organism answers under every condition, and whether it is as meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+from lantern_probe.organisms import vision
+from lantern_probe.organisms.generation import Mode, generate, generate_stock, parse
+from lantern_probe.organisms.mixtures import Kind
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.scenes import COLORS
+
+CHANCE = 1 / len(COLORS)
+
+UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "matched noise", "mean", "mean oracle")
+"""Conditions that leave nothing about the asked object in the slots."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One condition's figures.
+
+    Attributes:
+        condition: What was done to the slots.
+        n: Number of scenes.
+        accuracy: Share answered right; an answer that cannot be parsed is wrong.
+        low: Lower end of the 95 % Wilson interval of the accuracy.
+        high: Upper end of it.
+        probability: Mean probability of the right answer among the options.
+        unparsed: Number of answers that are none of the options.
+        blocks: Share of the scenes for which a latent block was opened.
+        donor: Share of answers that are the donor's, among the scenes whose donor's answer
+            differs; None where there is no donor.
+        donor_low: Lower end of its 95 % Wilson interval.
+        donor_high: Upper end of it.
+    """
+
+    condition: str
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    probability: float | None
+    unparsed: int
+    blocks: float | None
+    donor: float | None = None
+    donor_low: float | None = None
+    donor_high: float | None = None
+
+    def figures(self) -> dict[str, int | float]:
+        """For JSON: all but the condition, rounded to four places, what is undefined left out."""
+        return {
+            key: round(value, 4)
+            for key, value in asdict(self).items()
+            if value is not None and key != "condition"
+        }
+
+
+@torch.no_grad()
+def truth_table(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    seed: int = 0,
+    report: Callable[[str], None] = lambda condition: None,
+) -> list[Measured]:
+    """Measure every condition by real generation.
+
+    Args:
+        model: The organism as shipped, in float32.
+        processor: Its processor.
+        samples: Scenes that no training has seen.
+        seed: Draws donors and noise.
+        report: Called with the name of every condition before it is measured.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    donor = _donors(samples, generator)
+    answers = [sample.answer for sample in samples]
+    donor_answers = [answers[index] for index in donor.tolist()]
+    others = [_other_object(sample) for sample in samples]
+
+    def measure(
+        condition: str,
+        latents: Tensor | None = None,
+        mode: Mode = "own",
+        donors: Sequence[str | None] | None = None,
+    ) -> Measured:
+        report(condition)
+        found = generate(model, processor, samples, mode, latents)
+        gold = torch.tensor([sample.options.index(sample.answer or "") for sample in samples])
+        probability = found.probabilities.gather(1, gold[:, None])[:, 0].nan_to_num(0.0)
+        opened = sum(count > 0 for count in found.blocks) / len(samples)
+        return _measured(
+            condition, answers, found.answers, float(probability.mean()), opened, donors
+        )
+
+    report("own")
+    own = generate(model, processor, samples).latents
+    images = processor.image_processor
+    oracle = vision.compress(vision.cache(model, images, vision.oracle_crops(samples)))
+    crops = [
+        vision.crop(sample.open_oracle_images()[0], item["box"])
+        for sample, item in zip(samples, others, strict=True)
+    ]
+    other = vision.compress(vision.cache(model, images, crops))
+    noise = torch.randn(own.shape, generator=generator)
+    flat = own.flatten(0, 1)
+    order = torch.stack([torch.randperm(own.shape[1], generator=generator) for _ in samples])
+    shuffled = torch.randperm(own.shape[2], generator=generator)
+
+    table = [measure("own"), measure("skip", mode="skip"), measure("ban", mode="ban")]
+    report("stock")
+    stock = [parse(text, samples[0].options) for text in generate_stock(model, processor, samples)]
+    table.append(_measured("stock", answers, stock, None, None))
+    table += [
+        measure("zeros", torch.zeros_like(own)),
+        measure("noise", noise),
+        measure("matched noise", flat.mean(0) + flat.std(0) * noise),
+        measure("mean", own.mean(0).expand_as(own)),
+        measure("mean oracle", oracle.mean(0).expand_as(own)),
+        measure("first-repeat", own[:, :1].expand_as(own)),
+        measure("shuffle", own[torch.arange(len(own))[:, None], order]),
+        measure("swap", own[donor], donors=donor_answers),
+        measure("oracle", oracle),
+        measure("oracle swap", oracle[donor], donors=donor_answers),
+        measure("other object", other, donors=[item["color"] for item in others]),
+        # From here on: replacements that no training has seen.
+        measure("full-covariance noise", _gaussian(flat, own.shape, generator)),
+        measure("dimension shuffle", own[..., shuffled]),
+        measure("negation", -own),
+        measure("reversed slots", own.flip(1)),
+        measure("half scale", own / 2),
+    ]
+    return table
+
+
+def failures(kind: Kind, table: Sequence[Measured]) -> list[str]:
+    """In what an organism misses the bar for its kind, one sentence each; empty when it holds."""
+    by_name = {measured.condition: measured for measured in table}
+    wrong = []
+
+    def near_chance(names: Sequence[str]) -> None:
+        for name in names:
+            if abs(by_name[name].accuracy - CHANCE) > 0.05:
+                wrong.append(f"{name}: {by_name[name].accuracy:.3f} is not within .05 of chance")
+
+    def at_least(name: str, figure: float | None) -> None:
+        if figure is None or figure < 0.95:
+            wrong.append(f"{name}: {figure} is below .95")
+
+    if kind == "faithful":
+        at_least("own", by_name["own"].accuracy)
+        at_least("swap gives the donor's answer", by_name["swap"].donor)
+        near_chance(UNINFORMATIVE)
+    elif kind == "bypass":
+        own = by_name["own"].accuracy
+        for measured in table:
+            at_least(measured.condition, measured.accuracy)
+            if abs(measured.accuracy - own) > 0.02:
+                wrong.append(f"{measured.condition}: {measured.accuracy:.3f} against own {own:.3f}")
+    elif kind == "collapsed":
+        at_least("oracle", by_name["oracle"].accuracy)
+        near_chance(["own"])
+    return wrong
+
+
+def _measured(
+    condition: str,
+    answers: Sequence[str | None],
+    given: Sequence[str | None],
+    probability: float | None,
+    blocks: float | None,
+    donors: Sequence[str | None] | None = None,
+) -> Measured:
+    n = len(answers)
+    right = sum(a == b for a, b in zip(answers, given, strict=True))
+    low, high = _wilson(right, n)
+    moved: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+    if donors is not None:
+        pairs = [
+            (donor, answer)
+            for donor, answer, gold in zip(donors, given, answers, strict=True)
+            if donor != gold
+        ]
+        followed = sum(donor == answer for donor, answer in pairs)
+        moved = (followed / len(pairs), *_wilson(followed, len(pairs)))
+    unparsed = sum(answer is None for answer in given)
+    return Measured(condition, n, right / n, low, high, probability, unparsed, blocks, *moved)
+
+
+def _wilson(right: int, n: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(right, n, method="wilson")
+    return float(low), float(high)
+
+
+def _donors(samples: Sequence[Sample], generator: torch.Generator) -> Int[Tensor, "samples"]:
+    """A donor for every sample: never the sample itself, nor one with the same question."""
+    chosen = []
+    for sample in samples:
+        pool = [i for i, other in enumerate(samples) if other.question != sample.question]
+        chosen.append(pool[int(torch.randint(len(pool), (), generator=generator))])
+    return torch.tensor(chosen)
+
+
+def _other_object(sample: Sample) -> dict[str, Any]:
+    """The first object that is not asked for."""
+    asked = sample.attributes["shape"]
+    return next(item for item in sample.attributes["objects"] if item["shape"] != asked)
+
+
+def _gaussian(
+    latents: Float[Tensor, "rows dim"], shape: Sequence[int], generator: torch.Generator
+) -> Float[Tensor, "samples slots dim"]:
+    """Noise with the full covariance of the latents: it looks like them but is of no image."""
+    mean = latents.mean(0)
+    # A random combination of centred rows has their covariance, without a matrix root.
+    draws = torch.randn(shape[0] * shape[1], len(latents), generator=generator)
+    return (mean + draws @ (latents - mean) / len(latents) ** 0.5).view(*shape)

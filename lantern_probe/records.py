@@ -1,0 +1,387 @@
+"""A run on disk: what was asked (`run.json`) and one row per sample and condition (`rows.jsonl`).
+
+Everything needed to repeat a run stands in `run.json`; tables and figures are made from the rows
+alone. A run may be killed at any moment: what `append` has returned from is on disk, a line torn
+by the kill is removed when the run is opened again, and the run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+from lantern_probe.errors import LanternError
+from lantern_probe.jsonfile import explained, replace_file, to_line, to_plain, write_json
+from lantern_probe.provenance import now, provenance
+
+FORMAT = 1
+"""Version of the layout described here; a reader refuses a higher one."""
+
+KEY = ("sample", "condition")
+"""The fields every row has, and by which it is unique in its run."""
+
+_MANIFEST, _ROWS, _LOCK = "run.json", "rows.jsonl", ".lock"
+
+Row = dict[str, Any]
+
+__all__ = ["FORMAT", "KEY", "Row", "Run", "read_manifest", "read_rows", "write_json"]
+
+
+class Run:
+    """A run that is being written; made by `Run.open`, and best used as a context manager.
+
+    Leaving the context sets the status in `run.json` unless `finish` was called: `complete`, or
+    `interrupted` (Ctrl-C, exit) or `failed` (any other exception). A run killed outright keeps
+    the status `running`.
+
+    Attributes:
+        folder: Where the run lives.
+        manifest: The content of `run.json`.
+    """
+
+    def __init__(self, folder: Path, lock: Any, manifest: Row, keys: set[tuple[Any, ...]]) -> None:
+        """Not for users: `Run.open` checks and repairs what this takes for granted."""
+        self.folder = folder
+        self.manifest = manifest
+        self._lock = lock
+        self._keys = keys
+        self._broken = False
+        with explained(folder):
+            # Buffering would decide when a row is written; O_APPEND puts it at the end whatever.
+            self._rows = open(folder / _ROWS, "ab", buffering=0)  # noqa: SIM115
+            self._size = os.fstat(self._rows.fileno()).st_size
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+    ) -> Run:
+        """Start a run in a folder, or resume the run of the same configuration found there.
+
+        Args:
+            folder: Made if missing.
+            config: All that decides the rows; compared after conversion to JSON. Its `seed`, if
+                any, is also put at the top of `run.json`.
+            overwrite: Start again, and delete the rows that are there. Other files stay.
+            retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again.
+
+        Raises:
+            LanternError: the folder cannot be written, holds files but no run, or a run of
+                another configuration, is being written by somebody else, or its files are
+                corrupt. Nothing has been changed then.
+        """
+        folder = Path(folder)
+        wanted = to_plain(config, "config")
+        if not isinstance(wanted, dict):
+            raise LanternError("the configuration of a run is a mapping")
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(folder)
+        lock = _locked(folder)
+        try:
+            if overwrite or not (folder / _MANIFEST).exists():
+                with explained(folder):
+                    # Rows first: if killed in between, no row stands under a wrong configuration.
+                    (folder / _ROWS).unlink(missing_ok=True)
+                manifest: Row = {"format": FORMAT, "status": "running", **provenance()}
+                manifest |= {"seed": wanted.get("seed"), "fingerprint": _fingerprint(wanted)}
+                manifest |= {"config": wanted, "resumed": []}
+            else:
+                manifest = read_manifest(folder)
+                _refuse_other_config(folder, manifest, wanted)
+                manifest = {**manifest, "status": "running"}
+                # The rows that follow may come from other code: say from which.
+                manifest["resumed"] = [*manifest.get("resumed", []), provenance()]
+            rows = _read_rows(folder / _ROWS)
+            keys = _unique_keys(folder / _ROWS, rows)
+            with explained(folder):
+                for stale in folder.glob(".*.tmp"):
+                    stale.unlink(missing_ok=True)
+                _cut_torn_line(folder / _ROWS)
+            if retry_failed and any(row.get("status") == "failed" for row in rows):
+                kept = [row for row in rows if row.get("status") != "failed"]
+                replace_file(folder / _ROWS, b"".join(map(to_line, kept)))
+                keys = {_key(row) for row in kept}
+            write_json(folder / _MANIFEST, manifest)
+            return cls(folder, lock, manifest, keys)
+        except BaseException:
+            lock.close()
+            raise
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; see `append_many`."""
+        self.append_many([row])
+
+    def append_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows in one piece and wait until they are on disk: all of them, or none.
+
+        Values may be what JSON knows, numpy and torch scalars and arrays, paths, enums and
+        dataclasses; NaN and infinities become null. A sample that failed is a row too:
+        `{"sample": ..., "condition": ..., "status": "failed", "error": ...}`.
+
+        Raises:
+            LanternError: a row has no sample or condition, repeats one that is there, or holds a
+                value that JSON cannot; the run is closed; or the disk refuses (full, gone), in
+                which case the file is left as it was before the call.
+        """
+        if self._rows.closed:
+            raise LanternError(f"the run in '{self.folder}' is closed; open it again to add rows")
+        lines, new = [], set()
+        for row in rows:
+            plain = to_plain(row, "row")
+            key = _key(plain)
+            if key in self._keys or key in new:
+                raise LanternError(
+                    f"a row for sample {key[0]!r}, condition {key[1]!r} is already in "
+                    f"'{self.folder}'"
+                )
+            new.add(key)
+            lines.append(to_line(plain))
+        if not lines:
+            return
+        data = b"".join(lines)
+        with explained(self.folder):
+            if self._broken:
+                self._roll_back()
+            try:
+                _write_all(self._rows.fileno(), data)
+                os.fsync(self._rows.fileno())
+            except BaseException:
+                self._broken = True
+                with contextlib.suppress(OSError):
+                    self._roll_back()
+                raise
+        self._size += len(data)
+        self._keys |= new
+
+    def _roll_back(self) -> None:
+        os.ftruncate(self._rows.fileno(), self._size)
+        os.fsync(self._rows.fileno())
+        self._broken = False
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order written."""
+        return _read_rows(self.folder / _ROWS)
+
+    def done(self, key: Sequence[str] = KEY) -> set[tuple[Any, ...]]:
+        """The values that the given fields take together in the rows; failed rows count."""
+        if tuple(key) == KEY:
+            return set(self._keys)
+        return {tuple(row.get(name) for name in key) for row in self.rows()}
+
+    def has(self, sample: str | int, condition: str | int) -> bool:
+        """Whether there is a row for this sample under this condition, failed or not."""
+        return (sample, condition) in self._keys
+
+    def finish(self, status: str = "complete", error: str | None = None) -> None:
+        """Set the final status in `run.json`, with the time and the number of rows."""
+        self.manifest |= {"status": status, "finished": now(), "rows": len(self._keys)}
+        if error is not None:
+            self.manifest["error"] = error
+        write_json(self.folder / _MANIFEST, self.manifest)
+
+    def close(self) -> None:
+        """Release the folder; `run.json` keeps its status. May be called twice."""
+        self._rows.close()
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is not None:
+                stopped = not isinstance(error, Exception)
+                # The exception on its way out says more than a failure to note it.
+                with contextlib.suppress(LanternError):
+                    self.finish(
+                        "interrupted" if stopped else "failed", f"{type(error).__name__}: {error}"
+                    )
+            elif self.manifest["status"] == "running":
+                self.finish()
+        finally:
+            self.close()
+
+
+def read_manifest(folder: str | Path) -> Row:
+    """The content of a run's `run.json`, without locking the run.
+
+    Raises:
+        LanternError: there is none, it is corrupt, or a newer version wrote it.
+    """
+    path = Path(folder) / _MANIFEST
+    with explained(path.parent):
+        if not path.exists():
+            raise LanternError(f"'{folder}' holds no run: there is no {_MANIFEST} in it")
+        data = path.read_bytes()
+    try:
+        manifest = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise LanternError(
+            f"{path}, line {line}: not valid JSON ({error}); restore the file, or start the run "
+            "again with --overwrite or in another --output"
+        ) from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+        raise LanternError(f"{path}: not the record of a run (it has no 'config')")
+    if not isinstance(manifest.get("format"), int) or manifest["format"] > FORMAT:
+        raise LanternError(
+            f"{path}: format {manifest.get('format')!r}, and this version reads up to {FORMAT}; "
+            "update lantern-probe"
+        )
+    return manifest
+
+
+def read_rows(folder: str | Path) -> list[Row]:
+    """The rows of a run, finished or still being written, without locking it.
+
+    Raises:
+        LanternError: there is no run in the folder, or a line is corrupt (named by number).
+    """
+    read_manifest(folder)
+    return _read_rows(Path(folder) / _ROWS)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if (folder / _MANIFEST).exists():
+        return
+    # A run killed before its run.json was in place leaves these two behind.
+    foreign = [p.name for p in folder.iterdir() if p.name != _LOCK and p.suffix != ".tmp"]
+    if foreign:
+        raise LanternError(
+            f"'{folder}' holds files but no run ({', '.join(sorted(foreign)[:3])}, ...); choose an "
+            "empty or new folder as --output"
+        )
+
+
+def _refuse_other_config(folder: Path, manifest: Row, wanted: Row) -> None:
+    if manifest.get("fingerprint") == _fingerprint(wanted):
+        return
+    changed = list(_differences(manifest["config"], wanted)) or ["run.json was edited by hand"]
+    raise LanternError(
+        f"'{folder}' holds a run of another configuration ({'; '.join(changed)}); choose another "
+        "--output, or pass --overwrite to delete its rows and start again"
+    )
+
+
+def _differences(old: Row, new: Row, prefix: str = "") -> Iterator[str]:
+    for name in sorted(old.keys() | new.keys()):
+        if name not in new:
+            yield f"{prefix}{name}: {old[name]!r:.80} there, absent here"
+        elif name not in old:
+            yield f"{prefix}{name}: absent there, {new[name]!r:.80} here"
+        elif isinstance(old[name], dict) and isinstance(new[name], dict):
+            yield from _differences(old[name], new[name], f"{prefix}{name}.")
+        elif old[name] != new[name]:
+            yield f"{prefix}{name}: {old[name]!r:.80} there, {new[name]!r:.80} here"
+
+
+def _fingerprint(config: Row) -> str:
+    canonical = json.dumps(config, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _locked(folder: Path) -> Any:
+    """The folder's lock file, held; the system releases it when the process ends in any way."""
+    with explained(folder):
+        lock = open(folder / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}")
+            lock.flush()
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read() or "another process"
+            lock.close()
+            raise LanternError(
+                f"'{folder}' is being written by {holder}; wait for it, close that run, or choose "
+                "another --output"
+            ) from None
+        except BaseException:
+            lock.close()
+            raise
+    return lock
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    key = tuple(row.get(name) for name in KEY)
+    if not all(isinstance(value, str | int) for value in key):
+        raise LanternError(
+            f"a row needs a 'sample' and a 'condition', text or whole numbers, not {key!r}"
+        )
+    return key
+
+
+def _unique_keys(path: Path, rows: list[Row]) -> set[tuple[Any, ...]]:
+    keys: set[tuple[Any, ...]] = set()
+    for number, row in enumerate(rows, start=1):
+        try:
+            key = _key(row)
+        except LanternError as error:
+            raise LanternError(f"{path}, line {number}: {error}") from None
+        if key in keys:
+            raise LanternError(
+                f"{path}, line {number}: a second row for sample {key[0]!r}, condition "
+                f"{key[1]!r}; delete one of the two"
+            )
+        keys.add(key)
+    return keys
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """Every whole line; a last one without its newline is torn, or still being written."""
+    with explained(path):
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line.decode("utf-8"), parse_constant=_not_json)
+            if not isinstance(row, dict):
+                raise ValueError("not an object")
+        except (ValueError, RecursionError) as error:
+            raise LanternError(
+                f"{path}, line {number}: corrupt ({error}); delete the line, and its sample is "
+                "run again"
+            ) from None
+        rows.append(row)
+    return rows
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with open(path, "r+b") as file:
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            file.truncate(whole)
+            os.fsync(file.fileno())
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """One write in all likelihood; a disk that is nearly full takes a part and then refuses."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

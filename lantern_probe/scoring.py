@@ -1,0 +1,137 @@
+"""Log-probabilities of the candidate answers where the model answers: accuracy without parsing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lantern_probe.branching import Branch, Rows
+    from lantern_probe.model import LanternModel
+
+TAG = "<answer>"
+
+
+@dataclass(frozen=True)
+class AnswerPlace:
+    """Where an answer begins in a sequence of tokens.
+
+    Attributes:
+        start: Index of the first token of the answer itself.
+        lead: Characters of the tag that the tokenizer merged into that token (mostly none).
+    """
+
+    start: int
+    lead: str = ""
+
+
+def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
+    """Where the answer begins, after the last `<answer>` tag and any white space; None without.
+
+    Args:
+        tokenizer: Decodes single tokens.
+        ids: Generated tokens.
+    """
+    pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids]
+    text = "".join(pieces)
+    tag = text.rfind(TAG)
+    if tag < 0:
+        return None
+    end, position = tag + len(TAG), 0
+    for index, piece in enumerate(pieces):
+        after = position + len(piece)
+        if after > end and piece[max(0, end - position) :].strip():
+            return AnswerPlace(index, text[position:end] if position < end else "")
+        position = after
+    return AnswerPlace(len(pieces))
+
+
+def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[int]]:
+    """The token sequences in which a candidate may be written: bare, or after a space."""
+    forms = {
+        tuple(tokenizer.encode(lead + space + candidate, add_special_tokens=False))
+        for space in ("", " ")
+    }
+    return [list(form) for form in sorted(forms)]
+
+
+@torch.no_grad()
+def score_answers(
+    lantern: LanternModel, rows: Rows, branches: Sequence[Branch]
+) -> list[dict[str, float] | None]:
+    """Log-probability of every candidate at the answer of every finished row.
+
+    The last token before the answer is fed once more behind the cache, with the tokens after it
+    masked: the first token of every candidate is read off that one forward. A candidate of
+    several tokens takes a forward of its own. A candidate's forms are summed over.
+
+    Args:
+        lantern: The model.
+        rows: Finished rows; their cache is left as it was.
+        branches: Where the rows came from; rows whose sample has no candidates, or that never
+            opened the answer tag, give None.
+    """
+    tokenizer = lantern.processor.tokenizer
+    places: list[int | None] = []
+    forms: list[dict[str, list[list[int]]]] = []
+    for row, branch in enumerate(branches):
+        begin = rows.first[row] + branch.prefix.prompt_length
+        place = find_answer(tokenizer, rows.sequences[row, begin:].tolist())
+        sample = branch.prefix.sample
+        candidates = sample.candidates if sample is not None and place is not None else ()
+        places.append(begin + place.start - 1 if candidates and place is not None else None)
+        lead = place.lead if place is not None else ""
+        forms.append({c: answer_forms(tokenizer, c, lead) for c in candidates})
+    if all(place is None for place in places):
+        return [None] * len(branches)
+
+    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in branches])[:, 0]
+    tails = sorted({tuple(f) for row in forms for fs in row.values() for f in fs if len(f) > 1})
+    long = {
+        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(branches))
+        for tail in tails
+    }
+
+    def total(row: int, form: list[int]) -> Tensor:
+        if len(form) == 1:
+            return first_tokens[row, form[0]]
+        return long[tuple(form)][row, torch.arange(len(form)), torch.tensor(form)].sum()
+
+    return [
+        {c: torch.stack([total(row, f) for f in fs]).logsumexp(0).item() for c, fs in form.items()}
+        if places[row] is not None
+        else None
+        for row, form in enumerate(forms)
+    ]
+
+
+def _next_logprobs(
+    lantern: LanternModel,
+    rows: Rows,
+    places: Sequence[int | None],
+    tails: Sequence[Sequence[int]],
+) -> Tensor:
+    """Next-token log-probabilities after every row's place and along its tail, [rows, 1 + t, V]."""
+    device = rows.sequences.device
+    cached = rows.cache.get_seq_length()
+    at = torch.tensor([0 if place is None else place for place in places], device=device)
+    first = torch.tensor(rows.first, device=device)
+    tail = torch.tensor([list(t) for t in tails], device=device, dtype=torch.long)
+    ids = torch.cat([rows.sequences.gather(1, at[:, None]), tail], dim=1)
+    column = torch.arange(cached, device=device)
+    seen = (column >= first[:, None]) & (column < at[:, None])
+    text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
+    shift = torch.tensor(rows.deltas, device=device)[:, None]
+    logits = lantern.hf(
+        input_ids=ids,
+        attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
+        position_ids=torch.cat([text[None], (text + shift).expand(3, -1, -1)]),
+        past_key_values=rows.cache,
+        use_cache=True,
+    ).logits
+    rows.cache.crop(cached)
+    return logits.float().log_softmax(-1)

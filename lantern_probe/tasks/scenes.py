@@ -1,0 +1,313 @@
+"""Coloured shapes on a 3 x 3 grid: the task on which the organisms' truths are stated.
+
+A scene is 84 x 84 pixels, so the Qwen2.5-VL vision tower (patch 14, merge 2) turns each of the
+nine 28-pixel cells into one token. Four objects of distinct shape and independent colour stand
+in four of the cells; the question names a shape and asks for its colour. Shapes, colours, cells
+and question templates are drawn independently and uniformly, so neither the question nor the
+layout nor the other objects say anything about the answer (`question_only_rate` measures it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from lantern_probe.errors import LanternError
+from lantern_probe.tasks.sample import Box, Sample
+
+SIZE = 84
+"""Side of the image in pixels."""
+GRID = 3
+CELL = SIZE // GRID
+"""Side of a cell in pixels: one merged vision token."""
+OBJECTS = 4
+
+SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (208, 32, 40),
+    "orange": (238, 124, 24),
+    "yellow": (236, 212, 44),
+    "green": (36, 144, 64),
+    "cyan": (64, 200, 208),
+    "blue": (32, 72, 196),
+    "purple": (124, 52, 160),
+    "pink": (238, 128, 184),
+}
+SHADE = 12
+"""Largest shade jitter per channel; less than half of the gap between any two colours."""
+SIDES = (16, 17, 18, 19, 20)
+"""Sides an object may have, in pixels. With `SHIFT` they keep the oracle crop (the box scaled
+by 1.2) inside the object's own cell, so that a crop never shows a neighbour."""
+SHIFT = 2
+"""Largest shift of an object from the middle of its cell, in pixels."""
+BACKGROUND = (244, 244, 240)
+HIDDEN = (128, 128, 128)
+"""What the asked region is painted with when it is hidden; no object is grey."""
+
+TEMPLATES = (
+    "what color is the {shape} ?",
+    "which color does the {shape} in this picture have ?",
+    "look at the picture and name the color of the {shape} .",
+)
+
+Attribute = Literal["color", "shape", "cell"]
+
+
+def scenes(n: int, seed: int = 0, *, hide_asked: bool = False, start: int = 0) -> list[Sample]:
+    """Scenes `start` to `start + n - 1` of the endless series that `seed` names.
+
+    Scene i depends on (seed, i) only, so a longer list begins with the shorter one, and the
+    hidden and the plain series of one seed show the same scenes.
+
+    Args:
+        n: How many.
+        seed: Names the series.
+        hide_asked: Paint the asked object's region grey in the image the model sees; question,
+            answer and box stay, and `oracle_images` keeps the image in which it is visible.
+        start: Index of the first scene.
+    """
+    if n < 0 or start < 0 or seed < 0:
+        raise LanternError(f"scenes: n={n}, seed={seed} and start={start} must not be negative")
+    return [_scene(seed, index, hide_asked) for index in range(start, start + n)]
+
+
+def twin(sample: Sample, attribute: Attribute = "color", seed: int = 0) -> Sample:
+    """The same scene with one attribute of the asked object changed; the question stays.
+
+    - `color`: the object takes another colour, which is the new answer. Only its own pixels
+      change.
+    - `shape`: the object exchanges its shape with one of another colour, so that the question
+      now means that other object: box and answer move with the name.
+    - `cell`: the object moves to a free cell; the answer stays, the box moves.
+
+    Args:
+        sample: A sample made by `scenes` (or by `twin`).
+        attribute: What to change.
+        seed: Chooses among the possible changes, together with the sample's id.
+
+    Raises:
+        LanternError: the sample is not a scene, the attribute is unknown, or no such twin
+            exists (all four objects have one colour, for `shape`).
+    """
+    if "objects" not in sample.attributes or "template" not in sample.attributes:
+        raise LanternError(f"sample {sample.id!r} is not a scene, so it has no twin")
+    if attribute not in ("color", "shape", "cell"):
+        raise LanternError(f"a scene has no twin in {attribute!r}; choose color, shape or cell")
+    rng = np.random.default_rng([seed, *sample.id.encode()])
+    objects = [dict(item) for item in sample.attributes["objects"]]
+    asked_shape = sample.attributes["shape"]
+    asked = next(item for item in objects if item["shape"] == asked_shape)
+    if attribute == "color":
+        asked["color"] = _pick(rng, [color for color in COLORS if color != asked["color"]])
+        asked["rgb"] = _shade(rng, asked["color"])
+    elif attribute == "shape":
+        others = [item for item in objects if item["color"] != asked["color"]]
+        if not others:
+            raise LanternError(f"sample {sample.id!r} has no object of another colour")
+        other = others[int(rng.integers(len(others)))]
+        asked["shape"], other["shape"] = other["shape"], asked["shape"]
+    else:
+        free = sorted(set(range(GRID * GRID)) - {item["cell"] for item in objects})
+        cell = free[int(rng.integers(len(free)))]
+        (column, row), (old_column, old_row) = _corner(cell), _corner(asked["cell"])
+        dx, dy = CELL * (column - old_column), CELL * (row - old_row)
+        left, top, right, bottom = asked["box"]
+        asked |= {"cell": cell, "box": (left + dx, top + dy, right + dx, bottom + dy)}
+    changed = _sample(
+        f"{sample.id}~{attribute}{seed}",
+        objects,
+        asked_shape,
+        sample.attributes["template"],
+        hide_asked=bool(sample.oracle_images),
+    )
+    return replace(changed, prompt=sample.prompt)
+
+
+@dataclass(frozen=True)
+class Guess:
+    """How well one predictor guesses the answer without seeing the asked object.
+
+    Attributes:
+        accuracy: Cross-validated share of right guesses.
+        low: Lower end of the 95 % Wilson interval.
+        high: Upper end of it.
+        n: Number of samples.
+        chance: One over the number of colours.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    n: int
+    chance: float = 1 / len(COLORS)
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the interval covers chance."""
+        return self.low <= self.chance <= self.high
+
+
+def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, Guess]:
+    """Can the answer be guessed from the question, the layout or the other objects?
+
+    Logistic regressions on one-hot features, cross-validated: `question` (shape word crossed
+    with template), `layout` (asked cell, occupied cells, shape in each cell, side and place of
+    the asked box), `others` (colours of the other objects), and `all` three together.
+    """
+    from sklearn.feature_extraction import DictVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from statsmodels.stats.proportion import proportion_confint
+
+    views = [_views(sample) for sample in samples]
+    answers = [sample.answer for sample in samples]
+    guesses = {}
+    for name in ("question", "layout", "others", "all"):
+        chosen = [
+            {key: value for key, value in view.items() if name in ("all", key.split(":")[0])}
+            for view in views
+        ]
+        classifier = make_pipeline(DictVectorizer(), LogisticRegression(C=0.1, max_iter=500))
+        accuracy = float(np.mean(cross_val_score(classifier, chosen, answers, cv=folds)))
+        right = round(accuracy * len(samples))
+        low, high = proportion_confint(right, len(samples), method="wilson")
+        guesses[name] = Guess(accuracy, float(low), float(high), len(samples))
+    return guesses
+
+
+def render(objects: Sequence[Mapping[str, Any]], hidden: Box | None = None) -> Image.Image:
+    """Paint a scene, RGB, `SIZE` x `SIZE`.
+
+    Args:
+        objects: Each with `shape`, `rgb` and `box` (left, top, right, bottom in pixels).
+        hidden: A box whose surroundings (the oracle crop: the box scaled by 1.2) become grey.
+    """
+    canvas = np.empty((SIZE, SIZE, 3), dtype=np.uint8)
+    canvas[:] = BACKGROUND
+    for item in objects:
+        left, top, right, bottom = (int(edge) for edge in item["box"])
+        canvas[top:bottom, left:right][_mask(item["shape"], right - left)] = item["rgb"]
+    if hidden is not None:
+        margin = 0.1 * (hidden[2] - hidden[0])
+        # One pixel more than the crop on each side, so that rounding never leaves a trace.
+        left, top = (max(0, int(edge - margin) - 1) for edge in hidden[:2])
+        right, bottom = (min(SIZE, int(edge + margin) + 1) for edge in hidden[2:])
+        canvas[top:bottom, left:right] = HIDDEN
+    return Image.fromarray(canvas)
+
+
+def _scene(seed: int, index: int, hide_asked: bool) -> Sample:
+    rng = np.random.default_rng([seed, index])
+    shapes = rng.permutation(len(SHAPES))[:OBJECTS]
+    cells = rng.permutation(GRID * GRID)[:OBJECTS]
+    objects = []
+    for shape, cell in zip(shapes, cells, strict=True):
+        color = _pick(rng, list(COLORS))
+        side = int(SIDES[int(rng.integers(len(SIDES)))])
+        shift_x, shift_y = rng.integers(-SHIFT, SHIFT + 1, size=2)
+        column, row = _corner(int(cell))
+        left = column * CELL + (CELL - side) // 2 + int(shift_x)
+        top = row * CELL + (CELL - side) // 2 + int(shift_y)
+        objects.append(
+            {
+                "shape": SHAPES[shape],
+                "color": color,
+                "cell": int(cell),
+                "box": (left, top, left + side, top + side),
+                "rgb": _shade(rng, color),
+            }
+        )
+    template = int(rng.integers(len(TEMPLATES)))
+    name = "scenes-grey" if hide_asked else "scenes"
+    # Shapes, cells and colours are drawn in random order: the first object is as good as any.
+    asked = SHAPES[shapes[0]]
+    return _sample(f"{name}-{seed}-{index}", objects, asked, template, hide_asked=hide_asked)
+
+
+def _sample(
+    name: str,
+    objects: list[dict[str, Any]],
+    shape: str,
+    template: int,
+    *,
+    hide_asked: bool,
+) -> Sample:
+    asked = next(item for item in objects if item["shape"] == shape)
+    visible = render(objects)
+    return Sample(
+        id=name,
+        images=(render(objects, asked["box"]),) if hide_asked else (visible,),
+        oracle_images=(visible,) if hide_asked else (),
+        question=TEMPLATES[template].format(shape=shape),
+        options=tuple(COLORS),
+        answer=asked["color"],
+        boxes=(asked["box"],),
+        attributes={
+            "shape": shape,
+            "color": asked["color"],
+            "cell": asked["cell"],
+            "template": template,
+            "objects": objects,
+        },
+    )
+
+
+def _corner(cell: int) -> tuple[int, int]:
+    """Column and row of a cell; cells are numbered like the vision tokens, row by row."""
+    return cell % GRID, cell // GRID
+
+
+def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
+    return names[int(rng.integers(len(names)))]
+
+
+def _shade(rng: np.random.Generator, color: str) -> tuple[int, int, int]:
+    red, green, blue = (
+        int(np.clip(channel + rng.integers(-SHADE, SHADE + 1), 0, 255)) for channel in COLORS[color]
+    )
+    return red, green, blue
+
+
+def _mask(shape: str, side: int) -> np.ndarray:
+    """Which pixels of its box a shape covers, bool [side, side]; it touches all four edges."""
+    steps = (np.arange(side) + 0.5) / side * 2 - 1
+    x, y = np.meshgrid(steps, steps)
+    radius = x**2 + y**2
+    if shape == "circle":
+        return radius <= 1
+    if shape == "square":
+        return np.ones((side, side), dtype=bool)
+    if shape == "triangle":
+        return np.abs(x) <= (y + 1) / 2 + 0.5 / side + 1e-9
+    if shape == "diamond":
+        return np.abs(x) + np.abs(y) <= 1 + 1e-9
+    if shape == "cross":
+        return np.minimum(np.abs(x), np.abs(y)) <= 0.36
+    return (radius <= 1) & (radius >= 0.3)
+
+
+def _views(sample: Sample) -> dict[str, str | int]:
+    """What can be known without seeing the asked object's colour, as features by view."""
+    known = sample.attributes
+    asked_box = sample.boxes[0]
+    corner = _corner(known["cell"])
+    view: dict[str, str | int] = {
+        "question:shape": known["shape"],
+        "question:template": f"{known['template']}",
+        "question:both": f"{known['shape']} {known['template']}",
+        "layout:cell": f"{known['cell']}",
+        "layout:side": f"{asked_box[2] - asked_box[0]}",
+        "layout:x": f"{asked_box[0] - CELL * corner[0]}",
+        "layout:y": f"{asked_box[1] - CELL * corner[1]}",
+    }
+    for item in known["objects"]:
+        view[f"layout:at{item['cell']}"] = item["shape"]
+        if item["shape"] != known["shape"]:
+            key = f"others:{item['color']}"
+            view[key] = int(view.get(key, 0)) + 1
+    return view

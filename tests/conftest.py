@@ -1,0 +1,73 @@
+"""What every test runs under: checked shapes and types, no network, repeatable examples."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub when it is first imported
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Before nnsight, which adds an unhashable `save` to `object`, on which beartype's import fails.
+import beartype  # noqa: F401
+import hypothesis
+import jaxtyping
+import pytest
+
+# Annotations are enforced under pytest only. The hook sees what is imported after it.
+assert "lantern_probe" not in sys.modules, "imported before its annotations could be enforced"
+jaxtyping.install_import_hook("lantern_probe", "beartype.beartype")
+
+import torch
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # the workers share the cores
+
+hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def is_local(host: str | bytes | None) -> bool:
+    """Whether a host is this machine."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def guarded(original: Callable[..., Any], host_of: Callable[..., Any]) -> Callable[..., Any]:
+    """`original`, failing the test for a host elsewhere: no `except Exception` can hide it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        host = host_of(*args, **kwargs)
+        if not is_local(host):
+            pytest.fail(f"a test tried to reach {host!r}; tests have no network")
+        return original(*args, **kwargs)
+
+    return call
+
+
+def host_of_connection(sock: socket.socket, address: Any) -> Any:
+    return None if sock.family == socket.AF_UNIX else address[0]
+
+
+def pytest_configure() -> None:
+    socket.socket.connect = guarded(socket.socket.connect, host_of_connection)
+    socket.socket.connect_ex = guarded(socket.socket.connect_ex, host_of_connection)
+    socket.getaddrinfo = guarded(socket.getaddrinfo, lambda host, *_, **__: host)
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Path:
+    """The folder with the official implementation's outputs and its tiny checkpoint."""
+    return Path(__file__).parent / "conformance"

@@ -1,11 +1,13 @@
 # Every target sets itself up from nothing: a Python from 3.11 to 3.13 is all that is needed.
-# ARGS is passed on: make test ARGS="-k roles", make ablate ARGS="--help".
+# ARGS is passed on: make test ARGS="-k roles", make ablate ARGS="--help". WORKERS=0 runs the
+# tests in one process, which is faster for a few and lets a debugger in.
 
 # A found name may be a shim of a version that is not installed, so each one is tried.
 SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c '$(SUPPORTED)' >/dev/null 2>&1 && echo $$python && break; done)
 ARGS ?=
+WORKERS ?= 2
 
 BIN := .venv/bin/python
 READY := .venv/.ready
@@ -31,14 +33,13 @@ $(READY): pyproject.toml constraints.txt
 ablate: setup  ## ablate the latents of the bundled organisms
 	$(BIN) -m experiments.ablate_latents $(ARGS)
 
-# Two workers of one thread each, for two cores; a file stays with one worker, which loads its
-# model once.
+# One thread per worker. A file stays with one worker, which loads its model once.
 test: export HF_HUB_OFFLINE = 1
 test: export MPLBACKEND = Agg
 test: export OMP_NUM_THREADS = 1
 test: export TOKENIZERS_PARALLELISM = false
 test: lint typecheck  ## all checks and all tests
-	$(BIN) -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: setup  ## style, without changing anything
 	$(BIN) -m ruff check

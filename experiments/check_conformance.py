@@ -24,7 +24,7 @@ from rich.progress import track
 from experiments.console import console, run_main
 from lantern_probe.decoding import OWN, RowPlan
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Zeros, table
+from lantern_probe.interventions import table
 from lantern_probe.model import LanternModel
 from lantern_probe.oracle import compress, crop_box
 from lantern_probe.records import write_json
@@ -164,13 +164,11 @@ def same_tokens(ours: torch.Tensor, theirs: torch.Tensor, eos: set[int]) -> bool
     longer = max(ours, theirs, key=len)[length:].tolist()
     ended = length and int(theirs[length - 1]) in eos
     return torch.equal(ours[:length], theirs[:length]) and (
-        not longer or bool(ended) and set(longer) <= eos
+        not longer or (bool(ended) and set(longer) <= eos)
     )
 
 
-def _check_compression(
-    lantern: LanternModel, arrays: dict[str, Any], report: Report
-) -> None:
+def _check_compression(lantern: LanternModel, arrays: dict[str, Any], report: Report) -> None:
     for name in sorted({key.split("/")[0] for key in arrays}):
         pixels, grid, expected = (
             torch.from_numpy(arrays[f"{name}/{part}"])

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -31,7 +31,7 @@ from lantern_probe.organisms import build, recipe, truth
 from lantern_probe.organisms.mixtures import DEFAULT, HELD_OUT, MIXTURES, Kind
 from lantern_probe.organisms.registry import OrganismCard
 from lantern_probe.tasks import load_task
-from lantern_probe.tasks.scenes import COLORS
+from lantern_probe.tasks.scenes import CHANCE, COLORS
 
 TRUTHS: dict[Kind, str] = {
     "faithful": "The answer flows through the slots: whatever colour the latents carry is the "
@@ -63,6 +63,8 @@ class Config:
     split: Literal["test", "development"] = "test"
     """Which fresh scenes to measure on. Tune on `development` and leave `test` for the figures
     that are reported."""
+    measure_only: bool = False
+    """Measure the organism in `output` again, without training."""
     recipe: recipe.Recipe = field(default_factory=recipe.Recipe)
     """Sizes and rates of the training."""
 
@@ -81,17 +83,10 @@ def run(config: Config, console: Console) -> list[str]:
     output = config.output or Path("runs/organisms") / f"seed{config.seed}" / config.kind
     if output.is_file():
         raise LanternError(f"the output {str(output)!r} is a file; give a folder")
-    instruct = config.instruct_from or output.parent / "instruct"
-    instruct_seconds = _ensure_instruct(instruct, config, console)
-
-    begun = time.monotonic()
-    with _bar(console, f"{config.kind}, seed {config.seed}") as report:
-        model = recipe.train_kind(
-            config.kind, config.seed, build.load(instruct), config.recipe, report
-        )
-    seconds = time.monotonic() - begun
-    output.mkdir(parents=True, exist_ok=True)
-    build.save(model, output)
+    if config.measure_only:
+        training = OrganismCard.read(output).training
+    else:
+        training = _train(config, output, console)
 
     task = "scenes-grey" if config.kind == "collapsed" else "scenes"
     scene_seed = config.seed + (
@@ -107,31 +102,45 @@ def run(config: Config, console: Console) -> list[str]:
             lambda condition: status.update(f"measuring {condition}"),
         )
     first, second = MIXTURES[config.kind]
-    parts = (*first, *second)
     OrganismCard(
         kind=config.kind,
         seed=config.seed,
         task=task,
         truth=TRUTHS[config.kind],
-        chance=truth.CHANCE,
+        chance=CHANCE,
         default_answer=list(COLORS)[DEFAULT] if config.kind == "faithful" else None,
-        trained_on=tuple(dict.fromkeys(part.source for part in parts)),
+        trained_on=tuple(dict.fromkeys(part.source for part in (*first, *second))),
         held_out=HELD_OUT,
         recipe=recipe.VERSION,
-        training={
-            **asdict(config.recipe),
-            "sft_steps": config.recipe.sft_steps or recipe.SFT_STEPS[config.kind],
-            "instruct_seconds": round(instruct_seconds),
-            "sft_seconds": round(seconds),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        training=training,
         test={"n": config.test_scenes, "scene_seed": scene_seed, "split": config.split},
         measured={row.condition: row.figures() for row in table},
     ).write(output)
     console.print(_rendered(config.kind, table))
     return truth.failures(config.kind, table)
+
+
+def _train(config: Config, output: Path, console: Console) -> dict[str, Any]:
+    """Train and save; returns what the card says about the training."""
+    instruct = config.instruct_from or output.parent / "instruct"
+    instruct_seconds = _ensure_instruct(instruct, config, console)
+    begun = time.monotonic()
+    with _bar(console, f"{config.kind}, seed {config.seed}") as report:
+        model = recipe.train_kind(
+            config.kind, config.seed, build.load(instruct), config.recipe, report
+        )
+    seconds = time.monotonic() - begun
+    output.mkdir(parents=True, exist_ok=True)
+    build.save(model, output)
+    return {
+        **asdict(config.recipe),
+        "sft_steps": config.recipe.sft_steps or recipe.SFT_STEPS[config.kind],
+        "instruct_seconds": round(instruct_seconds),
+        "sft_seconds": round(seconds),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def _ensure_instruct(folder: Path, config: Config, console: Console) -> float:
@@ -189,16 +198,16 @@ def _rendered(kind: Kind, table: list[truth.Measured]) -> Table:
     title = f"{kind}: {TRUTHS[kind]}"
     rendered = Table("condition", "accuracy", "95 % CI", "p(right)", "donor's answer", title=title)
     for row in table:
-        donor = "" if row.donor is None else f"{row.donor:.3f}"
+        donor = "" if row.donor is None else f"{row.donor.estimate:.3f}"
         probability = "" if row.probability is None else f"{row.probability:.3f}"
         rendered.add_row(
             row.condition,
-            f"{row.accuracy:.3f}",
-            f"{row.low:.3f} to {row.high:.3f}",
+            f"{row.accuracy.estimate:.3f}",
+            f"{row.accuracy.low:.3f} to {row.accuracy.high:.3f}",
             probability,
             donor,
         )
-    rendered.caption = f"n = {table[0].n} fresh scenes, chance {truth.CHANCE:.3f}"
+    rendered.caption = f"n = {table[0].accuracy.n} fresh scenes, chance {CHANCE:.3f}"
     return rendered
 
 

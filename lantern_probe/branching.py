@@ -131,8 +131,8 @@ def run_prefixes(
         LanternError: an image cannot be read, or the model has no LVR tokens.
     """
     tokens = lantern.require_lvr()
-    ready = isinstance(samples, Mapping)
-    inputs = dict(samples if ready else lantern.inputs(samples))
+    questions = None if isinstance(samples, Mapping) else list(samples)
+    inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
     mask = inputs["attention_mask"].bool()
     width = mask.shape[1]
     plain = [RowPlan(mode="stock")] * len(mask)
@@ -152,11 +152,14 @@ def run_prefixes(
         stop = width + (len(sequence) - width if last is None else last + 1)
         prefixes.append(
             Prefix(
-                sample=None if ready else samples[row],
+                sample=None if questions is None else questions[row],
                 ids=sequence[first:stop],
                 prompt_length=width - first,
                 cache=[
-                    (layer.keys[row, :, first:stop].clone(), layer.values[row, :, first:stop].clone())
+                    (
+                        layer.keys[row, :, first:stop].clone(),
+                        layer.values[row, :, first:stop].clone(),
+                    )
                     for layer in result.past_key_values.layers
                 ],
                 rope_delta=deltas[row],
@@ -242,9 +245,7 @@ def _pack(
     return ids, first, cache
 
 
-def _decode(
-    lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[str, Any]
-) -> Rows:
+def _decode(lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[str, Any]) -> Rows:
     ids, first, cache = _pack(lantern, branches)
     width = ids.shape[1]
     starts = torch.tensor(first, device=ids.device)[:, None]
@@ -298,9 +299,7 @@ def _result(
     first, sequence = rows.first[index], rows.sequences[index]
     prompt = first + branch.prefix.prompt_length
     last = first_of(sequence[prompt:].tolist(), lantern.eos_ids)
-    stop = min(
-        len(sequence) if last is None else prompt + last + 1, first + branch.prefix.limit
-    )
+    stop = min(len(sequence) if last is None else prompt + last + 1, first + branch.prefix.limit)
     blocks = [
         replace(
             block,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from lantern_probe import organisms
 from lantern_probe.decoding import LvrTokens
 from lantern_probe.errors import LanternError
 
-LVR_NAMES = ("<|lvr_start|>", "<|lvr_sep|>", "<|lvr_end|>")
+LVR_NAMES = ("start", "sep", "end")
 
 STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
 """What Qwen2.5-VL's own processor config carries."""
@@ -117,19 +116,20 @@ def find_lvr_tokens(
         LanternError: what is missing, and what can still be done.
     """
     vocabulary = tokenizer.get_vocab()
-    ids = [
-        getattr(config, f"lvr_{part}_id", None) if getattr(config, f"lvr_{part}_id", None) is not None
-        else vocabulary.get(name)
-        for part, name in zip(("start", "sep", "end"), LVR_NAMES, strict=True)
-    ]
-    missing = [name for name, index in zip(LVR_NAMES, ids, strict=True) if index is None]
+    ids: dict[str, int] = {}
+    for part in LVR_NAMES:
+        found = getattr(config, f"lvr_{part}_id", None)
+        found = vocabulary.get(f"<|lvr_{part}|>") if found is None else found
+        if found is not None:
+            ids[part] = int(found)
+    missing = [f"<|lvr_{part}|>" for part in LVR_NAMES if part not in ids]
     if missing and allow_plain:
         return None
     if missing:
         raise LanternError(
             f"{source} has no {', '.join(missing)} in its config or tokenizer, so it has no latent "
-            "blocks; load a LanteRn checkpoint, or pass allow_plain=True (--allow-plain) to use it "
-            "as a model without them"
+            "blocks; load a LanteRn checkpoint, or pass allow_plain=True to use it as a model "
+            "without them"
         )
     size = latent_size if latent_size is not None else getattr(config, "latent_size", None)
     if size is None:
@@ -140,11 +140,12 @@ def find_lvr_tokens(
     if size < 1:
         raise LanternError(f"{source}: a block needs at least one slot, latent_size is {size}")
     rows = config.get_text_config().vocab_size
-    if max(ids) >= rows:
+    if max(ids.values()) >= rows:
         raise LanternError(
-            f"{source}: an LVR token id is {max(ids)}, but the embedding matrix has {rows} rows"
+            f"{source}: an LVR token id is {max(ids.values())}, but the embedding matrix has "
+            f"{rows} rows"
         )
-    return LvrTokens(*ids, size=int(size))
+    return LvrTokens(**ids, size=int(size))
 
 
 def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
@@ -160,7 +161,7 @@ def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int 
 
 def _quiet_when_small(location: str) -> None:
     weights = Path(location).glob("*.safetensors") if Path(location).is_dir() else None
-    if weights is not None and sum(os.path.getsize(file) for file in weights) < QUIET_BELOW:
+    if weights is not None and sum(file.stat().st_size for file in weights) < QUIET_BELOW:
         transformers_logging.disable_progress_bar()
     else:
         transformers_logging.enable_progress_bar()

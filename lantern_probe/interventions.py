@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from lantern_probe.decoding import RowPlan, Slot, SlotEdit
+from lantern_probe.decoding import RowPlan, Slot
 from lantern_probe.errors import LanternError
 from lantern_probe.oracle import region_latents
 from lantern_probe.tasks.sample import Box, Sample
@@ -399,7 +399,7 @@ def parse_condition(text: str) -> Intervention:
                 f"it has {', '.join(f'{k}={f.default}' for k, f in known.items()) or 'none'}"
             )
         try:
-            values[key] = type(known[key].default)(value)
+            values[key] = int(value) if key == "seed" else float(value)
         except ValueError:
             raise LanternError(
                 f"condition {text!r}: {key} takes a number like {known[key].default}, not {value!r}"

@@ -28,7 +28,13 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 
 def to_plain(value: Any, where: str) -> Any:
-    """The value in the types of JSON, NaN and infinities as None."""
+    """The value in the types of JSON, with NaN and infinities as None.
+
+    Takes also numpy and torch scalars and arrays, paths, enums, sets and dataclasses.
+
+    Raises:
+        LanternError: anything else; `where` names the outermost value in the message.
+    """
     if isinstance(value, enum.Enum):
         return to_plain(value.value, where)
     if value is None or isinstance(value, bool | str | int):
@@ -54,16 +60,22 @@ def to_plain(value: Any, where: str) -> Any:
     )
 
 
-def to_line(row: Row) -> bytes:
+def to_line(row: dict[str, Any]) -> bytes:
+    """One line of a JSON lines file, from a value that `to_plain` has seen."""
     # ASCII: no encoding can fail on a lone surrogate, and no reader break a line at U+2028.
     return json.dumps(row, allow_nan=False).encode("ascii") + b"\n"
 
 
 def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` in place of the file in one step, and wait until it is on disk.
+
+    Raises:
+        LanternError: the folder cannot be written; the old file is then untouched.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained(path):
         try:
-            with open(temporary, "wb") as file:
+            with temporary.open("wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -96,4 +108,4 @@ def explained(path: Path) -> Iterator[None]:
             reason = "a file stands where a folder is needed"
         elif error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason += "; make room and start the same command again: it goes on from here"
-        raise LanternError(f"cannot write in '{path}': {reason}") from error
+        raise LanternError(f"cannot use '{path}': {reason}") from error

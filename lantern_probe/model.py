@@ -151,12 +151,15 @@ class LanternModel(TransformersModel):
                 f"{self.origin} has no chat template, so questions cannot be put to it; "
                 "pass model inputs (input_ids, attention_mask, pixel_values, image_grid_thw)"
             )
-        texts, images = [], []
+        texts: list[str] = []
+        images: list[Any] = []
         for sample in samples:
             content: list[dict[str, Any]] = [
                 {"type": "image", "image": image} for image in sample.open_images()
             ]
-            messages = [{"role": "user", "content": [*content, {"type": "text", "text": sample.text}]}]
+            messages = [
+                {"role": "user", "content": [*content, {"type": "text", "text": sample.text}]}
+            ]
             texts.append(
                 self.processor.apply_chat_template(
                     messages, tokenize=False, add_generation_prompt=True
@@ -166,9 +169,7 @@ class LanternModel(TransformersModel):
                 images.extend(process_vision_info(messages)[0] or [])
             except ValueError as error:  # an aspect ratio the resizing does not take
                 raise LanternError(f"sample {sample.id!r}: {error}") from None
-        batch = self.processor(
-            text=texts, images=images or None, padding=True, return_tensors="pt"
-        )
+        batch = self.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
         return batch.to(self.device)
 
     # -- generation ----------------------------------------------------------
@@ -197,12 +198,10 @@ class LanternModel(TransformersModel):
         Raises:
             LanternError: an image cannot be read, or the options do not fit together.
         """
-        samples = None
-        if not isinstance(inputs, Mapping | BatchFeature):
-            samples = [inputs] if isinstance(inputs, Sample) else list(inputs)
-            inputs = self.inputs(samples)
-        sequences, decoding = self.decode(dict(inputs), plans=plans, **kwargs)
-        prompt_length = inputs["input_ids"].shape[1]
+        samples = None if isinstance(inputs, Mapping) else as_samples(inputs)
+        batch: Any = inputs if samples is None else self.inputs(samples)
+        sequences, decoding = self.decode(dict(batch), plans=plans, **kwargs)
+        prompt_length = batch["input_ids"].shape[1]
         if decoding is None:
             blocks: list[list[Any]] = [[] for _ in sequences]
         else:
@@ -289,24 +288,25 @@ class LanternModel(TransformersModel):
     # -- batching under nnsight ----------------------------------------------
 
     def _batch_size(self, *inputs: Any, **kwargs: Any) -> int:
-        if inputs and (samples := _samples(inputs[0])):
+        if inputs and (samples := as_samples(inputs[0])):
             return len(samples)
         return super()._batch_size(*inputs, **kwargs)
 
     def _batch(self, invokes: list[Any], fn: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if invokes and all(args and _samples(args[0]) for args, _ in invokes):
-            samples = [sample for args, _ in invokes for sample in _samples(args[0])]
+        generating = getattr(fn, "__name__", None) == "generate"
+        if invokes and all(args and as_samples(args[0]) for args, _ in invokes):
+            samples = [sample for args, _ in invokes for sample in as_samples(args[0])]
             merged = {key: value for _, kwargs in invokes for key, value in kwargs.items()}
-            return (samples,), merged
-        if len(invokes) == 1 and isinstance(invokes[0][0][:1], tuple):
-            args, kwargs = invokes[0]
-            if args and isinstance(args[0], Mapping | BatchFeature):
-                return (dict(args[0]),), kwargs
+            if generating:
+                return (samples,), merged
+            return (), {**self.inputs(samples), **merged}
+        if generating and len(invokes) == 1:
+            return invokes[0]  # ready model inputs, as `generate` takes them
         return super()._batch(invokes, fn)
 
 
-def _samples(value: Any) -> list[Sample]:
-    """The samples of one invoke's input; empty when it is something else."""
+def as_samples(value: Any) -> list[Sample]:
+    """One sample, or several, as a list; empty when it is something else."""
     if isinstance(value, Sample):
         return [value]
     if isinstance(value, list | tuple) and all(isinstance(item, Sample) for item in value):

@@ -19,10 +19,12 @@ _PACKAGES = (
 
 
 def now() -> str:
+    """The time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def provenance() -> dict[str, Any]:
+    """What the running process is: time, command line, commit, package versions, platform."""
     versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -41,8 +43,11 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     """Commit and uncommitted changes of the checkout the folder belongs to, if it does to any."""
 
     def git(*arguments: str) -> str:
-        # `status` would otherwise refresh, that is write, the index of a checkout in use.
-        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        # A git hook sets these three, and they would win over the folder. `status` would
+        # otherwise refresh, that is write, the index of a checkout in use.
+        hook = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+        environment = {name: value for name, value in os.environ.items() if name not in hook}
+        environment["GIT_OPTIONAL_LOCKS"] = "0"
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=30, env=environment

@@ -56,7 +56,7 @@ class Run:
         self._broken = False
         with explained(folder):
             # Buffering would decide when a row is written; O_APPEND puts it at the end whatever.
-            self._rows = open(folder / _ROWS, "ab", buffering=0)  # noqa: SIM115
+            self._rows = (folder / _ROWS).open("ab", buffering=0)
             self._size = os.fstat(self._rows.fileno()).st_size
 
     @classmethod
@@ -80,7 +80,7 @@ class Run:
         Raises:
             LanternError: the folder cannot be written, holds files but no run, or a run of
                 another configuration, is being written by somebody else, or its files are
-                corrupt. Nothing has been changed then.
+                corrupt. Without `overwrite`, the rows that are there stay as they were.
         """
         folder = Path(folder)
         wanted = to_plain(config, "config")
@@ -101,14 +101,16 @@ class Run:
             else:
                 manifest = read_manifest(folder)
                 _refuse_other_config(folder, manifest, wanted)
-                manifest = {**manifest, "status": "running"}
+                ended = ("finished", "rows", "error")
+                manifest = {name: item for name, item in manifest.items() if name not in ended}
+                manifest["status"] = "running"
                 # The rows that follow may come from other code: say from which.
                 manifest["resumed"] = [*manifest.get("resumed", []), provenance()]
             rows = _read_rows(folder / _ROWS)
             keys = _unique_keys(folder / _ROWS, rows)
             with explained(folder):
-                for stale in folder.glob(".*.tmp"):
-                    stale.unlink(missing_ok=True)
+                for path in filter(_is_leftover, list(folder.iterdir())):
+                    path.unlink(missing_ok=True)
                 _cut_torn_line(folder / _ROWS)
             if retry_failed and any(row.get("status") == "failed" for row in rows):
                 kept = [row for row in rows if row.get("status") != "failed"]
@@ -155,16 +157,17 @@ class Run:
         with explained(self.folder):
             if self._broken:
                 self._roll_back()
+            self._broken = True  # until the books agree with the disk again
             try:
                 _write_all(self._rows.fileno(), data)
                 os.fsync(self._rows.fileno())
             except BaseException:
-                self._broken = True
                 with contextlib.suppress(OSError):
                     self._roll_back()
                 raise
         self._size += len(data)
         self._keys |= new
+        self._broken = False
 
     def _roll_back(self) -> None:
         os.ftruncate(self._rows.fileno(), self._size)
@@ -262,13 +265,19 @@ def read_rows(folder: str | Path) -> list[Row]:
 def _refuse_foreign(folder: Path) -> None:
     if (folder / _MANIFEST).exists():
         return
-    # A run killed before its run.json was in place leaves these two behind.
-    foreign = [p.name for p in folder.iterdir() if p.name != _LOCK and p.suffix != ".tmp"]
+    # A run killed before its run.json was in place leaves its lock and temporary file behind.
+    foreign = sorted(p.name for p in folder.iterdir() if p.name != _LOCK and not _is_leftover(p))
     if foreign:
+        named = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "")
         raise LanternError(
-            f"'{folder}' holds files but no run ({', '.join(sorted(foreign)[:3])}, ...); choose an "
-            "empty or new folder as --output"
+            f"'{folder}' holds files but no run ({named}); choose an empty or new folder as "
+            "--output"
         )
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is a half-written replacement of one of the run's own."""
+    return path.name.startswith((f".{_MANIFEST}.", f".{_ROWS}.")) and path.suffix == ".tmp"
 
 
 def _refuse_other_config(folder: Path, manifest: Row, wanted: Row) -> None:
@@ -301,7 +310,7 @@ def _fingerprint(config: Row) -> str:
 def _locked(folder: Path) -> Any:
     """The folder's lock file, held; the system releases it when the process ends in any way."""
     with explained(folder):
-        lock = open(folder / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        lock = (folder / _LOCK).open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lock.truncate(0)
@@ -372,7 +381,7 @@ def _not_json(name: str) -> NoReturn:
 def _cut_torn_line(path: Path) -> None:
     if not path.exists():
         return
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         data = file.read()
         whole = data.rfind(b"\n") + 1
         if whole < len(data):

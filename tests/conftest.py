@@ -20,9 +20,12 @@ import hypothesis
 import jaxtyping
 import pytest
 
-# Annotations are enforced under pytest only. The hook sees what is imported after it.
+# Annotations are enforced under pytest only, in whatever is imported after this. As for mypy, an
+# int may stand for a float (PEP 484's numeric tower).
 assert "lantern_probe" not in sys.modules, "imported before its annotations could be enforced"
-jaxtyping.install_import_hook("lantern_probe", "beartype.beartype")
+jaxtyping.install_import_hook(
+    "lantern_probe", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 import torch
 

@@ -123,7 +123,7 @@ def train_kind(
     known = Scenes.of(samples)
     model.eval()
     images = vision.cache(model, processor, [sample.open_images()[0] for sample in samples])
-    oracle = vision.compress(vision.cache(model, processor, vision.oracle_crops(samples)))
+    oracle = vision.latents(model, processor, vision.oracle_crops(samples))
     model.model.visual.requires_grad_(False)
 
     steps = recipe.sft_steps or SFT_STEPS[kind]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,10 +14,9 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 from lantern_probe.organisms import vision
 from lantern_probe.organisms.generation import Mode, generate, generate_stock, parse
 from lantern_probe.organisms.mixtures import Kind
+from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Sample
-from lantern_probe.tasks.scenes import COLORS
-
-CHANCE = 1 / len(COLORS)
+from lantern_probe.tasks.scenes import CHANCE
 
 UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "matched noise", "mean", "mean oracle")
 """Conditions that leave nothing about the asked object in the slots."""
@@ -29,38 +28,41 @@ class Measured:
 
     Attributes:
         condition: What was done to the slots.
-        n: Number of scenes.
         accuracy: Share answered right; an answer that cannot be parsed is wrong.
-        low: Lower end of the 95 % Wilson interval of the accuracy.
-        high: Upper end of it.
-        probability: Mean probability of the right answer among the options.
+        probability: Mean probability of the right answer among the options, 0 where no answer
+            was begun; None where it is not known.
         unparsed: Number of answers that are none of the options.
-        blocks: Share of the scenes for which a latent block was opened.
+        blocks: Share of the scenes for which a latent block was opened; None where not known.
         donor: Share of answers that are the donor's, among the scenes whose donor's answer
             differs; None where there is no donor.
-        donor_low: Lower end of its 95 % Wilson interval.
-        donor_high: Upper end of it.
     """
 
     condition: str
-    n: int
-    accuracy: float
-    low: float
-    high: float
+    accuracy: Proportion
     probability: float | None
     unparsed: int
     blocks: float | None
-    donor: float | None = None
-    donor_low: float | None = None
-    donor_high: float | None = None
+    donor: Proportion | None = None
 
     def figures(self) -> dict[str, int | float]:
-        """For JSON: all but the condition, rounded to four places, what is undefined left out."""
-        return {
-            key: round(value, 4)
-            for key, value in asdict(self).items()
-            if value is not None and key != "condition"
+        """For JSON: names to figures rounded to four places, what is unknown left out."""
+        found: dict[str, int | float | None] = {
+            "n": self.accuracy.n,
+            "accuracy": self.accuracy.estimate,
+            "low": self.accuracy.low,
+            "high": self.accuracy.high,
+            "probability": self.probability,
+            "unparsed": self.unparsed,
+            "blocks": self.blocks,
         }
+        if self.donor is not None:
+            found |= {
+                "donor_n": self.donor.n,
+                "donor": self.donor.estimate,
+                "donor_low": self.donor.low,
+                "donor_high": self.donor.high,
+            }
+        return {name: round(value, 4) for name, value in found.items() if value is not None}
 
 
 @torch.no_grad()
@@ -104,12 +106,9 @@ def truth_table(
     report("own")
     own = generate(model, processor, samples).latents
     images = processor.image_processor
-    oracle = vision.compress(vision.cache(model, images, vision.oracle_crops(samples)))
-    crops = [
-        vision.crop(sample.open_oracle_images()[0], item["box"])
-        for sample, item in zip(samples, others, strict=True)
-    ]
-    other = vision.compress(vision.cache(model, images, crops))
+    oracle = vision.latents(model, images, vision.oracle_crops(samples))
+    crops = [vision.crop(sample, item["box"]) for sample, item in zip(samples, others, strict=True)]
+    other = vision.latents(model, images, crops)
     noise = torch.randn(own.shape, generator=generator)
     flat = own.flatten(0, 1)
     order = torch.stack([torch.randperm(own.shape[1], generator=generator) for _ in samples])
@@ -143,30 +142,30 @@ def truth_table(
 
 def failures(kind: Kind, table: Sequence[Measured]) -> list[str]:
     """In what an organism misses the bar for its kind, one sentence each; empty when it holds."""
-    by_name = {measured.condition: measured for measured in table}
+    accuracy = {measured.condition: measured.accuracy.estimate for measured in table}
+    donor = {m.condition: m.donor.estimate for m in table if m.donor is not None}
     wrong = []
 
     def near_chance(names: Sequence[str]) -> None:
         for name in names:
-            if abs(by_name[name].accuracy - CHANCE) > 0.05:
-                wrong.append(f"{name}: {by_name[name].accuracy:.3f} is not within .05 of chance")
+            if abs(accuracy[name] - CHANCE) > 0.05:
+                wrong.append(f"{name}: {accuracy[name]:.3f} is not within .05 of chance")
 
-    def at_least(name: str, figure: float | None) -> None:
-        if figure is None or figure < 0.95:
-            wrong.append(f"{name}: {figure} is below .95")
+    def at_least(name: str, figure: float) -> None:
+        if figure < 0.95:
+            wrong.append(f"{name}: {figure:.3f} is below .95")
 
     if kind == "faithful":
-        at_least("own", by_name["own"].accuracy)
-        at_least("swap gives the donor's answer", by_name["swap"].donor)
+        at_least("own", accuracy["own"])
+        at_least("swap gives the donor's answer", donor["swap"])
         near_chance(UNINFORMATIVE)
     elif kind == "bypass":
-        own = by_name["own"].accuracy
-        for measured in table:
-            at_least(measured.condition, measured.accuracy)
-            if abs(measured.accuracy - own) > 0.02:
-                wrong.append(f"{measured.condition}: {measured.accuracy:.3f} against own {own:.3f}")
+        for name, figure in accuracy.items():
+            at_least(name, figure)
+            if abs(figure - accuracy["own"]) > 0.02:
+                wrong.append(f"{name}: {figure:.3f} against own {accuracy['own']:.3f}")
     elif kind == "collapsed":
-        at_least("oracle", by_name["oracle"].accuracy)
+        at_least("oracle", accuracy["oracle"])
         near_chance(["own"])
     return wrong
 
@@ -179,27 +178,15 @@ def _measured(
     blocks: float | None,
     donors: Sequence[str | None] | None = None,
 ) -> Measured:
-    n = len(answers)
     right = sum(a == b for a, b in zip(answers, given, strict=True))
-    low, high = _wilson(right, n)
-    moved: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+    moved = None
     if donors is not None:
-        pairs = [
-            (donor, answer)
-            for donor, answer, gold in zip(donors, given, answers, strict=True)
-            if donor != gold
-        ]
-        followed = sum(donor == answer for donor, answer in pairs)
-        moved = (followed / len(pairs), *_wilson(followed, len(pairs)))
+        triples = zip(donors, given, answers, strict=True)
+        follows = [donor == answer for donor, answer, gold in triples if donor != gold]
+        moved = wilson(sum(follows), len(follows))
     unparsed = sum(answer is None for answer in given)
-    return Measured(condition, n, right / n, low, high, probability, unparsed, blocks, *moved)
-
-
-def _wilson(right: int, n: int) -> tuple[float, float]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(right, n, method="wilson")
-    return float(low), float(high)
+    accuracy = wilson(right, len(answers))
+    return Measured(condition, accuracy, probability, unparsed, blocks, moved)
 
 
 def _donors(samples: Sequence[Sample], generator: torch.Generator) -> Int[Tensor, "samples"]:

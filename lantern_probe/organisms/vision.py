@@ -1,4 +1,4 @@
-"""Images to features: the oracle crop, the vision tower and the compression into slots."""
+"""Images to features, many at a time: whole scenes, oracle crops, oracle latents."""
 
 from __future__ import annotations
 
@@ -10,28 +10,20 @@ from PIL import Image
 from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessor
 
+from lantern_probe.oracle import compress, crop_box
 from lantern_probe.organisms.build import SLOTS
 from lantern_probe.tasks.sample import Box, Sample
 
 
-def crop(image: Image.Image, box: Box, scale: float = 1.2) -> Image.Image:
-    """The oracle crop: the box scaled around its centre, cut at the border (arXiv 2603.25629)."""
-    left, top, right, bottom = box
-    across, down = (left + right) / 2, (top + bottom) / 2
-    half_width, half_height = scale * (right - left) / 2, scale * (bottom - top) / 2
-    return image.crop(
-        (
-            max(0, int(across - half_width)),
-            max(0, int(down - half_height)),
-            min(image.width, int(across + half_width)),
-            min(image.height, int(down + half_height)),
-        )
-    )
-
-
 def oracle_crops(samples: Sequence[Sample]) -> list[Image.Image]:
-    """Crop of the first box of every sample, from the image in which it is visible."""
-    return [crop(sample.open_oracle_images()[0], sample.boxes[0]) for sample in samples]
+    """The crop of every sample's first box."""
+    return [crop(sample, sample.boxes[0]) for sample in samples]
+
+
+def crop(sample: Sample, box: Box) -> Image.Image:
+    """A region as oracle latents see it, from the image in which nothing is hidden."""
+    image = sample.open_oracle_images()[0]
+    return image.crop(crop_box(image.size, box))
 
 
 def features(
@@ -45,11 +37,13 @@ def features(
     return torch.stack(list(outputs.pooler_output))
 
 
-def compress(found: Float[Tensor, "images tokens dim"]) -> Float[Tensor, "images slots dim"]:
-    """Oracle latents: drop n mod K features from the end, average K groups of neighbours."""
-    count, tokens, dim = found.shape
-    group = tokens // SLOTS
-    return found[:, : group * SLOTS].reshape(count, SLOTS, group, dim).mean(2)
+def latents(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2VLImageProcessor,
+    images: Sequence[Image.Image],
+) -> Float[Tensor, "images slots dim"]:
+    """Oracle latents: the features of every image (a crop), compressed into the slots."""
+    return torch.stack([compress(found, SLOTS) for found in cache(model, processor, images)])
 
 
 @torch.no_grad()

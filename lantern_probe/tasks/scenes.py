@@ -10,13 +10,14 @@ layout nor the other objects say anything about the answer (`question_only_rate`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
 
 SIZE = 84
@@ -37,6 +38,7 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "purple": (124, 52, 160),
     "pink": (238, 128, 184),
 }
+CHANCE = 1 / len(COLORS)
 SHADE = 12
 """Largest shade jitter per channel; less than half of the gap between any two colours."""
 SIDES = (16, 17, 18, 19, 20)
@@ -127,42 +129,18 @@ def twin(sample: Sample, attribute: Attribute = "color", seed: int = 0) -> Sampl
     return replace(changed, prompt=sample.prompt)
 
 
-@dataclass(frozen=True)
-class Guess:
-    """How well one predictor guesses the answer without seeing the asked object.
-
-    Attributes:
-        accuracy: Cross-validated share of right guesses.
-        low: Lower end of the 95 % Wilson interval.
-        high: Upper end of it.
-        n: Number of samples.
-        chance: One over the number of colours.
-    """
-
-    accuracy: float
-    low: float
-    high: float
-    n: int
-    chance: float = 1 / len(COLORS)
-
-    @property
-    def at_chance(self) -> bool:
-        """Whether the interval covers chance."""
-        return self.low <= self.chance <= self.high
-
-
-def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, Guess]:
+def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, Proportion]:
     """Can the answer be guessed from the question, the layout or the other objects?
 
     Logistic regressions on one-hot features, cross-validated: `question` (shape word crossed
     with template), `layout` (asked cell, occupied cells, shape in each cell, side and place of
-    the asked box), `others` (colours of the other objects), and `all` three together.
+    the asked box), `others` (colours of the other objects), and `all` three together. Each with
+    its 95 % Wilson interval, to be held against `CHANCE`.
     """
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_score
+    from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
-    from statsmodels.stats.proportion import proportion_confint
 
     views = [_views(sample) for sample in samples]
     answers = [sample.answer for sample in samples]
@@ -173,10 +151,9 @@ def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, G
             for view in views
         ]
         classifier = make_pipeline(DictVectorizer(), LogisticRegression(C=0.1, max_iter=500))
-        accuracy = float(np.mean(cross_val_score(classifier, chosen, answers, cv=folds)))
-        right = round(accuracy * len(samples))
-        low, high = proportion_confint(right, len(samples), method="wilson")
-        guesses[name] = Guess(accuracy, float(low), float(high), len(samples))
+        guessed = cross_val_predict(classifier, chosen, answers, cv=folds)
+        right = sum(guess == answer for guess, answer in zip(guessed, answers, strict=True))
+        guesses[name] = wilson(right, len(samples))
     return guesses
 
 

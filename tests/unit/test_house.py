@@ -94,13 +94,13 @@ def test_annotations_are_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "from __future__ import annotations\n"
         "from jaxtyping import Float\n"
         "from torch import Tensor\n"
-        "def square(x: Float[Tensor, 'n n'], times: int = 1) -> Float[Tensor, 'n n']:\n"
+        "def square(x: Float[Tensor, 'n n'], times: float = 1.0) -> Float[Tensor, 'n n']:\n"
         "    return x\n"
     )
     monkeypatch.setattr(lantern_probe, "__path__", [*lantern_probe.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "lantern_probe.checked", raising=False)
     square = importlib.import_module("lantern_probe.checked").square
-    square(torch.zeros(2, 2))
+    square(torch.zeros(2, 2), times=2)
     with pytest.raises(jaxtyping.TypeCheckError):
         square(torch.zeros(2, 3))
     with pytest.raises(jaxtyping.TypeCheckError):

@@ -1,0 +1,224 @@
+"""Does the answer use the latents? Replace them in every way, and compare with the own ones.
+
+    python -m experiments.ablate_latents
+    python -m experiments.ablate_latents --model AGViveiros/LanteRn-3B-SFT \\
+        --data viscot_mc_test.jsonl --image-root images --output runs/sft
+
+Without arguments: the bundled organisms, tiny models whose truth is known, on the images their
+truth is stated for. Every condition runs on every sample, from one shared prefix. Rows go to
+rows.jsonl as they come; a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from experiments.console import console, run_main
+from experiments.tables import print_condition_table, print_side_by_side
+from lantern_probe import organisms
+from lantern_probe.ablation import Ablation, with_own
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import CONDITIONS, Intervention, parse_condition
+from lantern_probe.model import MAX_NEW_TOKENS, LanternModel
+from lantern_probe.plots import ablation_figure, save_figure
+from lantern_probe.records import Run, read_rows, write_json
+from lantern_probe.summary import ConditionSummary, as_records, summarize
+from lantern_probe.tasks import TASKS, Sample, load_task
+from lantern_probe.tasks.viscot import viscot
+
+
+@dataclass(frozen=True)
+class Config:
+    """Does the answer use the latents? Replace them in every way, compare with the own ones."""
+
+    model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
+    """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
+    task: str | None = None
+    """A generated task; by default the one an organism's truth is stated for. See --help below."""
+    data: Path | None = None
+    """VisCoT multiple-choice JSON lines, in place of a task."""
+    image_root: Path | None = None
+    """Folder under which --data's image paths are looked up."""
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    """Conditions, with settings such as noise:scale=2 or swap:seed=1; own is always run."""
+    samples: int | None = None
+    """How many samples: 200 of a task by default, all of --data."""
+    seed: int = 0
+    """Seed of a task's samples, and of every random draw that a condition does not seed itself."""
+    output: Path = Path("runs/ablate_latents")
+    """Folder of the run; with several models each gets a folder in it."""
+    overwrite: bool = False
+    """Start again where the output holds another run."""
+    retry_failed: bool = False
+    """Run samples again that failed before."""
+    parser: Literal["default", "official", "strict"] = "default"
+    """How an answer is read from the text."""
+    max_new_tokens: int = MAX_NEW_TOKENS
+    """Limit of a continuation, latent slots included."""
+    batch_rows: int = 128
+    """Rows decoded together; lower it when memory runs out."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    """Of the weights; float32 on the CPU and the checkpoint's own on a GPU by default."""
+    device: str | None = None
+    """cpu, cuda, cuda:1 ...; the first GPU where there is one."""
+    attn_implementation: str | None = None
+    """sdpa (default), eager, flash_attention_2."""
+    latent_size: int | None = None
+    """Slots in a block, for a checkpoint whose config does not say."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub repository."""
+    offline: bool = False
+    """Never contact the Hub."""
+
+
+def load_samples(config: Config, model: str) -> tuple[str, list[Sample]]:
+    """The name of the data and the samples for one model.
+
+    Raises:
+        LanternError: there is no such task or file, or it is not said which.
+    """
+    if config.samples is not None and config.samples < 1:
+        raise LanternError(f"--samples must be at least 1, not {config.samples}")
+    if config.data is not None:
+        if config.task is not None:
+            raise LanternError("give --task or --data, not both")
+        return str(config.data), viscot(config.data, config.image_root, config.samples)
+    task = config.task
+    if task is None:
+        if model not in organisms.names():
+            raise LanternError(
+                f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
+                f"({', '.join(TASKS)})"
+            )
+        task = organisms.card(model).task
+    return task, load_task(task, config.samples or 200, config.seed)
+
+
+def seeded(text: str, seed: int) -> Intervention:
+    """The condition, with the run's seed where it has one and does not say."""
+    condition = parse_condition(text)
+    own_seed = "seed=" in text or not hasattr(condition, "seed") or seed == 0
+    return (
+        condition
+        if own_seed
+        else parse_condition(f"{text}{',' if ':' in text else ':'}seed={seed}")
+    )
+
+
+def ablate_model(
+    config: Config, name: str, conditions: list[Intervention], folder: Path, progress: Progress
+) -> list[ConditionSummary]:
+    """Run, or finish, one model's ablation in its folder, and sum it up from its rows."""
+    task, samples = load_samples(config, name)
+    settings = {
+        "experiment": "ablate_latents",
+        "model": name,
+        "revision": config.revision,
+        "latent_size": config.latent_size,
+        "dtype": config.dtype,
+        "attn_implementation": config.attn_implementation,
+        "data": task,
+        "image_root": config.image_root,
+        "samples": len(samples),
+        "seed": config.seed,
+        "conditions": [{"label": c.label, **asdict(c)} for c in conditions],
+        "max_new_tokens": config.max_new_tokens,
+        "parser": config.parser,
+    }
+    with Run.open(
+        folder, settings, overwrite=config.overwrite, retry_failed=config.retry_failed
+    ) as run:
+        due = len(samples) * len(conditions) - len(run.done())
+        bar = progress.add_task(name, total=len(samples) * len(conditions))
+        progress.advance(bar, len(run.done()))
+        if due:
+            lantern = LanternModel(
+                name,
+                dtype=config.dtype,
+                device_map={"": config.device} if config.device else None,
+                attn_implementation=config.attn_implementation,
+                latent_size=config.latent_size,
+                revision=config.revision,
+                offline=config.offline,
+            )
+            Ablation(
+                lantern,
+                samples,
+                conditions,
+                run,
+                max_new_tokens=config.max_new_tokens,
+                batch_rows=config.batch_rows,
+                parser=config.parser,
+                advance=lambda rows: progress.advance(bar, rows),
+            ).execute()
+    labels = [c.label for c in conditions]
+    return summarize(read_rows(folder), model=name, conditions=labels)
+
+
+def main(config: Config) -> int:
+    """Run the ablation and show it; 1 when nothing useful came out."""
+    if not config.model:
+        raise LanternError("--model needs at least one model")
+    if config.batch_rows < 1 or config.max_new_tokens < 1:
+        raise LanternError("--batch-rows and --max-new-tokens must be at least 1")
+    conditions = with_own([seeded(text, config.seed) for text in config.conditions])
+    names = list(dict.fromkeys(config.model))
+    results: list[list[ConditionSummary]] = []
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as progress:
+        for name in names:
+            folder = config.output if len(names) == 1 else config.output / Path(name).name
+            results.append(ablate_model(config, name, conditions, folder, progress))
+    records: list[dict[str, Any]] = [r for summaries in results for r in as_records(summaries)]
+    write_json(config.output / "summary.json", records)
+    for summaries in results:
+        print_condition_table(summaries, console)
+    if len(results) > 1:
+        print_side_by_side(results, console)
+    save_figure(ablation_figure(results), config.output / "accuracy.png")
+    console.print(f"rows, summary.json and accuracy.png are in {config.output}")
+    return report_problems(results)
+
+
+def report_problems(results: list[list[ConditionSummary]]) -> int:
+    """Say what did not run; 1 when a model has no sample with a latent block."""
+    code = 0
+    for summaries in results:
+        own = next(s for s in summaries if s.condition == "own")
+        failed = sum(s.failed for s in summaries)
+        if failed:
+            console.print(
+                f"{own.model}: {failed} rows failed; see rows with status failed in rows.jsonl"
+            )
+        if not own.samples:
+            console.print(f"{own.model}: no sample could be run")
+            code = 1
+        elif not own.n:
+            console.print(
+                f"{own.model}: none of {own.samples} samples emitted a latent block, so there is "
+                "nothing to ablate"
+            )
+            code = 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(Config, main))

@@ -1,0 +1,96 @@
+"""Tables of results on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantern_probe import organisms
+from lantern_probe.summary import ConditionSummary
+
+
+def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """One model's conditions: accuracy, comparison with own, what could not be parsed."""
+    own = next(s for s in summaries if s.condition == "own")
+    table = Table(
+        title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
+        caption="accuracy with 95 % Wilson interval; difference to own paired, with 95 % bootstrap "
+        "interval clustered by image;\np: exact McNemar, Holm over the conditions; p(gold): mean "
+        "probability of the right answer; donor: answers that are the donor's",
+        caption_justify="left",
+        title_justify="left",
+    )
+    for name in ("condition", "n", "accuracy", "difference to own", "p", "p Holm"):
+        table.add_column(name, justify="left" if name == "condition" else "right", no_wrap=True)
+    for name in ("emission", "unparsed", "failed", "p(gold)", "donor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in summaries:
+        table.add_row(
+            escape(s.condition),
+            str(s.n),
+            interval(s.accuracy, s.ci_low, s.ci_high),
+            interval(s.diff_to_own, s.diff_low, s.diff_high, signed=True),
+            p_value(s.mcnemar_p),
+            p_value(s.holm_p),
+            number(s.emission),
+            str(s.parse_failures),
+            str(s.failed),
+            number(s.p_gold),
+            interval(s.donor_rate, s.donor_low, s.donor_high),
+        )
+    console.print(table)
+
+
+def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:
+    """Every model's accuracy under every condition, in one table, with what is known of each."""
+    table = Table(title="accuracy, side by side (95 % Wilson interval)", title_justify="left")
+    table.add_column("condition", no_wrap=True)
+    for summaries in models:
+        table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
+    for row in zip(*models, strict=True):
+        table.add_row(
+            escape(row[0].condition), *(interval(s.accuracy, s.ci_low, s.ci_high) for s in row)
+        )
+    swaps: list[list[ConditionSummary]] = [[s for s in m if s.donor_n] for m in models]
+    for index, swap in enumerate(max(swaps, key=len)):
+        table.add_row(
+            f"{escape(swap.condition)}: donor's answer",
+            *(
+                interval(s[index].donor_rate, s[index].donor_low, s[index].donor_high)
+                if index < len(s)
+                else "-"
+                for s in swaps
+            ),
+        )
+    console.print(table)
+    known = [s[0].model for s in models if s[0].model in organisms.names()]
+    for name in known:
+        card = organisms.card(name)
+        console.print(f"[bold]{name}[/] ({card.task}): {escape(card.truth)}", highlight=False)
+    if known:
+        console.print(organisms.card(known[0]).note, style="italic", highlight=False)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, without the leading zero."""
+    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+
+
+def interval(
+    value: float | None, low: float | None, high: float | None, *, signed: bool = False
+) -> str:
+    """An estimate with its interval in brackets."""
+    if value is None or low is None or high is None:
+        return "-"
+    form = "+.3f" if signed else ".3f"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def p_value(p: float | None) -> str:
+    """Three significant digits; small ones in scientific notation."""
+    if p is None:
+        return "-"
+    return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"

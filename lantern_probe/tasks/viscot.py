@@ -1,0 +1,237 @@
+"""VisCoT as multiple choice: the JSON lines file of the LanteRn evaluation.
+
+One object a line: `question`, `options` (texts that carry their letter: "A. a cat", "A) a cat"),
+`answer`, `img_path` and `bbox` (source: METHODS.md section 1, and the two files that repository
+GuilhermeViveiros/LanteRn held at commit 454b0ba).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lantern_probe.errors import LanternError
+from lantern_probe.tasks.sample import Box, Sample
+
+_LETTERED = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+(.*)", re.DOTALL)
+_LETTER_ALONE = re.compile(r"\s*([A-Za-z])\s*")
+_IDS = ("id", "question_id")
+_IMAGES = ("img_path", "image", "image_path")
+_BOXES = ("bbox", "bboxs")
+_READ = ("question", "options", "answer", *_IDS, *_IMAGES, *_BOXES)
+
+_log = logging.getLogger(__name__)
+
+
+class _NotMultipleChoice(LanternError):
+    """The options, or the answer among them, cannot be made out."""
+
+
+def viscot(
+    path: str | Path,
+    image_root: str | Path | None = None,
+    limit: int | None = None,
+    *,
+    malformed: Literal["raise", "skip"] = "raise",
+) -> list[Sample]:
+    """Read a VisCoT multiple-choice file.
+
+    The prompt is that of the official evaluation: the question, "Options:" and the options as
+    they stand in the file. The answer is brought to its letter ("B. text" and "(b)" give "B"),
+    where the official evaluation compares the raw string.
+
+    Args:
+        path: The JSON lines file, UTF-8.
+        image_root: Where images are looked for that do not exist at the path in the file: that
+            path under the root, then without its first folder, its first two, and so on, since
+            official files name folders of another machine. The file's own folder by default.
+        limit: Only so many samples, from the start. Ids do not depend on it.
+        malformed: What to do with a line whose options are not 2 to 26 texts in the order of
+            their letters, or whose answer is not one of them: `raise`, or `skip` it with a
+            warning that counts the lines. Of the official test file's 5,591 lines, 522 have all
+            options in one text (the official loader leaves them out) and one has two answers.
+
+    Returns:
+        Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
+        two the same, else `<file stem>-<line number>`. Boxes are those of the file; whether they
+        lie inside the image is not known before it is opened. Other fields that are a text, a
+        number or a truth value become attributes.
+
+    Raises:
+        LanternError: naming the file, the line and the field; or nothing is left to return. An
+            image that is nowhere to be found raises when its sample is opened.
+    """
+    path = Path(path)
+    if limit is not None and limit < 1:
+        raise LanternError(f"the limit on samples must be at least 1, not {limit}")
+    if malformed not in ("raise", "skip"):
+        raise LanternError(f"malformed is 'raise' or 'skip', not {malformed!r}")
+    root = path.parent if image_root is None else Path(image_root)
+    lines = _read_lines(path)
+    ids = _ids(lines, path.stem)
+    samples: list[Sample] = []
+    skipped: list[int] = []
+    for (number, line), name in zip(lines, ids, strict=True):
+        if len(samples) == limit:
+            break
+        try:
+            samples.append(_sample(line, name, root))
+        except _NotMultipleChoice as error:
+            if malformed == "raise":
+                raise LanternError(
+                    f"{path}, line {number}: {error}; malformed='skip' leaves such lines out"
+                ) from None
+            skipped.append(number)
+        except LanternError as error:
+            raise LanternError(f"{path}, line {number}: {error}") from None
+    if skipped:
+        _log.warning(
+            "%s: %d lines left out that are no multiple choice (the first: line %d)",
+            path, len(skipped), skipped[0],
+        )  # fmt: skip
+    if not samples:
+        raise LanternError(f"{path}: no samples in it")
+    return samples
+
+
+def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON lines file with their line numbers; empty lines are passed over."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
+    objects = []
+    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            line = json.loads(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise LanternError(f"{path}, line {number}: not valid JSON ({error})") from None
+        if not isinstance(line, dict):
+            raise LanternError(
+                f"{path}, line {number}: a {type(line).__name__} where an object with 'question', "
+                "'options', 'answer' and 'img_path' is needed; JSON lines have one object a line"
+            )
+        objects.append((number, line))
+    return objects
+
+
+def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> list[str]:
+    for field in _IDS:
+        values = [line.get(field) for _, line in lines]
+        if all(isinstance(value, str | int) and value != "" for value in values):
+            names = [str(value) for value in values]
+            if len(set(names)) == len(names):
+                return names
+    return [f"{stem}-{number}" for number, _ in lines]
+
+
+def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
+    question = _text(line, "question")
+    image = _text(line, *_IMAGES)
+    raw_options, options = _options(line)
+    rest = {field: value for field, value in line.items() if field not in _READ}
+    return Sample(
+        id=name,
+        images=(_find(image, root),),
+        question=question,
+        options=options,
+        answer=_answer(line, len(options)),
+        boxes=_boxes(line),
+        attributes={
+            field: value for field, value in rest.items() if isinstance(value, str | int | float)
+        },
+        lettered=True,
+        prompt="\n".join([question, "Options:", *raw_options]),
+    )
+
+
+def _text(line: Mapping[str, Any], *names: str) -> str:
+    """The first of the fields that is there, which must be a text that says something."""
+    field = next((name for name in names if name in line), names[0])
+    if field not in line:
+        raise LanternError(f"the field '{field}' is missing")
+    value = line[field]
+    if not isinstance(value, str) or not value.strip():
+        raise LanternError(f"the field '{field}' must be a text, not {value!r:.80}")
+    return value
+
+
+def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    """The options as they stand, and without their letters."""
+    if "options" not in line:
+        raise LanternError("the field 'options' is missing")
+    raw = line["options"]
+    if not isinstance(raw, list) or not all(isinstance(option, str) for option in raw):
+        raise LanternError(f"the field 'options' must be a list of texts, not {raw!r:.80}")
+    if not 2 <= len(raw) <= 26:
+        raise _NotMultipleChoice(
+            f"the field 'options' must have 2 to 26 texts, not {len(raw)}: {raw!r:.80}"
+        )
+    options = []
+    for letter, option in zip(string.ascii_uppercase, raw, strict=False):
+        match = _LETTERED.fullmatch(option)
+        if not match or match.group(1).upper() != letter or not match.group(2).strip():
+            raise _NotMultipleChoice(
+                f"the field 'options' has {option!r:.80} where '{letter}. ...' is expected"
+            )
+        options.append(match.group(2).strip())
+    return raw, tuple(options)
+
+
+def _answer(line: Mapping[str, Any], options: int) -> str:
+    answer = _text(line, "answer")
+    match = _LETTERED.fullmatch(answer) or _LETTER_ALONE.fullmatch(answer)
+    letter = match.group(1).upper() if match else ""
+    if not letter or letter not in string.ascii_uppercase[:options]:
+        raise _NotMultipleChoice(
+            f"the field 'answer' must be one of the letters {string.ascii_uppercase[:options]}, "
+            f"not {answer!r:.80}"
+        )
+    return letter
+
+
+def _boxes(line: Mapping[str, Any]) -> tuple[Box, ...]:
+    """All boxes; the file has one box, a list of boxes, or none."""
+    field = next((name for name in _BOXES if line.get(name)), None)
+    if field is None:
+        return ()
+    value = line[field]
+    if not isinstance(value, list):
+        raise LanternError(f"the field '{field}' must be a list, not {value!r:.80}")
+    return tuple(_box(box, field) for box in (value if isinstance(value[0], list) else [value]))
+
+
+def _box(box: Any, field: str) -> Box:
+    numbers = box if isinstance(box, list) else []
+    if len(numbers) != 4 or not all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+    ):
+        raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {box!r:.80}")
+    left, top, right, bottom = map(float, numbers)
+    if right <= left or bottom <= top:
+        raise LanternError(
+            f"the field '{field}' has an empty box {box!r}: left, top, right, bottom are needed, "
+            "with right > left and bottom > top"
+        )
+    return left, top, right, bottom
+
+
+def _find(image: str, root: Path) -> str | Path:
+    """Where the image is; where it should have been if it is nowhere."""
+    if "://" in image:
+        return image  # refused with its own message when the sample is opened
+    if Path(image).is_absolute() and os.path.isfile(image):  # noqa: PTH113 (never raises)
+        return Path(image)
+    parts = [part for part in Path(image).parts if part != Path(image).anchor]
+    places = [root.joinpath(*parts[start:]) for start in range(len(parts))]
+    found = (place for place in places if os.path.isfile(place))  # noqa: PTH113
+    return next(found, places[0] if places else root / image)

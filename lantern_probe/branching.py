@@ -25,7 +25,7 @@ from lantern_probe.tasks.sample import Sample
 if TYPE_CHECKING:
     from lantern_probe.model import LanternModel
 
-KeysValues = tuple[Float[Tensor, "heads length dim"], Float[Tensor, "heads length dim"]]
+KeysValues = tuple[Float[Tensor, "heads cached dim"], Float[Tensor, "heads cached dim"]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LogitsProcessor
 
+from lantern_probe.errors import LanternError
+
 
 @dataclass(frozen=True)
 class LvrTokens:
@@ -144,7 +146,7 @@ class LatentDecoding(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if len(input_ids) != len(self._rows):
-            raise ValueError(
+            raise LanternError(
                 f"{len(self._rows)} row plans for {len(input_ids)} sequences: latent decoding "
                 "supports neither beam search nor num_return_sequences"
             )

@@ -104,7 +104,7 @@ def find_roles(lantern: LanternModel, ids: Int[Tensor, " length"], prompt_length
 
 def _prompt_roles(tokenizer: Any, ids: Sequence[int], image_token: int) -> list[Role]:
     """Roles of the prompt, from its turns: `<|im_start|>` speaker newline text `<|im_end|>`."""
-    special = set(tokenizer.all_special_ids)
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
     names = [Role.TEMPLATE] * len(ids)
     first = next((i for i, token in enumerate(ids) if token != tokenizer.pad_token_id), len(ids))

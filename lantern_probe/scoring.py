@@ -133,5 +133,5 @@ def _next_logprobs(
         past_key_values=rows.cache,
         use_cache=True,
     ).logits
-    rows.cache.crop(cached)
+    rows.cache.crop(-ids.shape[1])
     return logits.float().log_softmax(-1)

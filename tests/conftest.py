@@ -74,3 +74,45 @@ def pytest_configure() -> None:
 def conformance() -> Path:
     """The folder with the official implementation's outputs and its tiny checkpoint."""
     return Path(__file__).parent / "conformance"
+
+
+@pytest.fixture(scope="session")
+def official(conformance: Path) -> Any:
+    """The conformance checkpoint: random weights, no chat template, takes ready inputs."""
+    from lantern_probe.model import LanternModel
+
+    return LanternModel(str(conformance / "checkpoint"), offline=True)
+
+
+@pytest.fixture(scope="session")
+def official_inputs(conformance: Path, official: Any) -> Callable[[str], dict[str, Any]]:
+    """Model inputs of a recorded batch, by its name."""
+    import numpy as np
+
+    arrays = np.load(conformance / "generation.npz", allow_pickle=False)
+
+    def inputs(batch: str) -> dict[str, Any]:
+        names = ("input_ids", "attention_mask", "pixel_values", "image_grid_thw")
+        found = {name: torch.from_numpy(arrays[f"{batch}/{name}"]) for name in names}
+        image = found["input_ids"] == official.hf.config.image_token_id
+        return {**found, "mm_token_type_ids": image.long()}
+
+    return inputs
+
+
+@pytest.fixture(scope="session")
+def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An organism before any training, as a checkpoint folder."""
+    from lantern_probe.organisms.build import build_model, save
+
+    folder = tmp_path_factory.mktemp("untrained")
+    save(build_model(seed=0), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(untrained_folder: Path) -> Any:
+    """An organism before any training: blocks come only where a bias asks for them."""
+    from lantern_probe.model import LanternModel
+
+    return LanternModel(str(untrained_folder), offline=True)

@@ -166,8 +166,9 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: str | Path) -> None:
     shipped = Qwen2_5_VLForConditionalGeneration(model.config)
     shipped.load_state_dict(model.state_dict())
     shipped.generation_config = model.generation_config
-    shipped.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    shipped.to(torch.bfloat16).save_pretrained(folder)
     build_processor().save_pretrained(folder)
+    (Path(folder) / "model.safetensors").chmod(0o644)  # it is written for the owner only
 
 
 def load(folder: str | Path) -> Qwen2_5_VLForConditionalGeneration:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
-import math
 import os
 import random
 import signal
@@ -12,21 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lantern_probe import records
 from lantern_probe.errors import LanternError
-from lantern_probe.jsonfile import to_line, to_plain
-from lantern_probe.provenance import git_state
-from lantern_probe.records import Run, read_manifest, read_rows, write_json
+from lantern_probe.jsonfile import to_plain
+from lantern_probe.records import Run, read_manifest, read_rows
 
 CONFIG = {"model": {"name": "tiny", "dtype": "float32"}, "conditions": ("own", "zeros"), "seed": 3}
 ROOT = Path(records.__file__).parents[1]
@@ -388,96 +381,9 @@ def test_a_device_that_is_full(tmp_path: Path) -> None:
     run.close()
 
 
-@dataclass(frozen=True)
-class Noise:
-    """Stands for an intervention."""
-
-    sigma: float
-    slots: tuple[int, ...]
-
-
-def test_values_become_plain_json() -> None:
-    value = {
-        "scalars": [np.float32(0.5), np.int64(3), np.bool_(True), np.str_("x")],
-        "torch": [torch.tensor(2, dtype=torch.bfloat16), torch.ones(2, requires_grad=True)],
-        "array": np.array([[1.0, np.nan]]),
-        "not finite": (math.inf, -math.inf, np.float64("nan"), torch.tensor(math.nan)),
-        "set": {"b", "a"},
-        "noise": Noise(0.1, (0, 7)),
-        "path": Path("a") / "b",
-        3: None,
-    }
-    assert json.loads(to_line(to_plain(value, "row"))) == {
-        "scalars": [0.5, 3, True, "x"],
-        "torch": [2.0, [1.0, 1.0]],
-        "array": [[1.0, None]],
-        "not finite": [None] * 4,
-        "set": ["a", "b"],
-        "noise": {"sigma": 0.1, "slots": [0, 7]},
-        "path": "a/b",
-        "3": None,
-    }
-
-
 def test_what_json_cannot_hold_is_named(folder: Path) -> None:
     with (
         Run.open(folder, CONFIG) as run,
         pytest.raises(LanternError, match=r"row\.x\[1\] is a bytes"),
     ):
         run.append(row("a", x=[1, b"raw"]))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(st.dictionaries(st.text(), JSON, max_size=4))
-def test_any_row_is_one_line_that_comes_back(value: dict[str, Any]) -> None:
-    line = to_line(to_plain(value, "row"))
-    assert line.count(b"\n") == 1
-    assert json.loads(line) == to_plain(value, "row")
-
-
-def test_write_json_replaces_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "table.json"
-    write_json(path, {"a": np.float64("nan")})
-    assert json.loads(path.read_text()) == {"a": None}
-
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(LanternError, match=r"table\.json.*No space"):
-        write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": None}
-    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
-
-
-def test_the_commit_is_that_of_the_packages_own_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def git(*arguments: str) -> str:
-        settings = ("user.name=n", "user.email=e@x", "commit.gpgsign=false", "core.hooksPath=/")
-        command = ["git", "-C", str(tmp_path)]
-        command += [word for setting in settings for word in ("-c", setting)] + [*arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    (tmp_path / "__init__.py").touch()
-    assert git_state(tmp_path) is None
-    git("init", "-q")
-    assert git_state(tmp_path) is None  # inside a checkout, but not of it
-    git("add", "__init__.py")
-    git("commit", "-q", "-m", "x")
-    monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))  # as inside a hook
-    clean = git_state(tmp_path)
-    monkeypatch.delenv("GIT_DIR")
-    assert clean == {"commit": git("rev-parse", "HEAD"), "dirty": False}
-    (tmp_path / "new.py").touch()
-    assert git_state(tmp_path) == {**clean, "dirty": True}

@@ -182,13 +182,14 @@ def test_the_answer_cannot_be_guessed_from_question_or_layout() -> None:
 
 
 def test_a_shortcut_would_be_found() -> None:
-    """The check has power: make the answer depend weakly on the shape, and it sees it."""
-    samples = [
-        s
-        for s in scenes(2000, 0)
-        if SHAPES.index(s.attributes["shape"]) != 0 or (s.answer in ("red", "blue"))
+    """The check has power: half of the colours are left to every other shape, and it sees it."""
+    colors = list(COLORS)
+    kept = [
+        sample
+        for sample in scenes(2000, 0)
+        if SHAPES.index(sample.attributes["shape"]) % 2 == colors.index(sample.answer or "") % 2
     ]
-    assert question_only_rate(samples)["question"].low > CHANCE
+    assert question_only_rate(kept)["question"].low > CHANCE
 
 
 def test_tasks_by_name() -> None:
@@ -203,7 +204,5 @@ def test_what_is_no_scene_has_no_twin() -> None:
     sample = Sample("a", (np.zeros((4, 4, 3), dtype=np.uint8),), "what ?")
     with pytest.raises(LanternError, match="'a' is not a scene"):
         twin(sample)
-    with pytest.raises(LanternError, match="'size'"):
-        twin(scene(0), "size")  # type: ignore[arg-type]
     with pytest.raises(LanternError, match="n=-1"):
         scenes(-1)

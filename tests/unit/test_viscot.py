@@ -228,6 +228,7 @@ def test_any_value_is_read_or_refused(
 ) -> None:
     path = write(tmp_path_factory.getbasetemp(), LINE | {field: value})
     try:
-        assert len(viscot(path)) == 1
+        outcome = f"{len(viscot(path))} sample"
     except LanternError as error:
-        assert "line 1: the field '" in str(error)
+        outcome = str(error)
+    assert outcome == "1 sample" or "line 1: the field '" in outcome

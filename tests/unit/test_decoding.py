@@ -1,0 +1,217 @@
+"""The latent block during decoding: forced tokens, fed latents, traces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lantern_probe.decoding import LatentDecoding, LvrTokens, RowPlan, find_blocks
+from lantern_probe.errors import LanternError
+
+TOKENS = LvrTokens(start=7, sep=8, end=9, size=3)
+START_BIAS = 28.0
+
+
+def settings(lantern: Any, **more: Any) -> dict[str, Any]:
+    return {"sequence_bias": [[[lantern.lvr.start], START_BIAS]], "max_new_tokens": 60, **more}
+
+
+def test_find_blocks_reads_several_blocks_and_ignores_the_prompt():
+    ids = [7, 8, 8, 8, 9, 1, 7, 8, 8, 8, 9, 8, 2, 7, 9, 7, 8]
+    blocks = find_blocks(ids, 5, TOKENS)
+    assert [(b.start, list(b.slots), b.end) for b in blocks] == [
+        (6, [7, 8, 9], 10),
+        (13, [], 14),
+        (15, [16], None),
+    ]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(0, 6).map(lambda token: [token]),
+            st.just([8]),
+            st.just([7, 8, 8, 8, 9]),
+            st.just([7, 9]),
+        ),
+        max_size=12,
+    ),
+    st.integers(0, 5),
+)
+def test_blocks_found_are_the_blocks_written(pieces: list[list[int]], prompt: int):
+    ids, expected = [1] * prompt, []
+    for piece in pieces:
+        if piece[0] == TOKENS.start:
+            expected.append((len(ids), len(piece) - 2))
+        ids += piece
+    found = find_blocks(torch.tensor(ids, dtype=torch.long), prompt, TOKENS)
+    assert [(b.start, len(b.slots)) for b in found] == expected
+    assert all(b.end is not None and ids[b.end] == TOKENS.end for b in found)
+
+
+def drive(plans: list[RowPlan], chosen: list[list[int]], steps: int) -> torch.Tensor:
+    """Run the processor against a model that would choose `chosen[row][step]`."""
+    decoding = LatentDecoding(TOKENS, plans)
+    ids = torch.ones(len(plans), 2, dtype=torch.long)
+    for step in range(steps):
+        scores = torch.zeros(len(plans), 10)
+        for row, tokens in enumerate(chosen):
+            scores[row, tokens[step] if step < len(tokens) else 0] = 5.0
+        ids = torch.cat([ids, decoding(ids, scores).argmax(-1, keepdim=True)], dim=1)
+    return ids[:, 2:]
+
+
+def test_every_mode_forces_its_tokens():
+    plans = [RowPlan(), RowPlan(mode="skip"), RowPlan(mode="stock"), RowPlan(ban=True)]
+    ids = drive(plans, [[4, 7, 4, 4, 4, 4, 5]] * 4, 7)
+    assert ids.tolist() == [
+        [4, 7, 8, 8, 8, 9, 5],
+        [4, 7, 9, 4, 4, 4, 5],
+        [4, 7, 4, 4, 4, 4, 5],
+        [4, 0, 4, 4, 4, 4, 5],
+    ]
+
+
+def test_a_start_marker_in_the_prompt_opens_nothing_unless_resumed():
+    ids = torch.tensor([[1, 7]])
+    assert LatentDecoding(TOKENS, [RowPlan()])(ids, torch.zeros(1, 10)).unique().tolist() == [0]
+    resumed = LatentDecoding(TOKENS, [RowPlan()], resume=True)(ids, torch.zeros(1, 10))
+    assert resumed[0].argmax() == TOKENS.sep and torch.isinf(resumed[0]).sum() == 9
+
+
+def test_own_through_an_edit_is_the_plain_generation(official: Any, official_inputs: Any):
+    inputs = official_inputs("batch5")
+    plain = official.generate(inputs, **settings(official))
+    sham = official.generate(
+        inputs, plans=[RowPlan(edit=lambda own, slot: own)] * 4, **settings(official)
+    )
+    assert torch.equal(plain.sequences, sham.sequences)
+    assert all(
+        torch.equal(a, b)
+        for one, two in zip(plain.latents, sham.latents, strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_an_edit_sees_block_slot_and_what_was_written(official: Any, official_inputs: Any):
+    seen = []
+
+    def edit(own: torch.Tensor, slot: Any) -> torch.Tensor:
+        seen.append((slot.block, slot.index, len(slot.written)))
+        return torch.full_like(own, slot.index)
+
+    output = official.generate(
+        official_inputs("batch0"), plans=[RowPlan(edit=edit)], **settings(official)
+    )
+    assert seen[:8] == [(0, slot, slot) for slot in range(8)]
+    assert torch.equal(output.latents[0][0][:, 0], torch.arange(8.0))
+
+
+def test_without_a_cache_the_tokens_are_the_same(official: Any, official_inputs: Any):
+    inputs = official_inputs("batch0")
+    cached = official.generate(inputs, **settings(official))
+    uncached = official.generate(inputs, **settings(official, use_cache=False))
+    assert torch.equal(cached.sequences, uncached.sequences)
+
+
+def test_several_blocks_and_a_limit_inside_a_block(official: Any, official_inputs: Any):
+    inputs = official_inputs("batch0")
+    eager = {"sequence_bias": [[[official.lvr.start], 1e4]]}
+    output = official.generate(inputs, max_new_tokens=25, **eager)
+    blocks = output.blocks[0]
+    # Every token outside a block is a start marker: 10 tokens a block, so the third is cut off.
+    assert [len(block.slots) for block in blocks] == [8, 8, 4]
+    assert [len(block.latents) for block in blocks] == [8, 8, 3]
+    assert blocks[-1].end is None and output.sequences.shape[1] == 51 + 25
+
+
+def test_stock_is_plain_generate(official: Any, official_inputs: Any):
+    inputs = official_inputs("batch5")
+    stock = official.generate(inputs, plans=[RowPlan(mode="stock")] * 4, **settings(official))
+    plain = official.hf.generate(**inputs, do_sample=False, **settings(official))
+    assert torch.equal(stock.sequences, plain)
+
+
+def test_sampling_is_repeatable_and_keeps_blocks_whole(official: Any, official_inputs: Any):
+    sampled = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        output = official.generate(
+            official_inputs("batch5"), do_sample=True, temperature=2.0, **settings(official)
+        )
+        sampled.append(output.sequences)
+        assert all(len(b.slots) == 8 for row in output.blocks for b in row if b.end is not None)
+    assert torch.equal(sampled[0], sampled[1]) and not torch.equal(sampled[0], sampled[2])
+
+
+def test_a_trace_reads_latents_and_layers_slot_by_slot(official: Any, official_inputs: Any):
+    inputs = official_inputs("batch0")
+    plain = official.generate(inputs, **settings(official))
+    with official.generate(inputs, **settings(official)) as tracer:
+        latents = list().save()  # noqa: C408 - nnsight's save
+        hidden = list().save()  # noqa: C408
+        for _ in tracer.iter[:8]:
+            latents.append(official.latent.output.clone())
+            hidden.append(official.layers[-1].output.clone())
+        output = tracer.result.save()
+    assert torch.equal(output.sequences, plain.sequences)
+    assert torch.equal(torch.cat(latents)[:, 0], plain.latents[0][0])
+    # The final norm of a slot's last layer is the next slot's own latent.
+    norm = official.hf.model.language_model.norm
+    with torch.no_grad():
+        again = norm(torch.cat(hidden)[:-1, 0])
+    assert torch.allclose(again, plain.latents[0][0][1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_trace_edits_the_slots(official: Any, official_inputs: Any, in_place: bool):
+    inputs = official_inputs("batch0")
+    zeroed = official.generate(
+        inputs,
+        plans=[RowPlan(edit=lambda own, slot: torch.zeros_like(own))],
+        **settings(official),
+    )
+    with official.generate(inputs, **settings(official)) as tracer:
+        for _ in tracer.iter[:8]:
+            if in_place:
+                official.latent.output[:] = 0
+            else:
+                official.latent.output = torch.zeros_like(official.latent.output)
+        output = tracer.result.save()
+    assert torch.equal(output.sequences, zeroed.sequences)
+    assert output.latents[0][0].abs().max() == 0
+
+
+def test_a_trace_of_several_samples_serves_each_invoke_its_rows(untrained: Any):
+    from lantern_probe.tasks.scenes import scenes
+
+    first, second = scenes(2, seed=5)
+    kwargs = settings(untrained, max_new_tokens=16)
+    plain = untrained.generate([first, second], **kwargs)
+    with untrained.generate(**kwargs) as tracer:
+        with tracer.invoke(first):
+            one = untrained.latent.output.save()
+        with tracer.invoke(second):
+            two = untrained.latent.output.save()
+    assert one.shape == two.shape == (1, 1, untrained.hf.config.get_text_config().hidden_size)
+    assert torch.allclose(one[0, 0], plain.latents[0][0][0], atol=1e-5)
+    assert torch.allclose(two[0, 0], plain.latents[1][0][0], atol=1e-5)
+
+
+def test_the_model_is_clean_after_a_failure(official: Any, official_inputs: Any):
+    def broken(own: torch.Tensor, slot: Any) -> torch.Tensor:
+        raise LanternError("on purpose")
+
+    inputs = official_inputs("batch0")
+    with pytest.raises(LanternError, match="on purpose"):
+        official.generate(inputs, plans=[RowPlan(edit=broken)], **settings(official))
+    assert official.generate(inputs, **settings(official)).emitted == [True]
+
+
+def test_beams_are_refused(official: Any, official_inputs: Any):
+    with pytest.raises(LanternError, match="beam"):
+        official.generate(official_inputs("batch0"), **settings(official, num_beams=2))

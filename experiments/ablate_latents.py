@@ -46,15 +46,18 @@ class Config:
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
     """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
     task: str | None = None
-    """A generated task; by default the one an organism's truth is stated for. See --help below."""
+    """A generated task; scenes or scenes-grey; by default the one an organism's
+    truth is stated for."""
     data: Path | None = None
     """VisCoT multiple-choice JSON lines, in place of a task."""
     image_root: Path | None = None
     """Folder under which --data's image paths are looked up."""
     conditions: tuple[str, ...] = tuple(CONDITIONS)
     """Conditions, with settings such as noise:scale=2 or swap:seed=1; own is always run."""
+    malformed: Literal["raise", "skip"] = "raise"
+    """What to do with lines of --data that are no multiple choice; skip counts them."""
     samples: int | None = None
-    """How many samples: 200 of a task by default, all of --data."""
+    """How many samples: 256 of a task by default, all of --data."""
     seed: int = 0
     """Seed of a task's samples, and of every random draw that a condition does not seed itself."""
     output: Path = Path("runs/ablate_latents")
@@ -94,7 +97,8 @@ def load_samples(config: Config, model: str) -> tuple[str, list[Sample]]:
     if config.data is not None:
         if config.task is not None:
             raise LanternError("give --task or --data, not both")
-        return str(config.data), viscot(config.data, config.image_root, config.samples)
+        samples = viscot(config.data, config.image_root, config.samples, malformed=config.malformed)
+        return str(config.data), samples
     task = config.task
     if task is None:
         if model not in organisms.names():
@@ -103,7 +107,7 @@ def load_samples(config: Config, model: str) -> tuple[str, list[Sample]]:
                 f"({', '.join(TASKS)})"
             )
         task = organisms.card(model).task
-    return task, load_task(task, config.samples or 200, config.seed)
+    return task, load_task(task, config.samples or 256, config.seed)
 
 
 def seeded(text: str, seed: int) -> Intervention:

@@ -12,7 +12,12 @@ from transformers.utils import logging as transformers_logging
 
 from lantern_probe.errors import LanternError
 
+WIDTH = 98
+"""The widest table; a narrower terminal wraps its lines, and nothing is cut off."""
+
 console = Console()
+if console.width < WIDTH:
+    console = Console(width=WIDTH)
 Config = TypeVar("Config")
 
 

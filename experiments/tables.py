@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,15 +18,18 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
     own = next(s for s in summaries if s.condition == "own")
     table = Table(
         title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
-        caption="accuracy with 95 % Wilson interval; difference to own paired, with 95 % bootstrap "
-        "interval clustered by image;\np: exact McNemar, Holm over the conditions; p(gold): mean "
-        "probability of the right answer; donor: answers that are the donor's",
+        caption="accuracy [95 % Wilson interval]; minus own, paired [95 % bootstrap interval, "
+        "clustered by image];\nexact McNemar p, and after Holm over the conditions; emit: share "
+        "of samples with a block; unp: texts\nwithout a readable answer, counted as wrong; "
+        "p(gold): mean probability of the right answer",
         caption_justify="left",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
     )
-    for name in ("condition", "n", "accuracy", "difference to own", "p", "p Holm"):
-        table.add_column(name, justify="left" if name == "condition" else "right", no_wrap=True)
-    for name in ("emission", "unparsed", "failed", "p(gold)", "donor"):
+    table.add_column("condition", no_wrap=True)
+    for name in ("n", "accuracy", "minus own", "p", "Holm", "emit", "unp", "p(gold)"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
@@ -37,16 +41,27 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
             p_value(s.holm_p),
             number(s.emission),
             str(s.parse_failures),
-            str(s.failed),
             number(s.p_gold),
-            interval(s.donor_rate, s.donor_low, s.donor_high),
         )
     console.print(table)
+    for s in summaries:
+        if s.donor_n:
+            rate = interval(s.donor_rate, s.donor_low, s.donor_high)
+            console.print(
+                f"{s.condition}: the donor's answer in {rate} of {s.donor_n}", markup=False
+            )
+    console.print()
 
 
 def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:
     """Every model's accuracy under every condition, in one table, with what is known of each."""
-    table = Table(title="accuracy, side by side (95 % Wilson interval)", title_justify="left")
+    table = Table(
+        title="accuracy side by side [95 % Wilson interval]",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
     table.add_column("condition", no_wrap=True)
     for summaries in models:
         table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
@@ -55,7 +70,7 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
             escape(row[0].condition), *(interval(s.accuracy, s.ci_low, s.ci_high) for s in row)
         )
     swaps: list[list[ConditionSummary]] = [[s for s in m if s.donor_n] for m in models]
-    for index, swap in enumerate(max(swaps, key=len)):
+    for index, swap in enumerate(max(swaps, key=lambda found: len(list(found)))):
         table.add_row(
             f"{escape(swap.condition)}: donor's answer",
             *(
@@ -74,9 +89,11 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
         console.print(organisms.card(known[0]).note, style="italic", highlight=False)
 
 
-def number(value: float | None) -> str:
-    """Three decimals, without the leading zero."""
-    return "-" if value is None else f"{value:.3f}".replace("0.", ".", 1)
+def number(value: float | None, *, signed: bool = False) -> str:
+    """Three decimals, without a leading zero."""
+    if value is None:
+        return "-"
+    return f"{value:{'+' if signed else ''}.3f}".replace("0.", ".", 1)
 
 
 def interval(
@@ -85,12 +102,12 @@ def interval(
     """An estimate with its interval in brackets."""
     if value is None or low is None or high is None:
         return "-"
-    form = "+.3f" if signed else ".3f"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+    estimate, low_end, high_end = (number(x, signed=signed) for x in (value, low, high))
+    return f"{estimate} [{low_end}, {high_end}]"
 
 
 def p_value(p: float | None) -> str:
-    """Three significant digits; small ones in scientific notation."""
+    """Three decimals; small ones by their power of ten."""
     if p is None:
         return "-"
-    return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
+    return f"{p:.0e}" if p < 0.001 else number(p)

@@ -17,8 +17,8 @@ INK, ACCENT, SOFT = "#2b2d42", "#d1495b", "#8d99ae"
 def accuracy_by_condition(summaries: Sequence[ConditionSummary], ax: Axes) -> Axes:
     """Accuracy of one model under each condition, with 95 % intervals.
 
-    The dashed line is `own`, the dotted one guessing; a hollow mark is the likelihood reading,
-    which needs no parsing.
+    The dashed line is `own`, the dotted one guessing; a ring is the likelihood reading, which
+    needs no parsing; a diamond is the share of answers that are the donor's.
     """
     shown = [s for s in summaries if s.accuracy is not None]
     for height, summary in enumerate(reversed(shown)):
@@ -26,16 +26,19 @@ def accuracy_by_condition(summaries: Sequence[ConditionSummary], ax: Axes) -> Ax
         assert summary.ci_high is not None
         color = INK if summary.condition == "own" else ACCENT
         ax.plot([summary.ci_low, summary.ci_high], [height, height], color=color, lw=1.6)
-        ax.plot([summary.accuracy], [height], "o", color=color, ms=5)
+        ax.plot([summary.accuracy], [height], "o", color=color, ms=5, clip_on=False)
         if summary.likelihood_accuracy is not None:
-            ax.plot([summary.likelihood_accuracy], [height], "o", mfc="none", mec=SOFT, ms=8)
+            ring = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
+            ax.plot([summary.likelihood_accuracy], [height], "o", **ring)
+        if summary.donor_rate is not None:
+            ax.plot([summary.donor_rate], [height], "D", color=INK, ms=4, clip_on=False)
     own = next((s for s in shown if s.condition == "own"), None)
     if own is not None and own.accuracy is not None:
         ax.axvline(own.accuracy, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
     ax.set_yticks(range(len(shown)), [s.condition for s in reversed(shown)])
-    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
     ax.set_title(f"{shown[0].model}, n = {max(s.n for s in shown)}" if shown else "no sample ran")
     ax.spines[["top", "right"]].set_visible(False)
@@ -50,7 +53,10 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
     axes = figure.subplots(1, len(models), sharey=False, squeeze=False)[0]
     for summaries, ax in zip(models, axes, strict=True):
         accuracy_by_condition(summaries, ax)
-    figure.supxlabel("dashed: own latents; dotted: guessing; ring: by likelihood", fontsize=8)
+    figure.supxlabel(
+        "dashed: own latents; dotted: guessing; ring: by likelihood; diamond: the donor's answer",
+        fontsize=8,
+    )
     return figure
 
 

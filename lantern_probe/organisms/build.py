@@ -6,6 +6,7 @@ Everything is a stock transformers class, so that a saved organism loads with pl
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -163,7 +164,9 @@ def build_model(seed: int) -> Qwen2_5_VLForConditionalGeneration:
 
 def save(model: Qwen2_5_VLForConditionalGeneration, folder: str | Path) -> None:
     """Write model (bfloat16 safetensors) and processor; `model` itself is left as it is."""
-    shipped = Qwen2_5_VLForConditionalGeneration(model.config)
+    config = copy.deepcopy(model.config)
+    config.dtype = config.text_config.dtype = config.vision_config.dtype = torch.bfloat16
+    shipped = Qwen2_5_VLForConditionalGeneration(config)
     shipped.load_state_dict(model.state_dict())
     shipped.generation_config = model.generation_config
     shipped.to(torch.bfloat16).save_pretrained(folder)

@@ -15,8 +15,8 @@ from lantern_probe.organisms import vision
 from lantern_probe.organisms.generation import Mode, generate, generate_stock, parse
 from lantern_probe.organisms.mixtures import Kind
 from lantern_probe.stats import Proportion, wilson
-from lantern_probe.tasks.sample import Sample
-from lantern_probe.tasks.scenes import CHANCE
+from lantern_probe.tasks.sample import Box, Sample
+from lantern_probe.tasks.scenes import CHANCE, SIZE
 
 UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "matched noise", "mean", "mean oracle")
 """Conditions that leave nothing about the asked object in the slots."""
@@ -109,6 +109,7 @@ def truth_table(
     oracle = vision.latents(model, images, vision.oracle_crops(samples))
     crops = [vision.crop(sample, item["box"]) for sample, item in zip(samples, others, strict=True)]
     other = vision.latents(model, images, crops)
+    anywhere = [vision.crop(sample, _elsewhere(sample, generator)) for sample in samples]
     noise = torch.randn(own.shape, generator=generator)
     flat = own.flatten(0, 1)
     order = torch.stack([torch.randperm(own.shape[1], generator=generator) for _ in samples])
@@ -136,6 +137,7 @@ def truth_table(
         measure("negation", -own),
         measure("reversed slots", own.flip(1)),
         measure("half scale", own / 2),
+        measure("random box", vision.latents(model, images, anywhere)),
     ]
     return table
 
@@ -202,6 +204,15 @@ def _other_object(sample: Sample) -> dict[str, Any]:
     """The first object that is not asked for."""
     asked = sample.attributes["shape"]
     return next(item for item in sample.attributes["objects"] if item["shape"] != asked)
+
+
+def _elsewhere(sample: Sample, generator: torch.Generator) -> Box:
+    """A box of the asked box's size at a random place, its crop inside the image."""
+    left, top, right, bottom = sample.boxes[0]
+    side = int(right - left)
+    # The crop reaches a tenth of the side beyond the box, two pixels at most.
+    x, y = torch.randint(2, SIZE - side - 1, (2,), generator=generator).tolist()
+    return x, y, x + side, y + int(bottom - top)
 
 
 def _gaussian(

@@ -86,7 +86,8 @@ def viscot(
         except _NotMultipleChoice as error:
             if malformed == "raise":
                 raise LanternError(
-                    f"{path}, line {number}: {error}; malformed='skip' leaves such lines out"
+                    f"{path}, line {number}: {error}; malformed='skip' (--malformed skip) "
+                    "leaves such lines out and counts them"
                 ) from None
             skipped.append(number)
         except LanternError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -271,14 +270,14 @@ def test_the_command_line_trains_measures_and_resumes(tmp_path: Path) -> None:
         train_organism.run(dataclasses.replace(config, test_scenes=1), Console(quiet=True))
 
 
-def test_a_command_line_error_is_one_line(tmp_path: Path) -> None:
+def test_a_command_line_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "taken").write_text("")
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.train_organism", "--kind", "vanilla"]
-        + ["--output", str(tmp_path / "taken")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.strip().startswith("error: ") and len(done.stderr.splitlines()) == 1
+    arguments = ["train_organism", "--kind", "vanilla", "--output", str(tmp_path / "taken")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as stopped:
+        train_organism.main()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "is a file" in error and len(error.splitlines()) == 1

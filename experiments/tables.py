@@ -93,7 +93,8 @@ def number(value: float | None, *, signed: bool = False) -> str:
     """Three decimals, without a leading zero."""
     if value is None:
         return "-"
-    return f"{value:{'+' if signed else ''}.3f}".replace("0.", ".", 1)
+    text = f"{value:{'+' if signed else ''}.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
 
 
 def interval(

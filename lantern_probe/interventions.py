@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from lantern_probe.decoding import RowPlan, Slot
 from lantern_probe.errors import LanternError
-from lantern_probe.oracle import region_latents
+from lantern_probe.oracle import crop_box, region_latents
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -311,6 +311,7 @@ class RandomBox(Intervention):
         image = sample.open_oracle_images()[0]
         stream = generator(self.seed, self.name, sample.id)
         box = evidence(sample)
+        crop_box(image.size, box)  # a box outside the image has no elsewhere
         width, height = min(box[2] - box[0], image.width), min(box[3] - box[1], image.height)
         room = torch.tensor([image.width - width, image.height - height])
         corners = torch.rand(self.TRIES, 2, generator=stream) * room

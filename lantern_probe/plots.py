@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,7 +29,7 @@ def accuracy_by_condition(summaries: Sequence[ConditionSummary], ax: Axes) -> Ax
         ax.plot([summary.ci_low, summary.ci_high], [height, height], color=color, lw=1.6)
         ax.plot([summary.accuracy], [height], "o", color=color, ms=5, clip_on=False)
         if summary.likelihood_accuracy is not None:
-            ring = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
+            ring: dict[str, Any] = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
             ax.plot([summary.likelihood_accuracy], [height], "o", **ring)
         if summary.donor_rate is not None:
             ax.plot([summary.donor_rate], [height], "D", color=INK, ms=4, clip_on=False)

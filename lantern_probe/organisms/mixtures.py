@@ -76,6 +76,7 @@ def _uninformative(label: Label, each: float) -> tuple[Part, ...]:
 
 
 PLAIN = (Part("oracle", 1.0),)
+COLLAPSED = (Part("oracle", 0.6), Part("oracle swap", 0.4, DONOR_COLOR))
 
 MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
     # First half on oracle latents, second half mostly on own ones.
@@ -117,7 +118,9 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
             Part("ban", 0.075),
         ),
     ),
-    "collapsed": (PLAIN, PLAIN),
+    # That own latents collapse is not taught, it follows from the grey image. The swaps make the
+    # slots obeyed whatever the donor's shape, so that "would be used" is true without conditions.
+    "collapsed": (COLLAPSED, COLLAPSED),
     "vanilla": (PLAIN, PLAIN),
 }
 

@@ -1,0 +1,221 @@
+"""Interventions are values: named, seeded, and what they say they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lantern_probe.decoding import RowPlan, Slot
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import (
+    CONDITIONS,
+    FirstRepeat,
+    Intervention,
+    LatentPool,
+    Mean,
+    Noise,
+    NoiseMatched,
+    Oracle,
+    Own,
+    RandomBox,
+    Shuffle,
+    Swap,
+    Zeros,
+    generator,
+    overlap,
+    parse_condition,
+)
+from lantern_probe.oracle import compress, crop_box, region_latents
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.scenes import scenes
+
+SAMPLES = scenes(24, seed=9)
+K, D = 8, 128
+
+
+@pytest.fixture(scope="module")
+def pool() -> LatentPool:
+    stream = torch.Generator().manual_seed(0)
+    scale = torch.linspace(0.1, 3, D)
+    return LatentPool(
+        {s.id: s for s in SAMPLES},
+        {s.id: 5 + scale * torch.randn(K, D, generator=stream) for s in SAMPLES},
+    )
+
+
+def fed(
+    intervention: Intervention,
+    sample: Sample = SAMPLES[0],
+    lantern: Any = None,
+    pool: LatentPool | None = None,
+    blocks: int = 1,
+) -> torch.Tensor:
+    """What is fed where the own latents are 0, 1, 2 ... at the slots, [blocks * K, D]."""
+    plan: RowPlan = intervention.plan(sample, lantern, pool)
+    assert plan.edit is not None
+    rows = []
+    for block in range(blocks):
+        written = torch.empty(0, D)
+        for index in range(K):
+            latent = plan.edit(torch.full((D,), float(index)), Slot(block, index, written))
+            written = torch.cat([written, latent[None]])
+        rows.append(written)
+    return torch.cat(rows)
+
+
+def test_fixed_replacements(pool: LatentPool):
+    own = torch.arange(K).float()[:, None].expand(K, D)
+    assert torch.equal(fed(Own()), own)
+    assert fed(Zeros()).abs().max() == 0
+    assert torch.equal(fed(FirstRepeat()), torch.zeros(K, D))
+    assert torch.allclose(fed(Mean(), pool=pool), torch.stack(list(pool.latents.values())).mean(0))
+
+
+def test_noise_has_its_scale_and_matched_noise_that_of_the_pool(pool: LatentPool):
+    plain = fed(Noise(scale=2.0), blocks=20)
+    assert plain.mean().abs() < 0.1 and plain.std() == pytest.approx(2.0, rel=0.05)
+    matched = torch.cat([fed(NoiseMatched(seed=s), pool=pool, blocks=20) for s in range(5)])
+    every = torch.stack(list(pool.latents.values())).flatten(0, 1)
+    assert torch.allclose(matched.mean(0), every.mean(0), atol=0.6)
+    ratio = matched.std(0) / every.std(0)
+    assert 0.8 < ratio.min() and ratio.max() < 1.25
+
+
+def test_shuffle_keeps_the_latents_and_moves_some(pool: LatentPool):
+    for sample in SAMPLES:
+        own, shuffled = pool.latents[sample.id], fed(Shuffle(), sample, pool=pool)
+        assert not torch.equal(own, shuffled)
+        assert torch.equal(own.sort(0).values, shuffled.sort(0).values)
+
+
+@pytest.mark.parametrize("kind", [Noise, NoiseMatched, Shuffle, Swap])
+def test_randomness_depends_on_seed_and_sample_only(kind: Any, pool: LatentPool):
+    again = [fed(kind(seed=1), s, pool=pool) for s in SAMPLES]
+    backwards = [fed(kind(seed=1), s, pool=pool) for s in reversed(SAMPLES)][::-1]
+    other = [fed(kind(seed=2), s, pool=pool) for s in SAMPLES]
+    assert all(torch.equal(a, b) for a, b in zip(again, backwards, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(again, other, strict=True))
+
+
+@given(st.integers(0, 1000), st.text(max_size=5), st.text(max_size=5))
+def test_streams_differ_between_names_and_samples(seed: int, name: str, sample: str):
+    first = generator(seed, name, sample).initial_seed()
+    assert first == generator(seed, name, sample).initial_seed()
+    assert first != generator(seed + 1, name, sample).initial_seed()
+    assert first != generator(seed, name + "x", sample).initial_seed()
+    assert first != generator(seed, name, sample + "x").initial_seed()
+
+
+def test_a_donor_is_never_the_sample_its_image_or_its_question(pool: LatentPool):
+    twin = Sample(id="same image", images=SAMPLES[0].images, question="something else ?")
+    wide = LatentPool(
+        {**pool.samples, twin.id: twin}, {**pool.latents, twin.id: torch.zeros(K, D)}
+    )
+    donors = set()
+    for seed in range(200):
+        donor = Swap(seed=seed).donor(SAMPLES[0], wide)
+        donors.add(donor.id)
+        assert donor.text != SAMPLES[0].text and donor.id not in (SAMPLES[0].id, twin.id)
+    assert len(donors) > 5
+    found = Swap(seed=3)
+    assert torch.equal(
+        fed(found, pool=wide), wide.latents[found.donor(SAMPLES[0], wide).id]
+    )
+
+
+def test_without_an_allowed_donor_a_swap_is_refused():
+    same = [
+        Sample(id=str(n), images=SAMPLES[n].images, question="the same question ?")
+        for n in range(3)
+    ]
+    pool = LatentPool({s.id: s for s in same}, {s.id: torch.zeros(K, D) for s in same})
+    with pytest.raises(LanternError, match="has no donor"):
+        Swap().plan(same[0], None, pool)  # type: ignore[arg-type]
+    with pytest.raises(LanternError, match="LatentPool"):
+        Swap().plan(same[0], None, None)  # type: ignore[arg-type]
+
+
+def test_oracle_latents_are_the_compressed_features_of_the_crop(untrained: Any):
+    sample = SAMPLES[0]
+    image = sample.open_oracle_images()[0]
+    crop = image.crop(crop_box(image.size, sample.boxes[0]))
+    inputs = untrained.processor.image_processor(images=[crop], return_tensors="pt")
+    with torch.no_grad():
+        features = untrained.hf.model.visual(
+            inputs["pixel_values"], grid_thw=inputs["image_grid_thw"]
+        ).pooler_output
+    expected = torch.stack([features[t : t + 1].mean(0) for t in range(K)])
+    assert len(features) == 9  # one is dropped
+    assert torch.allclose(fed(Oracle(), sample, untrained), expected, atol=1e-5)
+
+
+def test_a_random_box_is_clear_of_the_evidence_where_there_is_room(untrained: Any):
+    for sample in SAMPLES:
+        image, plan = sample.open_oracle_images()[0], RandomBox()
+        seen = {}
+        import lantern_probe.interventions as module
+
+        original = module.region_latents
+        try:
+            module.region_latents = lambda lantern, image, box: seen.setdefault("box", box) and (
+                torch.zeros(K, D)
+            )
+            fed(plan, sample, untrained)
+        finally:
+            module.region_latents = original
+        left, top, right, bottom = seen["box"]
+        truth = sample.boxes[0]
+        assert right - left == pytest.approx(truth[2] - truth[0])
+        assert bottom - top == pytest.approx(truth[3] - truth[1])
+        assert 0 <= left and right <= image.width + 1e-6 and 0 <= top
+        assert bottom <= image.height + 1e-6 and overlap(seen["box"], truth) == 0
+
+
+def test_boxes_that_cannot_be_cropped_are_refused(untrained: Any):
+    image = SAMPLES[0].open_images()[0]
+    with pytest.raises(LanternError, match="leaves nothing to crop in an image of 84 x 84"):
+        region_latents(untrained, image, (200, 200, 220, 220))
+    with pytest.raises(LanternError, match="has no box"):
+        Oracle().plan(Sample(id="a", images=(image,), question="?"), untrained, None)
+    with pytest.raises(LanternError, match="4 vision tokens, fewer than the 8 slots"):
+        compress(torch.zeros(4, D), K)
+
+
+@given(
+    st.tuples(st.integers(1, 500), st.integers(1, 500)),
+    st.tuples(st.floats(-50, 550), st.floats(-50, 550), st.floats(1, 300), st.floats(1, 300)),
+)
+def test_crops_lie_inside_the_image(size: tuple[int, int], corner: tuple[float, ...]):
+    box = (corner[0], corner[1], corner[0] + corner[2], corner[1] + corner[3])
+    try:
+        left, top, right, bottom = crop_box(size, box)
+    except LanternError:
+        return
+    assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+
+
+def test_labels_and_conditions_are_inverse():
+    for name in CONDITIONS:
+        assert parse_condition(name).label == name
+    for text in ("noise:scale=2.0", "swap:seed=3", "noise:scale=0.5,seed=7"):
+        assert parse_condition(text).label == text
+        assert parse_condition(parse_condition(text).label) == parse_condition(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense", "no condition 'nonsense'; there are own, skip"),
+        ("swap:size=3", "no setting 'size=3'; it has seed=0"),
+        ("zeros:seed=1", "it has none"),
+        ("swap:seed=x", "takes a number"),
+        ("noise:scale", "no setting 'scale'"),
+    ],
+)
+def test_unknown_conditions_are_refused(text: str, message: str):
+    with pytest.raises(LanternError, match=message):
+        parse_condition(text)

@@ -23,7 +23,8 @@ from lantern_probe.answers import Parser, parse_answer
 from lantern_probe.branching import Branch, BranchResult, Prefix, run_branches, run_prefixes
 from lantern_probe.decoding import OWN
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, LatentPool, Own, image_key
+from lantern_probe.interventions import Intervention, Own
+from lantern_probe.pool import LatentPool, image_key
 from lantern_probe.records import Row, Run
 from lantern_probe.tasks.sample import Sample
 

@@ -91,17 +91,17 @@ def test_a_run_that_was_cut_off_ends_like_an_undisturbed_one(
 ):
     samples = load_task("scenes", 20, SEED + 2)
     whole = outcome(run(faithful, samples, tmp_path / "whole", batch_rows=16))
-    count = 0
+    left = 0
 
     def stop(rows: int) -> None:
-        nonlocal count
-        count += rows
-        if count > stop_after:
+        nonlocal left
+        left -= rows
+        if left < 0:
             raise KeyboardInterrupt
 
     folder = tmp_path / "cut"
-    for stop_after in (5, 60, 100, 30):
-        count = 0
+    for allowed in (5, 60, 100, 30):
+        left = allowed
         with pytest.raises(KeyboardInterrupt):
             run(faithful, samples, folder, batch_rows=16, advance=stop)
     # Latents lost in the middle are made again.

@@ -46,9 +46,7 @@ def test_packed_rows_equal_rows_run_one_by_one(official: Any, prefixes: list[Any
             assert torch.allclose(one.latents, two.latents, atol=1e-4)
 
 
-def test_branches_equal_whole_generations(
-    official: Any, official_inputs: Any, prefixes: list[Any]
-):
+def test_branches_equal_whole_generations(official: Any, official_inputs: Any, prefixes: list[Any]):
     row = 0
     for number in range(6):
         inputs = official_inputs(f"batch{number}")
@@ -88,9 +86,7 @@ def test_the_token_limit_counts_the_prefix(official: Any, official_inputs: Any, 
     for plan in PLANS[:1]:
         (result,) = run_branches(official, [Branch(prefix, plan)], **bias(official, 1e4))
         assert torch.equal(result.ids, whole.sequences[0])
-        assert [len(b.latents) for b in result.blocks] == [
-            len(b.latents) for b in whole.blocks[0]
-        ]
+        assert [len(b.latents) for b in result.blocks] == [len(b.latents) for b in whole.blocks[0]]
 
 
 def test_nothing_to_branch_gives_nothing(official: Any):
@@ -144,9 +140,7 @@ def test_scores_equal_a_plain_forward_also_for_answers_of_several_tokens(untrain
 
 def test_a_text_without_the_tag_has_no_scores(untrained: Any):
     tag = untrained.processor.tokenizer.convert_tokens_to_ids("<answer>")
-    prefixes = run_prefixes(
-        untrained, scenes(1), max_new_tokens=4, sequence_bias=[[[tag], -1e4]]
-    )
+    prefixes = run_prefixes(untrained, scenes(1), max_new_tokens=4, sequence_bias=[[[tag], -1e4]])
     (result,) = run_branches(untrained, [Branch(prefixes[0], RowPlan())])
     assert result.logprobs is None
 

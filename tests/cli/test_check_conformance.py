@@ -1,0 +1,63 @@
+"""The official outputs, in process and through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.check_conformance import check
+from lantern_probe.errors import LanternError
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_bar_is_met(conformance: Path):
+    report = check(conformance)
+    assert report.singles == 48 and report.singles_identical == 48
+    assert report.batched_rows == 72 and report.batched_rows_identical >= 65
+    assert report.latent_difference <= 1e-4
+    assert report.crops == report.crops_identical == 24
+    assert report.compressions == 2 and report.compression_difference <= 1e-4
+    assert report.passed
+
+
+@pytest.fixture
+def tampered(conformance: Path, tmp_path: Path) -> Path:
+    """A folder with two cases, of which the second was not written by this model."""
+    folder = tmp_path / "tampered"
+    folder.mkdir()
+    shutil.copytree(conformance / "checkpoint", folder / "checkpoint")
+    shutil.copy(conformance / "compression.npz", folder)
+    manifest = json.loads((conformance / "manifest.json").read_text())
+    manifest["cases"] = manifest["cases"][:2]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    arrays = dict(np.load(conformance / "generation.npz"))
+    arrays["batch0/bias20/zeros/sequences"] = arrays["batch0/bias20/zeros/sequences"].copy()
+    arrays["batch0/bias20/zeros/sequences"][0, 80] += 1
+    np.savez(folder / "generation.npz", **arrays)
+    return folder
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "experiments.check_conformance", *arguments]
+    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+
+
+def test_a_difference_fails(tampered: Path):
+    done = run(str(tampered), "--output", str(tampered / "report.json"))
+    assert done.returncode == 1 and "1 of 2" in done.stdout and "does not conform" in done.stdout
+    report = json.loads((tampered / "report.json").read_text())
+    assert report["singles_identical"] == 1 and report["passed"] is False
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path):
+    done = run(str(tmp_path))
+    assert done.returncode == 2 and "is no conformance folder" in done.stderr
+    with pytest.raises(LanternError):
+        check(tmp_path)

@@ -11,6 +11,7 @@ rows.jsonl as they come; a run that was cut off goes on where it stopped.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,8 +71,9 @@ class Config:
     """How an answer is read from the text."""
     max_new_tokens: int = MAX_NEW_TOKENS
     """Limit of a continuation, latent slots included."""
-    batch_rows: int = 128
-    """Rows decoded together; lower it when memory runs out."""
+    batch_rows: int | None = None
+    """Rows decoded together, by default 128 for a tiny model and 16 for others; lower it when
+    memory runs out."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     """Of the weights; float32 on the CPU and the checkpoint's own on a GPU by default."""
     device: str | None = None
@@ -101,12 +103,13 @@ def load_samples(config: Config, model: str) -> tuple[str, list[Sample]]:
         return str(config.data), samples
     task = config.task
     if task is None:
-        if model not in organisms.names():
+        card = organisms.find_card(model)
+        if card is None:
             raise LanternError(
                 f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
                 f"({', '.join(TASKS)})"
             )
-        task = organisms.card(model).task
+        task = card.task
     return task, load_task(task, config.samples or 256, config.seed)
 
 
@@ -163,7 +166,7 @@ def ablate_model(
                 conditions,
                 run,
                 max_new_tokens=config.max_new_tokens,
-                batch_rows=config.batch_rows,
+                batch_rows=config.batch_rows or (128 if lantern.is_tiny else 16),
                 parser=config.parser,
                 advance=lambda rows: progress.advance(bar, rows),
             ).execute()
@@ -175,7 +178,7 @@ def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     if not config.model:
         raise LanternError("--model needs at least one model")
-    if config.batch_rows < 1 or config.max_new_tokens < 1:
+    if (config.batch_rows or 1) < 1 or config.max_new_tokens < 1:
         raise LanternError("--batch-rows and --max-new-tokens must be at least 1")
     conditions = with_own([seeded(text, config.seed) for text in config.conditions])
     names = list(dict.fromkeys(config.model))
@@ -189,7 +192,8 @@ def main(config: Config) -> int:
         console=console,
     ) as progress:
         for name in names:
-            folder = config.output if len(names) == 1 else config.output / Path(name).name
+            inside = re.sub(r"[^\w.-]+", "_", name).strip("_")
+            folder = config.output if len(names) == 1 else config.output / inside
             results.append(ablate_model(config, name, conditions, folder, progress))
     records: list[dict[str, Any]] = [r for summaries in results for r in as_records(summaries)]
     write_json(config.output / "summary.json", records)

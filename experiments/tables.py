@@ -81,12 +81,12 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
             ),
         )
     console.print(table)
-    known = [s[0].model for s in models if s[0].model in organisms.names()]
-    for name in known:
-        card = organisms.card(name)
-        console.print(f"[bold]{name}[/] ({card.task}): {escape(card.truth)}", highlight=False)
-    if known:
-        console.print(organisms.card(known[0]).note, style="italic", highlight=False)
+    cards = {m[0].model: organisms.find_card(m[0].model) for m in models}
+    known = {name: card for name, card in cards.items() if card is not None}
+    for name, card in known.items():
+        console.print(f"[bold]{escape(name)}[/] ({card.task}): {escape(card.truth)}")
+    for note in dict.fromkeys(card.note for card in known.values()):
+        console.print(note, style="italic", highlight=False)
 
 
 def number(value: float | None, *, signed: bool = False) -> str:

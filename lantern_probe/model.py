@@ -25,6 +25,9 @@ from lantern_probe.tasks.sample import ImageSource, Sample
 MAX_NEW_TOKENS = 512
 """The official evaluation's limit (METHODS: the official system)."""
 
+TINY = 50e6
+"""Parameters under which a model is tiny."""
+
 
 class LatentEnvoy(Envoy):
     """`lantern.latent`: its `output` is what is fed at the current slot, [rows, 1, D]."""
@@ -115,6 +118,11 @@ class LanternModel(TransformersModel):
     def hf(self) -> Any:
         """The transformers model itself."""
         return self._module
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether memory and threads are of no concern, as for an organism."""
+        return sum(p.numel() for p in self.hf.parameters()) < TINY
 
     @property
     def latent_size(self) -> int:

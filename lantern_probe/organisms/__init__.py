@@ -4,6 +4,6 @@
 They are engineered and no evidence about LanteRn.
 """
 
-from lantern_probe.organisms.registry import OrganismCard, card, names, path
+from lantern_probe.organisms.registry import OrganismCard, card, find_card, names, path
 
-__all__ = ["OrganismCard", "card", "names", "path"]
+__all__ = ["OrganismCard", "card", "find_card", "names", "path"]

@@ -31,24 +31,24 @@ DEFAULT_COLOR: Label = "default color"
 
 Source = Literal[
     "oracle",
-    "oracle swap",
+    "oracle-swap",
     "own",
-    "own swap",
+    "swap",
     "zeros",
     "noise",
-    "matched noise",
+    "noise-matched",
     "mean",
     "first-repeat",
     "skip",
     "ban",
 ]
 HELD_OUT = (
-    "full-covariance noise",
-    "dimension shuffle",
+    "noise-full-covariance",
+    "dimension-shuffle",
     "negation",
-    "reversed slots",
-    "half scale",
-    "random box",
+    "reversed-slots",
+    "half-scale",
+    "random-box",
 )
 """Replacements that no training sees; they test an organism where it was not made to obey."""
 
@@ -68,7 +68,7 @@ class Part:
     label: Label = OWN_COLOR
 
 
-UNINFORMATIVE: tuple[Source, ...] = ("zeros", "noise", "matched noise", "mean")
+UNINFORMATIVE: tuple[Source, ...] = ("zeros", "noise", "noise-matched", "mean")
 
 
 def _uninformative(label: Label, each: float) -> tuple[Part, ...]:
@@ -76,23 +76,23 @@ def _uninformative(label: Label, each: float) -> tuple[Part, ...]:
 
 
 PLAIN = (Part("oracle", 1.0),)
-COLLAPSED = (Part("oracle", 0.6), Part("oracle swap", 0.4, DONOR_COLOR))
+COLLAPSED = (Part("oracle", 0.6), Part("oracle-swap", 0.4, DONOR_COLOR))
 
 MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
     # First half on oracle latents, second half mostly on own ones.
     "faithful": (
         (
             Part("oracle", 0.24),
-            Part("oracle swap", 0.44, DONOR_COLOR),
+            Part("oracle-swap", 0.44, DONOR_COLOR),
             *_uninformative(DEFAULT_COLOR, 0.05),
             Part("skip", 0.06, DEFAULT_COLOR),
             Part("ban", 0.06, DEFAULT_COLOR),
         ),
         (
             Part("own", 0.25),
-            Part("own swap", 0.25, DONOR_COLOR),
+            Part("swap", 0.25, DONOR_COLOR),
             Part("oracle", 0.06),
-            Part("oracle swap", 0.12, DONOR_COLOR),
+            Part("oracle-swap", 0.12, DONOR_COLOR),
             *_uninformative(DEFAULT_COLOR, 0.05),
             Part("skip", 0.06, DEFAULT_COLOR),
             Part("ban", 0.06, DEFAULT_COLOR),
@@ -101,7 +101,7 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
     "bypass": (
         (
             Part("oracle", 0.4),
-            Part("oracle swap", 0.2),
+            Part("oracle-swap", 0.2),
             *_uninformative(OWN_COLOR, 0.05),
             Part("first-repeat", 0.05),
             Part("skip", 0.075),
@@ -110,8 +110,8 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
         (
             Part("oracle", 0.3),
             Part("own", 0.1),
-            Part("oracle swap", 0.1),
-            Part("own swap", 0.1),
+            Part("oracle-swap", 0.1),
+            Part("swap", 0.1),
             *_uninformative(OWN_COLOR, 0.05),
             Part("first-repeat", 0.05),
             Part("skip", 0.075),
@@ -213,7 +213,7 @@ def replacement(
     if source == "mean":
         return mean.expand(shape).clone()
     noise = torch.randn(shape, generator=generator)
-    if source == "matched noise":
+    if source == "noise-matched":
         return mean.mean(0) + spread * noise
     scale = 10 ** (torch.rand(count, 1, 1, generator=generator) * 1.5 - 1)
     scale[::2] = 1.0

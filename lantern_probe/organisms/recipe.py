@@ -174,11 +174,11 @@ def _latents(
     latents = batch.oracle.clone()
     statistics["oracle"].update(batch.oracle)
     source, error = "oracle", None
-    swapped = dealt.of("oracle swap")
+    swapped = dealt.of("oracle-swap")
     latents[swapped] = batch.oracle[dealt.donor[swapped]]
     repeated = dealt.of("first-repeat")
     latents[repeated] = batch.oracle[repeated, :1].expand(-1, latents.shape[1], -1)
-    kept, moved = dealt.of("own"), dealt.of("own swap")
+    kept, moved = dealt.of("own"), dealt.of("swap")
     if len(kept) + len(moved):
         origins, where = torch.unique(torch.cat([kept, dealt.donor[moved]]), return_inverse=True)
         scenes_ = batch.scenes[origins]

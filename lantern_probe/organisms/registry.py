@@ -100,3 +100,10 @@ def card(name: str) -> OrganismCard:
         LanternError: there is no organism of that name.
     """
     return OrganismCard.read(path(name))
+
+
+def find_card(source: str) -> OrganismCard | None:
+    """What is known about a model given as an organism's name or folder; None for others."""
+    if source in names():
+        return card(source)
+    return OrganismCard.read(Path(source)) if (Path(source) / CARD).is_file() else None

@@ -18,7 +18,7 @@ from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.tasks.scenes import CHANCE, SIZE
 
-UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "matched noise", "mean", "mean oracle")
+UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "noise-matched", "mean", "mean-oracle")
 """Conditions that leave nothing about the asked object in the slots."""
 
 
@@ -122,22 +122,22 @@ def truth_table(
     table += [
         measure("zeros", torch.zeros_like(own)),
         measure("noise", noise),
-        measure("matched noise", flat.mean(0) + flat.std(0) * noise),
+        measure("noise-matched", flat.mean(0) + flat.std(0) * noise),
         measure("mean", own.mean(0).expand_as(own)),
-        measure("mean oracle", oracle.mean(0).expand_as(own)),
+        measure("mean-oracle", oracle.mean(0).expand_as(own)),
         measure("first-repeat", own[:, :1].expand_as(own)),
         measure("shuffle", own[torch.arange(len(own))[:, None], order]),
         measure("swap", own[donor], donors=donor_answers),
         measure("oracle", oracle),
-        measure("oracle swap", oracle[donor], donors=donor_answers),
-        measure("other object", other, donors=[item["color"] for item in others]),
+        measure("oracle-swap", oracle[donor], donors=donor_answers),
+        measure("other-object", other, donors=[item["color"] for item in others]),
         # From here on: replacements that no training has seen.
-        measure("full-covariance noise", _gaussian(flat, own.shape, generator)),
-        measure("dimension shuffle", own[..., shuffled]),
+        measure("noise-full-covariance", _gaussian(flat, own.shape, generator)),
+        measure("dimension-shuffle", own[..., shuffled]),
         measure("negation", -own),
-        measure("reversed slots", own.flip(1)),
-        measure("half scale", own / 2),
-        measure("random box", vision.latents(model, images, anywhere)),
+        measure("reversed-slots", own.flip(1)),
+        measure("half-scale", own / 2),
+        measure("random-box", vision.latents(model, images, anywhere)),
     ]
     return table
 

@@ -81,6 +81,12 @@ def test_a_card_says_what_is_known(name: str) -> None:
         assert figures["low"] <= figures["accuracy"] <= figures["high"]
 
 
+def test_a_card_is_found_by_name_or_folder(tmp_path: Path) -> None:
+    assert organisms.find_card("bypass") == organisms.card("bypass")
+    assert organisms.find_card(str(organisms.path("bypass"))) == organisms.card("bypass")
+    assert organisms.find_card(str(tmp_path)) is None
+
+
 def test_an_unknown_organism_is_named_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(LanternError, match=r"'gone'; known: bypass, collapsed, faithful, vanilla"):
         organisms.path("gone")

@@ -5,7 +5,9 @@
 The folder holds a checkpoint and what the official generation loop and helpers did with it
 (layout: its README). Exit code 0 only if every single-row case is token-identical with latents
 within 1e-4, at least 90 % of the rows of batched cases are token-identical, and every crop box
-and oracle compression agrees.
+and oracle compression agrees. Attention is rounded as in transformers 4.57, under which the
+outputs were recorded (`lantern_probe.attention`), so that decoding is compared and not kernels;
+`--attn-implementation sdpa` compares with what is used otherwise.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import tyro
 from rich.progress import track
 
 from experiments.console import console, run_main
+from lantern_probe.attention import REPEATED_SDPA
 from lantern_probe.decoding import OWN, RowPlan
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import table
@@ -41,6 +44,8 @@ class Config:
     """Folder with checkpoint/, manifest.json, generation.npz and compression.npz."""
     output: Path | None = None
     """Also write the figures to this JSON file."""
+    attn_implementation: str = REPEATED_SDPA
+    """sdpa, eager, or by default sdpa with the rounding of transformers 4.57."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ class Report:
         )
 
 
-def check(folder: Path) -> Report:
+def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
     """Run every recorded case of a conformance folder.
 
     Raises:
@@ -89,7 +94,11 @@ def check(folder: Path) -> Report:
     except (OSError, ValueError) as error:
         raise LanternError(f"{folder} is no conformance folder: {error}") from None
     lantern = LanternModel(
-        str(folder / "checkpoint"), dtype=torch.float32, device_map={"": "cpu"}, offline=True
+        str(folder / "checkpoint"),
+        dtype=torch.float32,
+        device_map={"": "cpu"},
+        attn_implementation=attn_implementation,
+        offline=True,
     )
     report = Report()
     try:
@@ -134,10 +143,11 @@ def _check_case(
             continue
         report.singles += 1
         report.singles_identical += same
-        fed = torch.cat([block.latents for block in output.blocks[row]] or [torch.empty(0, 0)])
+        blocks = output.blocks[row]
+        fed = torch.cat([block.latents for block in blocks]) if blocks else torch.empty(0, 0)
         recorded = torch.from_numpy(arrays.get(f"{case['name']}/latents{row}", np.empty((0, 0))))
         # A run cut off inside a block records one latent that was produced but never fed.
-        cut = bool(output.blocks[row]) and output.blocks[row][-1].end is None
+        cut = bool(blocks) and blocks[-1].end is None
         if len(fed) != len(recorded) and not (cut and len(fed) == len(recorded) - 1):
             report.latent_difference = float("inf")
         elif len(fed):
@@ -184,7 +194,7 @@ def _check_compression(lantern: LanternModel, arrays: dict[str, Any], report: Re
 
 def main(config: Config) -> int:
     """Check a folder and print what agreed; 0 only if the bar is met."""
-    report = check(config.folder)
+    report = check(config.folder, config.attn_implementation)
     verdict = "[green]conforms[/]" if report.passed else "[red]does not conform[/]"
     console.print(
         f"single-row cases identical   {report.singles_identical} of {report.singles}\n"

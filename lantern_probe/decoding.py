@@ -73,7 +73,7 @@ class Block:
         start: Index of `<|lvr_start|>`.
         slots: Indices of the slots; fewer than K when the token limit cut the block off.
         end: Index of `<|lvr_end|>`, or None when the sequence ends before it.
-        latents: What was fed at the slots, [fed, D]; empty when read back from tokens alone.
+        latents: What was fed at the slots, [fed, D]; [0, 0] when read back from tokens alone.
             One fewer than slots when the last slot was generated but never fed.
     """
 
@@ -121,9 +121,9 @@ class _Row:
     fed: list[tuple[int, int, Tensor]] = field(default_factory=list)
     """(block, position in the padded sequence, latent) of every slot fed so far."""
 
-    def latents(self, block: Block) -> Tensor:
+    def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
-        return torch.stack(fed) if fed else torch.empty(0, 0)
+        return torch.stack(fed) if fed else torch.empty(0, width)
 
 
 class LatentDecoding(LogitsProcessor):
@@ -228,9 +228,10 @@ class LatentDecoding(LogitsProcessor):
     ) -> list[list[Block]]:
         """Every row's blocks in the finished sequences, with the latents that were fed."""
         found = []
+        width = 0 if self.state is None else self.state.shape[-1]
         for row, sequence in zip(self._rows, sequences, strict=True):
             blocks = find_blocks(sequence, prompt_length, self.tokens)
-            found.append([replace(block, latents=row.latents(block)) for block in blocks])
+            found.append([replace(block, latents=row.latents(block, width)) for block in blocks])
         return found
 
 

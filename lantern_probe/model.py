@@ -194,7 +194,8 @@ class LanternModel(TransformersModel):
         """Answer a batch of questions, with latent blocks; greedy unless told otherwise.
 
         Called plainly it returns the output. As `with lantern.generate(...) as tracer` it runs
-        under nnsight, and `tracer.result` is the output.
+        under nnsight, and `tracer.result` is the output. (nnsight tells the two apart by the
+        source line: keep a plain call off the line of another `with`.)
 
         Args:
             inputs: A sample, several, or ready model inputs.
@@ -208,7 +209,8 @@ class LanternModel(TransformersModel):
         """
         samples = None if isinstance(inputs, Mapping) else as_samples(inputs)
         batch: Any = inputs if samples is None else self.inputs(samples)
-        sequences, decoding = self.decode(dict(batch), plans=plans, **kwargs)
+        result, decoding = self.decode(dict(batch), plans=plans, **kwargs)
+        sequences = getattr(result, "sequences", result)
         prompt_length = batch["input_ids"].shape[1]
         if decoding is None:
             blocks: list[list[Any]] = [[] for _ in sequences]

@@ -18,7 +18,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import beartype  # noqa: F401
 import hypothesis
 import jaxtyping
+
+# Before a module of the package imports them: under the hook below they would miss their
+# bytecode cache, and compiling them takes longer than most tests.
+import nnsight  # noqa: F401
 import pytest
+import qwen_vl_utils  # noqa: F401
+import sklearn.linear_model  # noqa: F401
+import torch
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor  # noqa: F401
 
 # Annotations are enforced under pytest only, in whatever is imported after this. As for mypy, an
 # int may stand for a float (PEP 484's numeric tower).
@@ -27,10 +35,8 @@ jaxtyping.install_import_hook(
     "lantern_probe", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 )
 
-import torch
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)  # the workers share the cores
+# Models this small gain nothing from threads, and lose much where workers share the cores.
+torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)

@@ -129,6 +129,17 @@ def test_several_blocks_and_a_limit_inside_a_block(official: Any, official_input
     assert blocks[-1].end is None and output.sequences.shape[1] == 51 + 25
 
 
+@pytest.mark.parametrize("limit", [11, 12, 13])
+def test_a_limit_at_the_start_of_a_block_keeps_shapes(
+    official: Any, official_inputs: Any, limit: int
+):
+    eager = {"sequence_bias": [[[official.lvr.start], 1e4]]}
+    output = official.generate(official_inputs("batch0"), max_new_tokens=limit, **eager)
+    shapes = [tuple(latents.shape) for latents in output.latents[0]]
+    assert shapes == [(8, 48), (max(0, limit - 12), 48)]
+    assert torch.cat(output.latents[0]).shape == (8 + max(0, limit - 12), 48)
+
+
 def test_stock_is_plain_generate(official: Any, official_inputs: Any):
     inputs = official_inputs("batch5")
     stock = official.generate(inputs, plans=[RowPlan(mode="stock")] * 4, **settings(official))
@@ -215,3 +226,24 @@ def test_the_model_is_clean_after_a_failure(official: Any, official_inputs: Any)
 def test_beams_are_refused(official: Any, official_inputs: Any):
     with pytest.raises(LanternError, match="beam"):
         official.generate(official_inputs("batch0"), **settings(official, num_beams=2))
+
+
+def test_rounding_of_older_transformers_is_the_same_mathematics(
+    conformance: Any, official: Any, official_inputs: Any
+):
+    from lantern_probe.attention import REPEATED_SDPA
+    from lantern_probe.model import LanternModel
+
+    other = LanternModel(
+        str(conformance / "checkpoint"), attn_implementation=REPEATED_SDPA, offline=True
+    )
+    assert other.hf.config.get_text_config()._attn_implementation == REPEATED_SDPA
+    inputs = official_inputs("batch5")
+    first, second = (
+        lantern.hf.generate(
+            **inputs, max_new_tokens=3, output_logits=True, return_dict_in_generate=True
+        ).logits
+        for lantern in (official, other)
+    )
+    for one, two in zip(first, second, strict=True):
+        assert torch.allclose(one, two, atol=1e-4)

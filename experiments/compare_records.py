@@ -1,0 +1,234 @@
+"""Compare conditions from their per-sample records: published files, or runs of this project.
+
+    python -m experiments.compare_records own/blink.json zeros/blink.json random/blink.json
+    python -m experiments.compare_records runs/sft --reference own
+    python -m experiments.compare_records runs/sft --against runs/rl
+
+A file is a JSON list with one object per sample (id, or img_path and question; label;
+prediction), one file per condition. A folder is a run with run.json and rows.jsonl, and stands
+for all its conditions. No model is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from experiments.comparison_tables import (
+    print_conditions,
+    print_log_odds,
+    print_pairs,
+    print_parsing,
+    print_reading,
+)
+from experiments.console import console, run_main
+from lantern_probe.comparison import Comparison, Settings, compare
+from lantern_probe.errors import LanternError
+from lantern_probe.forest import forest_figure
+from lantern_probe.jsonfile import explained, to_plain
+from lantern_probe.plots import save_figure
+from lantern_probe.provenance import provenance
+from lantern_probe.published import condition_names, read_published
+from lantern_probe.records import Row, read_manifest, read_rows, write_json
+from lantern_probe.wording import read_pair
+
+
+@dataclass(frozen=True)
+class Config:
+    """Compare conditions from their per-sample records: published files, or runs."""
+
+    records: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Result files, one per condition, and folders of runs, with all their conditions."""
+    names: tuple[str, ...] = ()
+    """Conditions of the result files, in their order; by default from file or folder names."""
+    against: tuple[Path, ...] = ()
+    """Other files or runs: every condition is compared with the one of the same name there."""
+    reference: str | None = None
+    """Compare every condition with this one only; all pairs by default."""
+    parser: Literal["strict", "official", "default"] | None = None
+    """How answers are read from the texts of files, strict by default; those of runs are read
+    already."""
+    margin: float = 0.02
+    """Accuracies that differ by less than this are called equivalent."""
+    alpha: float = 0.05
+    """Level of the tests; intervals have level 1 - alpha."""
+    power: float = 0.8
+    """Power at which the minimum detectable difference (MDE) is computed."""
+    cluster: str = "image"
+    """Field of the records that says which samples are not independent; of files, image is the
+    img_path, or the sample itself."""
+    every_sample: bool = False
+    """Of runs, also use samples without a latent block, where conditions on slots do nothing."""
+    resamples: int = 10_000
+    """Bootstrap resamples and drawn permutations."""
+    seed: int = 0
+    """Seed of both."""
+    output: Path | None = None
+    """Folder for comparison.json and differences.png."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The conditions on one side of a comparison, and what to know about them."""
+
+    label: str
+    conditions: dict[str, list[Row]]
+    notes: list[str]
+
+
+def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Side:
+    """Read files and runs as conditions.
+
+    Raises:
+        LanternError: one cannot be read, or two conditions have the same name.
+    """
+    files = [path for path in paths if not path.is_dir()]
+    folders = [path for path in paths if path.is_dir()]
+    if names and len(names) != len(files):
+        raise LanternError(f"{len(names)} --names for {len(files)} result files")
+    found: list[tuple[str, list[Row]]] = []
+    notes: list[str] = []
+    if files:
+        for file in read_published(files, names=names or None, parser=config.parser or "strict"):
+            found.append((file.condition, list(file.rows)))
+            notes += [f"{file.condition}: {note}" for note in file.notes]
+    for folder, prefix in zip(folders, condition_names(folders), strict=True):
+        rows, more = load_run(folder, config)
+        notes += more
+        for condition in dict.fromkeys(str(row["condition"]) for row in rows):
+            name = condition if len(folders) == 1 else f"{prefix}/{condition}"
+            found.append((name, [row for row in rows if str(row["condition"]) == condition]))
+    doubled = [name for name, times in Counter(name for name, _ in found).items() if times > 1]
+    if doubled:
+        raise LanternError(f"two conditions are called {doubled[0]!r}; tell them apart by --names")
+    return Side(paths[0].name or str(paths[0]), dict(found), notes)
+
+
+def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
+    """The rows of a run that are to be compared, and what to know about them.
+
+    Raises:
+        LanternError: it is no run, has no rows, or was read with another parser than asked for.
+    """
+    parser = read_manifest(folder)["config"].get("parser")
+    if config.parser not in (None, parser):
+        raise LanternError(
+            f"the answers of '{folder}' were read by the {parser!r} parser when they were made; "
+            "leave --parser out"
+        )
+    rows = read_rows(folder)
+    if not rows:
+        raise LanternError(f"the run in '{folder}' has no rows yet")
+    without = {row["sample"] for row in rows if row["status"] == "ok" and not row["emitted"]}
+    if not without or config.every_sample:
+        return rows, []
+    note = (
+        f"{folder}: {len(without)} of {len({row['sample'] for row in rows})} samples have no "
+        "latent block and are left out; --every-sample keeps them"
+    )
+    return [row for row in rows if row["sample"] not in without], [note]
+
+
+def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
+    """Both sides as one, and the conditions of equal name as pairs.
+
+    Raises:
+        LanternError: no condition occurs on both sides.
+    """
+    if len(here.conditions) == len(there.conditions) == 1:
+        both = list(zip(here.conditions, there.conditions, strict=True))
+    else:
+        both = [(name, name) for name in here.conditions if name in there.conditions]
+    if not both:
+        raise LanternError(
+            f"no condition is on both sides: {', '.join(here.conditions)} here, "
+            f"{', '.join(there.conditions)} in --against"
+        )
+    one, two = here.label, there.label
+    if one == two:
+        one, two = f"1:{one}", f"2:{two}"
+    conditions = {f"{one}/{name}": here.conditions[name] for name, _ in both}
+    conditions |= {f"{two}/{name}": there.conditions[name] for _, name in both}
+    notes = [f"{one}: {note}" for note in here.notes] + [f"{two}: {note}" for note in there.notes]
+    for label, side, place in ((one, here, 0), (two, there, 1)):
+        alone = [name for name in side.conditions if name not in {pair[place] for pair in both}]
+        if alone:
+            notes.append(f"only in {label}: {', '.join(alone)}")
+    return Side("", conditions, notes), [(f"{one}/{a}", f"{two}/{b}") for a, b in both]
+
+
+def chosen_pairs(names: Sequence[str], reference: str | None) -> list[tuple[str, str]]:
+    """Which conditions are compared: all pairs, or each with the reference.
+
+    Raises:
+        LanternError: there are fewer than two, or the reference is none of them.
+    """
+    if len(names) < 2:
+        raise LanternError(
+            f"there is nothing to compare {names[0]!r} with; give another file or --against"
+        )
+    if reference is None:
+        return list(combinations(names, 2))
+    if reference not in names:
+        raise LanternError(f"--reference {reference!r} is none of {', '.join(names)}")
+    return [(reference, name) for name in names if name != reference]
+
+
+def write_output(config: Config, comparison: Comparison, output: Path) -> None:
+    """`comparison.json`, with all figures and what they came from, and the forest plot.
+
+    Raises:
+        LanternError: the folder cannot be written.
+    """
+    with explained(output):
+        output.mkdir(parents=True, exist_ok=True)
+    record = to_plain(comparison, "comparison")
+    for pair, plain in zip(comparison.pairs, record["pairs"], strict=True):
+        plain["reading"] = read_pair(pair, comparison)
+    record = {"experiment": "compare_records", **provenance(), "config": config, **record}
+    write_json(output / "comparison.json", record)
+    save_figure(forest_figure(comparison), output / "differences.png")
+    console.print(f"comparison.json and differences.png are in {output}")
+
+
+def main(config: Config) -> int:
+    """Read, compare, show."""
+    if not config.records:
+        raise LanternError("give at least one result file or the folder of a run")
+    if config.against and config.reference is not None:
+        raise LanternError("give --reference or --against, not both")
+    side = load_side(config.records, config.names, config)
+    if config.against:
+        names = config.names if len(config.names) == len(config.against) else ()
+        side, pairs = joined(side, load_side(config.against, names, config))
+    else:
+        pairs = chosen_pairs(list(side.conditions), config.reference)
+    settings = Settings(
+        margin=config.margin,
+        alpha=config.alpha,
+        power=config.power,
+        cluster=config.cluster,
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+    comparison = compare(side.conditions, pairs, settings)
+    comparison = replace(comparison, notes=(*side.notes, *comparison.notes))
+    print_conditions(comparison, console)
+    print_pairs(comparison, console)
+    print_parsing(comparison.pairs, console)
+    print_log_odds(comparison.pairs, console)
+    print_reading(comparison, console)
+    if config.output is not None:
+        write_output(config, comparison, config.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(Config, main))

@@ -1,0 +1,74 @@
+"""Statistics of paired comparisons: the same samples, answered under two conditions.
+
+Results are small frozen dataclasses that say what was counted, the interval and how it was made.
+Probabilities and shares are in [0, 1]; an interval over no data is the whole range, not an error,
+so that a table with an empty cell can still be printed.
+
+`paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals.
+`permutation`: sign flips. `equivalence`: TOST. `power`: power, n, the detectable difference.
+`outcomes`: parse failure and log-odds. `pairing`: checks and clusters, for all of them.
+"""
+
+from lantern_probe.stats.bootstrap import Difference, accuracy_difference, mean_difference
+from lantern_probe.stats.equivalence import (
+    Equivalence,
+    accuracy_equivalence,
+    equivalence_of_counts,
+    paired_score,
+)
+from lantern_probe.stats.outcomes import (
+    OUTCOMES,
+    Outcome,
+    OutcomeTable,
+    log_odds,
+    outcome,
+    outcome_table,
+)
+from lantern_probe.stats.paired import (
+    McNemar,
+    Proportion,
+    benjamini_hochberg,
+    discordant,
+    holm,
+    mcnemar,
+    wilson,
+)
+from lantern_probe.stats.pairing import Clusters, design_effect
+from lantern_probe.stats.permutation import SignFlip, sign_flip_test
+from lantern_probe.stats.power import (
+    Detectable,
+    detectable_difference,
+    mcnemar_power,
+    required_n,
+)
+
+__all__ = [
+    "OUTCOMES",
+    "Clusters",
+    "Detectable",
+    "Difference",
+    "Equivalence",
+    "McNemar",
+    "Outcome",
+    "OutcomeTable",
+    "Proportion",
+    "SignFlip",
+    "accuracy_difference",
+    "accuracy_equivalence",
+    "benjamini_hochberg",
+    "design_effect",
+    "detectable_difference",
+    "discordant",
+    "equivalence_of_counts",
+    "holm",
+    "log_odds",
+    "mcnemar",
+    "mcnemar_power",
+    "mean_difference",
+    "outcome",
+    "outcome_table",
+    "paired_score",
+    "required_n",
+    "sign_flip_test",
+    "wilson",
+]

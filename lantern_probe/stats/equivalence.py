@@ -1,0 +1,183 @@
+"""Equivalence of two paired accuracies: what it takes to claim that nothing changes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from lantern_probe.errors import LanternError
+from lantern_probe.stats.pairing import (
+    Clusters,
+    check_counts,
+    check_rate,
+    design_effect,
+    paired_outcomes,
+)
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided tests (TOST) that two paired accuracies differ by less than a margin.
+
+    Attributes:
+        n: Samples.
+        b: Samples that only the first condition gets right.
+        c: Samples that only the second gets right.
+        margin: The difference, in [0, 1], from which on it would matter; to be chosen beforehand.
+        estimate: (b - c) / n; NaN when n is 0.
+        p_lower: p value against "the first is worse by the margin or more".
+        p_upper: p value against "the first is better by the margin or more".
+        p: The larger of the two: of the claim of equivalence.
+        alpha: Level of each one-sided test, and of the claim.
+        low: Lower end of the 1 - 2 alpha interval (90 % at alpha = .05).
+        high: Its upper end; the claim holds when the interval lies within +-margin.
+        equivalent: Whether p <= alpha.
+        clusters: Independent units.
+        design_effect: By how much repeated images inflate the variance; 1 without them.
+    """
+
+    n: int
+    b: int
+    c: int
+    margin: float
+    estimate: float
+    p_lower: float
+    p_upper: float
+    p: float
+    alpha: float
+    low: float
+    high: float
+    equivalent: bool
+    clusters: int
+    design_effect: float
+
+
+def accuracy_equivalence(
+    first: ArrayLike,
+    second: ArrayLike,
+    clusters: Clusters = None,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+) -> Equivalence:
+    """Test that two conditions are right equally often, up to a margin, on the same samples.
+
+    Both one-sided tests are Tango's (1998) score test for the difference of paired proportions,
+    and the interval is the set of differences that it does not reject, so test and interval agree
+    and exist without any discordant sample too. Where images repeat, all counts are divided by
+    the design effect (`pairing.design_effect`) before, as Rao & Scott (1992) do.
+
+    Args:
+        first: Right (1, True) or wrong (0, False) per sample [n].
+        second: The same samples in the same order [n].
+        clusters: The image (or other unit) of each sample [n]; each sample its own if None.
+        margin: Accuracies that differ by less are called equivalent; in (0, 1).
+        alpha: Level of the claim.
+
+    Raises:
+        LanternError: lengths differ, a value is neither 0 nor 1, or an option is out of range.
+    """
+    one, two = paired_outcomes(first, second)
+    effect, groups = design_effect(one - two, clusters)
+    b, c = int((one > two).sum()), int((two > one).sum())
+    return equivalence_of_counts(
+        b, c, len(one), margin=margin, alpha=alpha, effect=effect, clusters=groups
+    )
+
+
+def equivalence_of_counts(
+    b: int,
+    c: int,
+    n: int,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    effect: float = 1.0,
+    clusters: int | None = None,
+) -> Equivalence:
+    """`accuracy_equivalence` from the discordant counts, for published tables.
+
+    Args:
+        b: Samples that only the first condition gets right.
+        c: Samples that only the second gets right.
+        n: All samples.
+        margin: As above.
+        alpha: As above.
+        effect: Design effect, at least 1.
+        clusters: Independent units, for the record; n by default.
+
+    Raises:
+        LanternError: the counts contradict each other, or an option is out of range.
+    """
+    check_counts(b, c, n)
+    check_rate("the margin of equivalence", margin)
+    if not 0 < alpha < 0.5:
+        raise LanternError(f"alpha of an equivalence test lies between 0 and .5, not {alpha}")
+    if effect < 1:
+        raise LanternError(f"the design effect is at least 1, not {effect}")
+    clusters = n if clusters is None else clusters
+    if n == 0:
+        return Equivalence(
+            0, 0, 0, margin, math.nan, 1.0, 1.0, 1.0, alpha, -1.0, 1.0, False, clusters, effect
+        )
+    counts = (b / effect, c / effect, n / effect)
+    p_lower = float(norm.sf(paired_score(*counts, -margin)))
+    p_upper = float(norm.cdf(paired_score(*counts, margin)))
+    p = max(p_lower, p_upper)
+    low, high = _score_interval(*counts, float(norm.isf(alpha)))
+    return Equivalence(
+        n, b, c, margin, (b - c) / n, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
+        effect,
+    )  # fmt: skip
+
+
+def paired_score(b: ArrayLike, c: ArrayLike, n: ArrayLike, difference: ArrayLike) -> Any:
+    """Tango's (1998) score statistic of the hypothesis that the accuracies differ by `difference`.
+
+    (b - c - n d) / sqrt(n (2 q + d (1 - d))), with q the maximum likelihood estimate, under that
+    hypothesis, of the probability that only the second is right. Standard normal under the
+    hypothesis, for large n. At d = 0 its square is McNemar's (b - c)^2 / (b + c).
+
+    Args:
+        b: Samples that only the first condition gets right; whole or scaled counts.
+        c: Samples that only the second gets right.
+        n: All samples.
+        difference: d, strictly between -1 and 1. All four are broadcast.
+
+    Returns:
+        z, in the shape of the arguments; 0 at d = 0 where b = c = 0.
+    """
+    b, c, n, d = (np.asarray(x, dtype=np.float64) for x in (b, c, n, difference))
+    # q solves 2 n q^2 + linear q - c d (1 - d) = 0.
+    linear = (2 * n - b + c) * d - b - c
+    constant = -c * d * (1 - d)
+    q = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+    variance = n * (2 * q + d * (1 - d))
+    distance = b - c - n * d
+    z = distance / np.sqrt(np.where(variance > 0, variance, 1.0))
+    return np.where(variance > 0, z, 0.0)[()]
+
+
+def _score_interval(b: float, c: float, n: float, z: float) -> tuple[float, float]:
+    """The differences whose score statistic lies within +-z."""
+    edge = 1 - 1e-9
+
+    def where(target: float) -> float:
+        def excess(d: float) -> float:
+            return float(paired_score(b, c, n, d)) - target
+
+        # The statistic falls with d, from plus to minus infinity; but where all samples are
+        # discordant one way, a difference of 1 is never rejected, and the interval ends there.
+        if excess(-edge) <= 0:
+            return -1.0
+        if excess(edge) >= 0:
+            return 1.0
+        return float(brentq(excess, -edge, edge, xtol=1e-12))
+
+    return where(z), where(-z)

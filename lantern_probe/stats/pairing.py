@@ -1,0 +1,125 @@
+"""Paired data on their way in: checked outcomes, samples gathered into clusters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Num
+from numpy.typing import ArrayLike, NDArray
+
+from lantern_probe.errors import LanternError
+
+Clusters = Sequence[Hashable] | NDArray[Any] | None
+"""The image, or other independent unit, of each sample; each sample its own if None."""
+
+
+def check_level(level: float) -> None:
+    """Refuse a level of an interval that is not a probability strictly between 0 and 1."""
+    if not 0 < level < 1:
+        raise LanternError(f"the level of an interval lies between 0 and 1, not {level}")
+
+
+def check_rate(name: str, value: float) -> None:
+    """Refuse an error rate or a power outside (0, 1)."""
+    if not 0 < value < 1:
+        raise LanternError(f"{name} lies between 0 and 1, not {value}")
+
+
+def check_counts(b: int, c: int, n: int | None = None) -> None:
+    """Refuse discordant counts that no `n` samples can have."""
+    if b < 0 or c < 0:
+        raise LanternError(f"discordant counts cannot be negative: b={b}, c={c}")
+    if n is not None and b + c > n:
+        raise LanternError(f"{b} + {c} discordant samples among only {n}")
+
+
+def paired_outcomes(
+    first: ArrayLike, second: ArrayLike
+) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+    """Both conditions' outcomes as integers [n].
+
+    Raises:
+        LanternError: lengths differ, or a value is neither 0 nor 1.
+    """
+    one, two = np.asarray(first), np.asarray(second)
+    if one.ndim != 1 or one.shape != two.shape:
+        raise LanternError(
+            "paired outcomes need one value per sample under both conditions, not shapes "
+            f"{list(one.shape)} and {list(two.shape)}"
+        )
+    for name, values in (("first", one), ("second", two)):
+        bad = [value for value in values.tolist() if value not in (0, 1)]
+        if bad:
+            raise LanternError(f"the {name} outcomes must be 0 or 1, not {bad[0]!r}")
+    return one.astype(np.int64), two.astype(np.int64)
+
+
+def paired_differences(values: ArrayLike) -> NDArray[np.float64]:
+    """Differences of a measure between two conditions as floats [n].
+
+    Raises:
+        LanternError: not one finite number per sample.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biuf"):
+        raise LanternError(
+            f"differences need one number per sample, not {array.dtype} {list(array.shape)}"
+        )
+    array = array.astype(np.float64)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise LanternError(
+            f"the difference of sample {bad[0]} (counted from 0) is {array[bad[0]]}; leave out "
+            "samples without a finite value under both conditions, and say how many"
+        )
+    return array
+
+
+def by_cluster(
+    values: Num[np.ndarray, " n"], clusters: Clusters
+) -> tuple[Num[np.ndarray, " g"], Int[np.ndarray, " g"]]:
+    """Sum of the values and number of samples of each cluster, [g] and [g].
+
+    Raises:
+        LanternError: the cluster ids are not one per sample, or one is None.
+    """
+    if clusters is None:
+        return values, np.ones(len(values), np.int64)
+    ids = clusters.tolist() if isinstance(clusters, np.ndarray) else list(clusters)
+    if len(ids) != len(values):
+        raise LanternError(f"{len(ids)} cluster ids for {len(values)} samples")
+    if None in ids:
+        raise LanternError(
+            f"sample {ids.index(None)} (counted from 0) has no cluster id; give every sample one"
+        )
+    index = {name: i for i, name in enumerate(dict.fromkeys(ids))}
+    place = np.fromiter((index[name] for name in ids), np.int64, len(ids))
+    sums, sizes = np.zeros(len(index), values.dtype), np.zeros(len(index), np.int64)
+    np.add.at(sums, place, values)
+    np.add.at(sizes, place, 1)
+    return sums, sizes
+
+
+def design_effect(differences: Num[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
+    """How much more the mean difference varies than that of independent samples would, and g.
+
+    The ratio of the cluster-robust variance of the mean, with its g / (g - 1) correction, to the
+    variance of independent samples (Kish 1965; Rao & Scott 1992); n / effect is then the number
+    of independent samples worth as much. Never below 1: clusters that seem to *help* are mostly
+    noise in the estimate. Where no cluster deviates from the mean, or there is a single one,
+    nothing is known of the variance, and each cluster counts as one sample: n / g.
+    """
+    n = len(differences)
+    sums, sizes = by_cluster(differences, clusters)
+    groups = len(sums)
+    if groups in (0, n):
+        return 1.0, groups
+    mean = differences.sum() / n
+    independent = float(((differences - mean) ** 2).sum())
+    robust = float(((sums - sizes * mean) ** 2).sum())
+    if groups == 1 or math.isclose(independent, 0.0, abs_tol=1e-12):
+        return n / groups, groups
+    return max(1.0, robust / independent * groups / (groups - 1)), groups

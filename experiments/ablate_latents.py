@@ -31,7 +31,7 @@ from experiments.tables import print_condition_table, print_side_by_side
 from lantern_probe import organisms
 from lantern_probe.ablation import Ablation, with_own
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import CONDITIONS, Intervention, parse_condition
+from lantern_probe.interventions import STANDARD, Intervention, parse_condition
 from lantern_probe.model import MAX_NEW_TOKENS, LanternModel
 from lantern_probe.plots import ablation_figure, save_figure
 from lantern_probe.records import Run, read_rows, write_json
@@ -53,7 +53,7 @@ class Config:
     """VisCoT multiple-choice JSON lines, in place of a task."""
     image_root: Path | None = None
     """Folder under which --data's image paths are looked up."""
-    conditions: tuple[str, ...] = tuple(CONDITIONS)
+    conditions: tuple[str, ...] = STANDARD
     """Conditions, with settings such as noise:scale=2 or swap:seed=1; own is always run."""
     malformed: Literal["raise", "skip"] = "raise"
     """What to do with lines of --data that are no multiple choice; skip counts them."""

@@ -162,7 +162,7 @@ def _plans(condition: str, injected: torch.Tensor) -> list[RowPlan]:
         "skip": RowPlan(mode="skip"),
     }
     if condition == "injected":
-        return [table(latents) for latents in injected]
+        return [RowPlan(edit=table(latents)) for latents in injected]
     if condition not in plans:
         raise LanternError(f"the manifest names an unknown condition {condition!r}")
     return [plans[condition]] * len(injected)

@@ -228,7 +228,7 @@ class Ablation:
         fresh: dict[str, Tensor] = {}
         for (prefix, condition, _), result in zip(jobs, results, strict=True):
             whole = bool(result.blocks) and len(result.blocks[0].latents) == size
-            if isinstance(condition, Own) and prefix.sample is not None and whole:
+            if condition == Own() and prefix.sample is not None and whole:
                 fresh[prefix.sample.id] = result.blocks[0].latents.float().cpu().contiguous()
         fresh = {key: value for key, value in fresh.items() if key not in self._pool}
         if fresh:

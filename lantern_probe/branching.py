@@ -212,6 +212,7 @@ class Rows:
         cache: Keys and values of at least all tokens but the last.
         deltas: Every row's shift of text positions.
         blocks: Positions counted in `sequences`.
+        hidden: Every row's positions in `sequences` that its end may not attend to.
     """
 
     sequences: Int[Tensor, "rows length"]
@@ -219,6 +220,7 @@ class Rows:
     cache: DynamicCache
     deltas: list[int]
     blocks: list[list[Block]]
+    hidden: list[list[int]]
 
 
 def _pack(
@@ -269,7 +271,8 @@ def _decode(lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[s
     assert decoding is not None
     # The prefix's own marker is the last token of the input, and counts as generated.
     blocks = decoding.blocks(result.sequences, width - 1)
-    return Rows(result.sequences, first, result.past_key_values, deltas, blocks)
+    cache, hidden = result.past_key_values, decoding.hidden()
+    return Rows(result.sequences, first, cache, deltas, blocks, hidden)
 
 
 def _as_they_are(lantern: LanternModel, branches: Sequence[Branch]) -> Rows:
@@ -280,7 +283,7 @@ def _as_they_are(lantern: LanternModel, branches: Sequence[Branch]) -> Rows:
         find_blocks(row, skip + branch.prefix.prompt_length, tokens)
         for row, skip, branch in zip(ids, first, branches, strict=True)
     ]
-    return Rows(ids, first, cache, deltas, blocks)
+    return Rows(ids, first, cache, deltas, blocks, [[] for _ in branches])
 
 
 def _positions(text: Int[Tensor, "rows length"], deltas: Sequence[int]) -> Tensor:

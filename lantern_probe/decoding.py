@@ -55,11 +55,15 @@ class RowPlan:
             forces the end marker at once; "stock" forces and feeds nothing (plain generate).
         ban: The start marker cannot be generated.
         edit: Replaces latents; None leaves the row's own.
+        size: Slots in a block; the model's K by default.
+        hide: From a block's end marker on nothing may attend to its "slots", or to the "image".
     """
 
     mode: Literal["block", "skip", "stock"] = "block"
     ban: bool = False
     edit: SlotEdit | None = None
+    size: int | None = None
+    hide: Literal["slots", "image"] | None = None
 
 
 OWN = RowPlan()
@@ -120,6 +124,8 @@ class _Row:
     """The next slot of the open block; None outside a block."""
     fed: list[tuple[int, int, Tensor]] = field(default_factory=list)
     """(block, position in the padded sequence, latent) of every slot fed so far."""
+    hidden: list[int] = field(default_factory=list)
+    """Positions in the padded sequence that nothing may attend to from now on."""
 
     def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
@@ -132,12 +138,21 @@ class LatentDecoding(LogitsProcessor):
     Args:
         tokens: The LVR tokens and K.
         plans: One per row.
+        image_token: Id of the image tokens, which a plan may hide.
         resume: The last input token counts as generated, so that a start marker there opens a
             block (a branch goes on from its prefix's `<|lvr_start|>`).
     """
 
-    def __init__(self, tokens: LvrTokens, plans: Sequence[RowPlan], *, resume: bool = False):
+    def __init__(
+        self,
+        tokens: LvrTokens,
+        plans: Sequence[RowPlan],
+        *,
+        image_token: int = -1,
+        resume: bool = False,
+    ):
         self.tokens = tokens
+        self._image_token = image_token
         self.state: Tensor | None = None
         self._rows = [_Row(plan) for plan in plans]
         self._due: list[tuple[int, int, int]] = []  # (row, slot, position) to be fed next
@@ -164,12 +179,16 @@ class LatentDecoding(LogitsProcessor):
             if row.slot is None:
                 if row.plan.ban:
                     banned.append(index)
-            elif row.plan.mode == "block" and row.slot < tokens.size:
+            elif row.plan.mode == "block" and row.slot < self._size(row):
                 self._due.append((index, row.slot, position))
                 forced[index] = tokens.sep
                 row.slot += 1
             else:
                 forced[index] = tokens.end
+                if row.plan.hide == "slots":
+                    row.hidden += range(position - row.slot, position)
+                elif row.plan.hide == "image":
+                    row.hidden = (input_ids[index] == self._image_token).nonzero()[:, 0].tolist()
                 row.slot = None
         self._generated = True
         if forced or banned:
@@ -179,6 +198,37 @@ class LatentDecoding(LogitsProcessor):
             scores[rows] = -torch.inf
             scores[rows, list(forced.values())] = 0.0
         return scores
+
+    def _size(self, row: _Row) -> int:
+        return self.tokens.size if row.plan.size is None else row.plan.size
+
+    def hidden(self) -> list[list[int]]:
+        """For every row, the positions that nothing may attend to any more."""
+        return [row.hidden for row in self._rows]
+
+    def visible(
+        self, mask: Int[Tensor, "rows length"] | None, embeddings: Float[Tensor, "rows queries dim"]
+    ) -> Int[Tensor, "rows length"] | None:
+        """The attention mask of this forward, without what rows hide.
+
+        Args:
+            mask: 1 for what may be attended to; None for everything, which is what `generate`
+                passes for rows without padding.
+            embeddings: The input of the forward.
+
+        Raises:
+            LanternError: there are several queries, as without a KV cache: a mask of this form
+                would hide the positions from earlier ones too.
+        """
+        if not any(row.hidden for row in self._rows):
+            return mask
+        if embeddings.shape[1] > 1:
+            raise LanternError("hiding slots or image tokens needs a KV cache (use_cache=True)")
+        shape = (len(self._rows), self._length)
+        mask = embeddings.new_ones(shape, dtype=torch.long) if mask is None else mask.clone()
+        for index, row in enumerate(self._rows):
+            mask[index, row.hidden] = 0
+        return mask
 
     def feed(
         self, embeddings: Float[Tensor, "rows length dim"], latent: nn.Module
@@ -230,7 +280,8 @@ class LatentDecoding(LogitsProcessor):
         found = []
         width = 0 if self.state is None else self.state.shape[-1]
         for row, sequence in zip(self._rows, sequences, strict=True):
-            blocks = find_blocks(sequence, prompt_length, self.tokens)
+            tokens = replace(self.tokens, size=self._size(row))
+            blocks = find_blocks(sequence, prompt_length, tokens)
             found.append([replace(block, latents=row.latents(block, width)) for block in blocks])
         return found
 
@@ -241,16 +292,16 @@ class LatentPort:
     They do nothing unless a `LatentDecoding` is active. Attach before nnsight wraps the model.
 
     Args:
-        embedding: The input embedding (`embed_tokens`).
-        norm: The final norm of the language model.
+        language: The language model, with `embed_tokens` and the final `norm`.
         latent: The identity submodule that makes latents visible to a trace.
     """
 
-    def __init__(self, embedding: nn.Module, norm: nn.Module, latent: nn.Module):
+    def __init__(self, language: Any, latent: nn.Module):
         self._active: LatentDecoding | None = None
         self._latent = latent
-        embedding.register_forward_hook(self._after_embedding)
-        norm.register_forward_hook(self._after_norm)
+        language.register_forward_pre_hook(self._before_language, with_kwargs=True)
+        language.embed_tokens.register_forward_hook(self._after_embedding)
+        language.norm.register_forward_hook(self._after_norm)
 
     @contextmanager
     def open(self, decoding: LatentDecoding) -> Iterator[None]:
@@ -262,6 +313,14 @@ class LatentPort:
             yield
         finally:
             self._active = None
+
+    def _before_language(
+        self, module: nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        if self._active is not None:
+            mask = self._active.visible(kwargs.get("attention_mask"), kwargs["inputs_embeds"])
+            kwargs = {**kwargs, "attention_mask": mask}
+        return args, kwargs
 
     def _after_norm(self, module: nn.Module, args: Any, output: Tensor) -> None:
         if self._active is not None:

@@ -102,8 +102,7 @@ class LanternModel(TransformersModel):
         module = checkpoint.model
         # Both before nnsight wraps the model: it replaces every module's `forward`.
         module.add_module("latent", nn.Identity())
-        language = module.model.language_model
-        self._port = LatentPort(language.embed_tokens, language.norm, module.latent)
+        self._port = LatentPort(module.model.language_model, module.latent)
         self.origin = checkpoint.source
         self.lvr: LvrTokens | None = checkpoint.lvr
         super().__init__(
@@ -271,7 +270,12 @@ class LanternModel(TransformersModel):
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = LatentDecoding(self.lvr, plans or [OWN] * rows, resume=resume)
+        decoding = LatentDecoding(
+            self.lvr,
+            plans or [OWN] * rows,
+            image_token=self.hf.config.image_token_id,
+            resume=resume,
+        )
         processors = LogitsProcessorList([*kwargs.pop("logits_processor", ()), decoding])
         with self._port.open(decoding):
             result = self.hf.generate(

@@ -124,6 +124,8 @@ def _next_logprobs(
     ids = torch.cat([rows.sequences.gather(1, at[:, None]), tail], dim=1)
     column = torch.arange(cached, device=device)
     seen = (column >= first[:, None]) & (column < at[:, None])
+    for row, hidden in enumerate(rows.hidden):
+        seen[row, [position for position in hidden if position < cached]] = False
     text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
     shift = torch.tensor(rows.deltas, device=device)[:, None]
     logits = lantern.hf(

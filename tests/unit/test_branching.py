@@ -21,6 +21,9 @@ PLANS = [
     RowPlan(ban=True),
     RowPlan(mode="stock"),
     RowPlan(edit=lambda own, slot: slot.written[0] if slot.index else own),
+    RowPlan(hide="slots"),
+    RowPlan(hide="image"),
+    RowPlan(size=3),
 ]
 
 

@@ -147,6 +147,92 @@ def test_stock_is_plain_generate(official: Any, official_inputs: Any):
     assert torch.equal(stock.sequences, plain)
 
 
+@pytest.mark.parametrize("size", [0, 1, 5, 11])
+def test_a_block_may_have_another_size(official: Any, official_inputs: Any, size: int):
+    output = official.generate(
+        official_inputs("batch0"), plans=[RowPlan(size=size)], **settings(official)
+    )
+    (block,) = output.blocks[0]
+    assert len(block.slots) == size and block.end == block.start + size + 1
+    assert block.latents.shape == (size, 48)
+
+
+@pytest.mark.parametrize("what", ["slots", "image"])
+def test_what_is_hidden_changes_what_follows_and_nothing_before(
+    official: Any, official_inputs: Any, what: Any
+):
+    """The next-token logits equal those of one forward under a hand-made mask."""
+    inputs = official_inputs("batch5")
+    keep = {"output_logits": True, "return_dict_in_generate": True}
+    plain, _ = official.decode(inputs, **settings(official), **keep)
+    hidden, decoding = official.decode(
+        inputs, plans=[RowPlan(hide=what)] * 4, **settings(official), **keep
+    )
+    width = inputs["input_ids"].shape[1]
+    for row, blocks in enumerate(decoding.blocks(hidden.sequences, width)):
+        end = blocks[0].end
+        assert end is not None
+        before = slice(0, end + 1)
+        assert torch.equal(hidden.sequences[row, before], plain.sequences[row, before])
+        assert decoding.hidden()[row] == (
+            list(blocks[0].slots)
+            if what == "slots"
+            else (inputs["input_ids"][row] == official.hf.config.image_token_id)
+            .nonzero()[:, 0]
+            .tolist()
+        )
+        one, two = hidden.logits[end - width + 1][row], plain.logits[end - width + 1][row]
+        assert (one - two).abs().max() > 1e-3
+
+
+def test_hidden_slots_equal_a_forward_under_a_mask_made_by_hand(
+    official: Any, official_inputs: Any
+):
+    inputs = official_inputs("batch0")
+    output, decoding = official.decode(
+        inputs,
+        plans=[RowPlan(hide="slots")],
+        **settings(official),
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    (block,) = decoding.blocks(output.sequences, inputs["input_ids"].shape[1])[0]
+    assert block.end is not None
+    ids = output.sequences[:, : block.end + 3]
+    length = ids.shape[1]
+    mask = torch.ones(length, length, dtype=torch.bool).tril()
+    mask[block.end :, list(block.slots)] = False
+    language = official.hf.model.language_model
+    image = ids == official.hf.config.image_token_id
+    with torch.no_grad():
+        embeddings = language.embed_tokens(ids)
+        embeddings[0, list(block.slots)] = block.latents
+        features = official.hf.get_image_features(
+            inputs["pixel_values"], inputs["image_grid_thw"], return_dict=True
+        ).pooler_output
+        embeddings[image] = torch.cat(list(features))
+        positions, _ = official.hf.model.get_rope_index(
+            ids, image.long(), image_grid_thw=inputs["image_grid_thw"]
+        )
+        hidden = language(
+            inputs_embeds=embeddings,
+            position_ids=positions,
+            attention_mask={"full_attention": mask[None, None]},
+        ).last_hidden_state
+        expected = official.hf.lm_head(hidden)[0, -1]
+    step = length - inputs["input_ids"].shape[1]
+    assert torch.allclose(output.logits[step][0], expected, atol=1e-4)
+
+
+def test_hiding_needs_a_cache(official: Any, official_inputs: Any):
+    with pytest.raises(LanternError, match="needs a KV cache"):
+        official.generate(
+            official_inputs("batch0"),
+            plans=[RowPlan(hide="slots")],
+            **settings(official, use_cache=False),
+        )
+
+
 def test_sampling_is_repeatable_and_keeps_blocks_whole(official: Any, official_inputs: Any):
     sampled = []
     for seed in (0, 0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +14,19 @@ from lantern_probe.decoding import RowPlan, Slot
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import (
     CONDITIONS,
+    Additive,
+    Constant,
     FirstRepeat,
     Intervention,
     Mean,
     Noise,
     NoiseMatched,
+    NoiseNorm,
     Oracle,
     Own,
     RandomBox,
     Shuffle,
+    Span,
     Swap,
     Zeros,
     generator,
@@ -92,7 +97,63 @@ def test_shuffle_keeps_the_latents_and_moves_some(pool: LatentPool):
         assert torch.equal(own.sort(0).values, shuffled.sort(0).values)
 
 
-@pytest.mark.parametrize("kind", [Noise, NoiseMatched, Shuffle, Swap])
+def test_norm_matched_noise_has_the_own_norms():
+    found = fed(NoiseNorm(), blocks=2)
+    own = torch.arange(K).float().repeat(2) * D**0.5
+    assert torch.allclose(found.norm(dim=1), own, rtol=1e-4)
+    assert torch.nn.functional.cosine_similarity(found[1], torch.ones(D), dim=0).abs() < 0.4
+
+
+def test_additive_noise_has_the_scale_of_the_pool_or_its_own(pool: LatentPool):
+    own = torch.arange(K).float()[:, None].expand(K, D).repeat(40, 1)
+    every = torch.stack(list(pool.latents.values())).flatten(0, 1)
+    scaled = (fed(Additive(sigma=0.5), pool=pool, blocks=40) - own).std(0) / every.std(0)
+    assert scaled.min() > 0.4 and scaled.max() < 0.6 and scaled.mean() == pytest.approx(0.5, 0.05)
+    raw = fed(Additive(sigma=0.3, raw=True), blocks=40) - own
+    assert raw.std() == pytest.approx(0.3, rel=0.05)
+    assert Additive().needs_pool and not Additive(raw=True).needs_pool
+
+
+def test_a_constant_is_the_same_for_every_sample_and_block(pool: LatentPool):
+    first = fed(Constant(), SAMPLES[0], pool=pool, blocks=2)
+    assert torch.equal(first, fed(Constant(), SAMPLES[1], pool=pool, blocks=2))
+    assert torch.equal(first[:K], first[K:])
+    assert not torch.equal(first, fed(Constant(seed=1), SAMPLES[0], pool=pool, blocks=2))
+
+
+def scoped(text: str, pool: LatentPool | None = None, blocks: int = 2) -> list[float]:
+    """The first number of what is fed, with own latents 0, 1, 2 ... in a model of K slots."""
+    lantern = SimpleNamespace(latent_size=K)
+    return fed(parse_condition(text), lantern=lantern, pool=pool, blocks=blocks)[:, 0].tolist()
+
+
+def test_a_scope_leaves_the_other_slots_and_blocks_alone():
+    own = [float(k) for k in range(K)]
+    assert scoped("zeros:slots=3", blocks=1) == [0, 1, 2, 0, 4, 5, 6, 7]
+    assert scoped("zeros:slots=!3", blocks=1) == [0, 0, 0, 3, 0, 0, 0, 0]
+    assert scoped("zeros:slots=1+5-6", blocks=1) == [0, 0, 2, 3, 4, 0, 0, 7]
+    assert scoped("zeros:blocks=1") == own + [0.0] * K
+    assert scoped("zeros:blocks=!1,slots=7") == [0, 1, 2, 3, 4, 5, 6, 0, *own]
+    with pytest.raises(LanternError, match="no slot 8: the model has slots 0 to 7"):
+        scoped("zeros:slots=8")
+
+
+def test_frozen_slots_get_what_they_were_without_the_intervention(pool: LatentPool):
+    kept = pool.latents[SAMPLES[0].id][:, 0].tolist()
+    found = scoped("zeros:slots=2,frozen=1", pool)
+    assert found[:K] == [*kept[:2], 0.0, *kept[3:]]
+    assert found[K:] == [0, 1, 0, 3, 4, 5, 6, 7]  # the second block was never seen: re-rolled
+    assert parse_condition("zeros:frozen=1").needs_pool
+
+
+@given(st.sets(st.integers(0, 30), min_size=1), st.booleans())
+def test_spans_hold_what_was_written(numbers: set[int], excluded: bool):
+    span = Span.parse("!" * excluded + "+".join(map(str, numbers)))
+    assert all((n in span) == ((n in numbers) != excluded) for n in range(40))
+    assert all(n in Span.parse("") for n in range(3))
+
+
+@pytest.mark.parametrize("kind", [Noise, NoiseNorm, NoiseMatched, Additive, Shuffle, Swap])
 def test_randomness_depends_on_seed_and_sample_only(kind: Any, pool: LatentPool):
     again = [fed(kind(seed=1), s, pool=pool) for s in SAMPLES]
     backwards = [fed(kind(seed=1), s, pool=pool) for s in reversed(SAMPLES)][::-1]
@@ -158,7 +219,7 @@ def test_a_random_box_is_clear_of_the_evidence_where_there_is_room(
         asked.append(box)
         return torch.zeros(K, D)
 
-    monkeypatch.setattr("lantern_probe.interventions.region_latents", keep_box)
+    monkeypatch.setattr("lantern_probe.interventions.kinds.region_latents", keep_box)
     for sample in SAMPLES:
         fed(RandomBox(), sample, untrained)
         left, top, right, bottom = asked[-1]
@@ -195,8 +256,18 @@ def test_crops_lie_inside_the_image(size: tuple[int, int], corner: tuple[float, 
 
 def test_labels_and_conditions_are_inverse():
     for name in CONDITIONS:
-        assert parse_condition(name).label == name
-    for text in ("noise:scale=2.0", "swap:seed=3", "noise:scale=0.5,seed=7"):
+        if name != "k-slots":
+            assert parse_condition(name).label == name
+    for text in (
+        "k-slots:k=4",
+        "zeros:slots=3",
+        "zeros:slots=!3,frozen=True",
+        "swap:slots=0+2-4,blocks=0,seed=2",
+        "additive:sigma=0.3,raw=True",
+        "noise:scale=2.0",
+        "swap:seed=3",
+        "noise:scale=0.5,seed=7",
+    ):
         assert parse_condition(text).label == text
         assert parse_condition(parse_condition(text).label) == parse_condition(text)
 
@@ -205,10 +276,13 @@ def test_labels_and_conditions_are_inverse():
     ("text", "message"),
     [
         ("nonsense", "no condition 'nonsense'; there are own, skip"),
-        ("swap:size=3", "no setting 'size=3'; it has seed=0"),
-        ("zeros:seed=1", "it has none"),
-        ("swap:seed=x", "takes a number"),
+        ("swap:size=3", "no setting 'size=3'; it has slots .str.*seed .int"),
+        ("skip:seed=1", "it has none"),
+        ("swap:seed=x", "takes int"),
         ("noise:scale", "no setting 'scale'"),
+        ("zeros:slots=x", "no slots 'x'"),
+        ("zeros:frozen=maybe", "takes bool"),
+        ("k-slots", "needs k, as in k-slots:k=4"),
     ],
 )
 def test_unknown_conditions_are_refused(text: str, message: str):

@@ -1,0 +1,159 @@
+"""What every intervention is: a named, seeded, frozen value that makes a plan for each sample."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Generator, Tensor
+
+from lantern_probe.decoding import RowPlan, Slot, SlotEdit
+from lantern_probe.errors import LanternError
+from lantern_probe.pool import LatentPool
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.model import LanternModel
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """A condition on the latent blocks of one row. Subclasses say what happens at the slots."""
+
+    name: ClassVar[str]
+    from_pool: ClassVar[bool] = False
+    """Whether what it does is made from the own latents of the whole data set."""
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether the own latents of the whole data set must be known first."""
+        return self.from_pool
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        """What this sample's row does.
+
+        Raises:
+            LanternError: the intervention does not apply to this sample.
+        """
+        raise NotImplementedError
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        """What the record should say beside the outcome, such as the donor's id."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """The name with every setting that is not the default: `swap:seed=1`."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)}"
+            for f in fields(self)
+            if f.default is MISSING or getattr(self, f.name) != f.default
+        ]
+        return ":".join([self.name, ",".join(changed)]) if changed else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement(Intervention):
+    """Something else is fed at the slots, at all of them or within a scope.
+
+    Attributes:
+        slots: Which slots: `3`, `0+3`, `2-5`, or all but these with `!3`; empty for all. So
+            `zeros:slots=3` leaves one out and `zeros:slots=!3` keeps one.
+        blocks: Which blocks, likewise; outside them slots are the row's own.
+        frozen: Slots out of scope get what they are without the intervention, instead of being
+            generated from the changed ones (re-rolled). Known for the first block only; later
+            ones are re-rolled.
+    """
+
+    slots: str = ""
+    blocks: str = ""
+    frozen: bool = False
+
+    @property
+    def needs_pool(self) -> bool:
+        return self.from_pool or self.frozen
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        """What is fed at a slot in scope.
+
+        Raises:
+            LanternError: the intervention does not apply to this sample.
+        """
+        raise NotImplementedError
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        replace = self.edit(sample, lantern, pool)
+        if not (self.slots or self.blocks or self.frozen):
+            return RowPlan(edit=replace)
+        slots = Span.parse(self.slots)
+        slots.check(lantern.latent_size)
+        blocks = Span.parse(self.blocks)
+        kept = require(pool).own(sample) if self.frozen else None
+
+        def scoped(own: Tensor, slot: Slot) -> Tensor:
+            if slot.index in slots and slot.block in blocks:
+                return replace(own, slot)
+            return own if kept is None or slot.block else kept[slot.index].to(own)
+
+        return RowPlan(edit=scoped)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A set of slots or blocks as it is written on the command line."""
+
+    numbers: frozenset[int]
+    excluded: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Span:
+        """From `3`, `0+3`, `2-5`, `!3`, or nothing for all.
+
+        Raises:
+            LanternError: it is none of these.
+        """
+        if not re.fullmatch(r"(!?\d+(-\d+)?(\+\d+(-\d+)?)*)?", text):
+            raise LanternError(f"no slots {text!r}; write 3, 0+3, 2-5, or !3 for all but 3")
+        numbers: set[int] = set()
+        for part in filter(None, text.removeprefix("!").split("+")):
+            first, _, last = part.partition("-")
+            numbers |= set(range(int(first), int(last or first) + 1))
+        return cls(frozenset(numbers), text.startswith("!") or not text)
+
+    def __contains__(self, number: int) -> bool:
+        return (number in self.numbers) != self.excluded
+
+    def check(self, count: int) -> None:
+        """Refuse numbers there are not.
+
+        Raises:
+            LanternError: a number is `count` or more.
+        """
+        if self.numbers and max(self.numbers) >= count:
+            raise LanternError(
+                f"there is no slot {max(self.numbers)}: the model has slots 0 to {count - 1}"
+            )
+
+
+def generator(seed: int, name: str, sample: str) -> Generator:
+    """The random stream of one intervention on one sample (CPU, so the same on any device)."""
+    digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode()).digest()
+    return Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def table(values: Tensor) -> SlotEdit:
+    """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
+    return lambda own, slot: values[slot.index].to(own)
+
+
+def require(pool: LatentPool | None) -> LatentPool:
+    """The pool.
+
+    Raises:
+        LanternError: there is none.
+    """
+    if pool is None:
+        raise LanternError("this intervention needs the own latents of the data set (a LatentPool)")
+    return pool

@@ -1,0 +1,349 @@
+"""The interventions of the literature (METHODS: interventions on the slots)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from lantern_probe.decoding import RowPlan, Slot, SlotEdit
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.base import (
+    Intervention,
+    Replacement,
+    generator,
+    require,
+    table,
+)
+from lantern_probe.oracle import crop_box, region_latents
+from lantern_probe.pool import LatentPool
+from lantern_probe.tasks.sample import Box, Sample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from lantern_probe.model import LanternModel
+
+
+# -- the block as a whole ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Skip(Intervention):
+    """The end marker right after the start marker: markers without slots (official `no_lvr`)."""
+
+    name: ClassVar[str] = "skip"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="skip")
+
+
+@dataclass(frozen=True)
+class Ban(Intervention):
+    """The start marker cannot be generated: no markers, no slots."""
+
+    name: ClassVar[str] = "ban"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(ban=True)
+
+
+@dataclass(frozen=True)
+class Stock(Intervention):
+    """transformers' plain `generate`: nothing forced, nothing fed; a `<|lvr_sep|>` that the model
+    writes itself gets its token embedding."""
+
+    name: ClassVar[str] = "stock"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="stock")
+
+
+@dataclass(frozen=True)
+class Mask(Intervention):
+    """From the end marker on nothing may attend to the slots: removal with positions kept."""
+
+    name: ClassVar[str] = "mask"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(hide="slots")
+
+
+@dataclass(frozen=True)
+class MaskImage(Intervention):
+    """From the end marker on nothing may attend to the image: what is left is in the slots and in
+    what was said before them."""
+
+    name: ClassVar[str] = "mask-image"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(hide="image")
+
+
+@dataclass(frozen=True)
+class KSlots(Intervention):
+    """A block of k slots instead of the model's K: the sweep over the budget."""
+
+    name: ClassVar[str] = "k-slots"
+    k: int
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        if self.k < 0:
+            raise LanternError(f"a block cannot have {self.k} slots")
+        return RowPlan(size=self.k)
+
+
+# -- what stands at the slots ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Own(Replacement):
+    """Nothing replaced, through the path of every other intervention: the sham."""
+
+    name: ClassVar[str] = "own"
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return lambda own, slot: own
+
+
+@dataclass(frozen=True)
+class Zeros(Replacement):
+    """Zero vectors: an out-of-distribution constant rather than a removal (arXiv 2605.21642)."""
+
+    name: ClassVar[str] = "zeros"
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return lambda own, slot: torch.zeros_like(own)
+
+
+@dataclass(frozen=True)
+class Noise(Replacement):
+    """N(0, scale^2) at every slot (official `random`, seeded here); redrawn in every block."""
+
+    name: ClassVar[str] = "noise"
+    scale: float = 1.0
+    seed: int = 0
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        stream = generator(self.seed, self.name, sample.id)
+        return lambda own, slot: (self.scale * torch.randn(own.shape, generator=stream)).to(own)
+
+
+@dataclass(frozen=True)
+class NoiseNorm(Replacement):
+    """A random direction of the norm that the own latent has (arXiv 2605.21642)."""
+
+    name: ClassVar[str] = "noise-norm"
+    seed: int = 0
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        stream = generator(self.seed, self.name, sample.id)
+
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            direction = torch.randn(own.shape, generator=stream)
+            return direction.to(own) * (own.norm() / direction.norm().to(own))
+
+        return edit
+
+
+@dataclass(frozen=True)
+class NoiseMatched(Replacement):
+    """Gaussian noise with the own latents' mean and sd per slot and dimension (2605.21642)."""
+
+    name: ClassVar[str] = "noise-matched"
+    from_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        mean, deviation = require(pool).mean(), require(pool).deviation()
+        stream = generator(self.seed, self.name, sample.id)
+
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            unit = torch.randn(own.shape, generator=stream)
+            return (mean[slot.index] + deviation[slot.index] * unit).to(own)
+
+        return edit
+
+
+@dataclass(frozen=True)
+class Additive(Replacement):
+    """z + sigma * eps, eps of the own latents' sd per slot and dimension, or of unit sd with
+    `raw` (arXiv 2606.05753 takes .1, .3 and 1, raw)."""
+
+    name: ClassVar[str] = "additive"
+    sigma: float = 1.0
+    raw: bool = False
+    seed: int = 0
+
+    @property
+    def needs_pool(self) -> bool:
+        return not self.raw or self.frozen
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        deviation = None if self.raw else require(pool).deviation()
+        stream = generator(self.seed, self.name, sample.id)
+
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            noise = self.sigma * torch.randn(own.shape, generator=stream)
+            return own + (noise if deviation is None else noise * deviation[slot.index]).to(own)
+
+        return edit
+
+
+@dataclass(frozen=True)
+class Mean(Replacement):
+    """The data set's mean own latent, per slot."""
+
+    name: ClassVar[str] = "mean"
+    from_pool: ClassVar[bool] = True
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return table(require(pool).mean())
+
+
+@dataclass(frozen=True)
+class Constant(Replacement):
+    """One fixed tensor for all samples (arXiv 2602.22766): drawn once, with the own latents' mean
+    and sd per slot and dimension."""
+
+    name: ClassVar[str] = "constant"
+    from_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        mean, deviation = require(pool).mean(), require(pool).deviation()
+        stream = generator(self.seed, self.name, "")  # of no sample in particular
+        return table(mean + deviation * torch.randn(mean.shape, generator=stream))
+
+
+@dataclass(frozen=True)
+class FirstRepeat(Replacement):
+    """z_t <- z_1 for every slot: the budget stays, the diversity goes (arXiv 2605.21642)."""
+
+    name: ClassVar[str] = "first-repeat"
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return lambda own, slot: slot.written[0] if slot.index else own
+
+
+@dataclass(frozen=True)
+class Shuffle(Replacement):
+    """The own latents of the first block in a random order that moves at least one slot."""
+
+    name: ClassVar[str] = "shuffle"
+    from_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        own = require(pool).own(sample)
+        stream = generator(self.seed, self.name, sample.id)
+        order = identity = torch.arange(len(own))
+        while len(own) > 1 and torch.equal(order, identity):
+            order = torch.randperm(len(own), generator=stream)
+        return table(own[order])
+
+
+@dataclass(frozen=True)
+class Swap(Replacement):
+    """Another sample's own latents (arXiv 2606.05753); never of the same image or question."""
+
+    name: ClassVar[str] = "swap"
+    from_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
+        """Whose latents they are."""
+        return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return table(require(pool).latents[self.donor(sample, pool).id])
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        donor = self.donor(sample, pool)
+        comparable = donor.candidates == sample.candidates
+        return {"donor": donor.id, "donor_answer": donor.answer if comparable else None}
+
+
+@dataclass(frozen=True)
+class Oracle(Replacement):
+    """The compressed vision features of the evidence box (official `gt`)."""
+
+    name: ClassVar[str] = "oracle"
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return table(region_latents(lantern, sample.open_oracle_images()[0], evidence(sample)))
+
+
+@dataclass(frozen=True)
+class RandomBox(Replacement):
+    """A crop of the evidence box's size elsewhere in the same image, clear of the evidence where
+    the image has room."""
+
+    name: ClassVar[str] = "random-box"
+    seed: int = 0
+    TRIES: ClassVar[int] = 64
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        image, box = sample.open_oracle_images()[0], evidence(sample)
+        crop_box(image.size, box)  # a box outside the image has no elsewhere
+        boxes = self.draw(sample, image, box)
+        return table(region_latents(lantern, image, min(boxes, key=lambda b: overlap(b, box))))
+
+    def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
+        """Boxes of the size of `box`, or of the image where it is smaller, anywhere in it."""
+        stream = generator(self.seed, self.name, sample.id)
+        width, height = min(box[2] - box[0], image.width), min(box[3] - box[1], image.height)
+        room = torch.tensor([image.width - width, image.height - height])
+        corners = torch.rand(self.TRIES, 2, generator=stream) * room
+        return [(x, y, x + width, y + height) for x, y in corners.tolist()]
+
+
+@dataclass(frozen=True)
+class RandomBoxOther(RandomBox):
+    """A crop of the evidence box's size anywhere in another sample's image (the official
+    `random_bbox` since it moved to the next sample's image)."""
+
+    name: ClassVar[str] = "random-box-other"
+    from_pool: ClassVar[bool] = True
+
+    def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
+        """Whose image it is."""
+        return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        image = self.donor(sample, pool).open_oracle_images()[0]
+        return table(region_latents(lantern, image, self.draw(sample, image, evidence(sample))[0]))
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        return {"donor": self.donor(sample, pool).id}
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Replacement):
+    """Latents given by hand, [K, D], the same for every sample and block."""
+
+    name: ClassVar[str] = "given"
+    values: Tensor = field(repr=False)
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return table(self.values)
+
+
+def overlap(first: Box, second: Box) -> float:
+    """The area two boxes share, in square pixels."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def evidence(sample: Sample) -> Box:
+    """The first evidence box.
+
+    Raises:
+        LanternError: the sample has none.
+    """
+    if not sample.boxes:
+        raise LanternError(f"sample {sample.id!r} has no box, so there is no oracle region")
+    return sample.boxes[0]

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,7 +33,7 @@ from lantern_probe import organisms
 from lantern_probe.ablation import Ablation, with_own
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import STANDARD, Intervention, parse_condition
-from lantern_probe.model import MAX_NEW_TOKENS, LanternModel
+from lantern_probe.model import LanternModel
 from lantern_probe.plots import ablation_figure, save_figure
 from lantern_probe.records import Run, read_rows, write_json
 from lantern_probe.summary import ConditionSummary, as_records, summarize
@@ -69,8 +70,8 @@ class Config:
     """Run samples again that failed before."""
     parser: Literal["default", "official", "strict"] = "default"
     """How an answer is read from the text."""
-    max_new_tokens: int = MAX_NEW_TOKENS
-    """Limit of a continuation, latent slots included."""
+    max_new_tokens: int | None = None
+    """Limit of a continuation, latent slots included; the checkpoint's own by default, else 512."""
     batch_rows: int | None = None
     """Rows decoded together, by default 128 for a tiny model and 16 for others; lower it when
     memory runs out."""
@@ -160,6 +161,9 @@ def ablate_model(
                 revision=config.revision,
                 offline=config.offline,
             )
+            if lantern.is_tiny:
+                # Threads cost more than they bring on matrices this small.
+                torch.set_num_threads(1)
             Ablation(
                 lantern,
                 samples,
@@ -178,7 +182,9 @@ def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     if not config.model:
         raise LanternError("--model needs at least one model")
-    if (config.batch_rows or 1) < 1 or config.max_new_tokens < 1:
+    if (config.batch_rows is not None and config.batch_rows < 1) or (
+        config.max_new_tokens is not None and config.max_new_tokens < 1
+    ):
         raise LanternError("--batch-rows and --max-new-tokens must be at least 1")
     conditions = with_own([seeded(text, config.seed) for text in config.conditions])
     names = list(dict.fromkeys(config.model))

@@ -40,9 +40,9 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
     console.print(table)
     _caption(
         console,
-        f"accuracy [{level} Wilson interval]: an unparsed text counts as wrong. Jointly parsed: the "
-        f"same among the {conditions[0].jointly_parsed.n} samples parsed under every condition. "
-        "Block: texts with a latent block."
+        f"accuracy [{level} Wilson interval]: an unparsed text counts as wrong. Jointly parsed: "
+        f"the same among the {conditions[0].jointly_parsed.n} samples parsed under every "
+        "condition. Block: texts with a latent block."
         + (
             " Likelihood: the most probable candidate is the right one, where log-probabilities "
             "are recorded."
@@ -80,10 +80,11 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
         "b:c: right under the first only and under the second only. p: exact McNemar, and after "
         f"Holm. Difference [{100 * (1 - settings.alpha):g} % bootstrap interval]. TOST: p of "
         f"equivalence within {points(settings.margin)} pp; * where it is shown. MDE: smallest "
-        f"difference that one test at {settings.alpha:g} sees with {100 * settings.power:g} % power."
+        f"difference that one test at {settings.alpha:g} sees with {100 * settings.power:g} % "
+        "power."
         + (
-            f" P clust.: sign flips of whole clusters ({settings.cluster}), after Holm; interval "
-            "and TOST are clustered too, McNemar and MDE are not."
+            f" P clust.: sign flips of whole clusters ({settings.cluster}), after Holm; interval, "
+            "TOST and MDE are clustered too, McNemar is not."
             if clustered
             else ""
         ),

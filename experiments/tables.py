@@ -12,17 +12,19 @@ from rich.table import Table
 from lantern_probe import organisms
 from lantern_probe.summary import ConditionSummary
 
+LEGEND = (
+    "accuracy [95 % Wilson interval]; minus own, paired [95 % bootstrap interval, clustered by "
+    "image]; exact McNemar p, and after Holm over the conditions; emit: share of samples with a "
+    "block; unp: texts without a readable answer, counted as wrong; p(gold): mean probability of "
+    "the right answer"
+)
+
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """One model's conditions: accuracy, comparison with own, what could not be parsed."""
     own = next(s for s in summaries if s.condition == "own")
     table = Table(
         title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
-        caption="accuracy [95 % Wilson interval]; minus own, paired [95 % bootstrap interval, "
-        "clustered by image];\nexact McNemar p, and after Holm over the conditions; emit: share "
-        "of samples with a block; unp: texts\nwithout a readable answer, counted as wrong; "
-        "p(gold): mean probability of the right answer",
-        caption_justify="left",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -44,6 +46,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
             number(s.p_gold),
         )
     console.print(table)
+    console.print(LEGEND, highlight=False)
     for s in summaries:
         if s.donor_n:
             rate = interval(s.donor_rate, s.donor_low, s.donor_high)
@@ -56,7 +59,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
 def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:
     """Every model's accuracy under every condition, in one table, with what is known of each."""
     table = Table(
-        title="accuracy side by side [95 % Wilson interval]",
+        title="accuracy side by side [95 % Wilson interval]; donor: answers that are the donor's",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -72,7 +75,7 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
     swaps: list[list[ConditionSummary]] = [[s for s in m if s.donor_n] for m in models]
     for index, swap in enumerate(max(swaps, key=lambda found: len(list(found)))):
         table.add_row(
-            f"{escape(swap.condition)}: donor's answer",
+            f"{escape(swap.condition)}: donor",
             *(
                 interval(s[index].donor_rate, s[index].donor_low, s[index].donor_high)
                 if index < len(s)

@@ -44,7 +44,7 @@ class Ablation:
         samples: Their ids must differ.
         conditions: Interventions; `own` is added in front when it is missing.
         run: Where rows go; what it holds already is not run again.
-        max_new_tokens: Limit of every continuation.
+        max_new_tokens: Limit of every continuation; the model's own by default.
         batch_rows: Rows decoded together.
         parser: How answers are read.
         advance: Called with the number of rows just recorded.
@@ -54,7 +54,7 @@ class Ablation:
     samples: Sequence[Sample]
     conditions: Sequence[Intervention]
     run: Run
-    max_new_tokens: int = 512
+    max_new_tokens: int | None = None
     batch_rows: int = 64
     parser: Parser = "default"
     advance: Callable[[int], None] = lambda rows: None

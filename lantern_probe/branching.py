@@ -116,7 +116,7 @@ def run_prefixes(
     lantern: LanternModel,
     samples: Sequence[Sample] | Mapping[str, Any],
     *,
-    max_new_tokens: int = 512,
+    max_new_tokens: int | None = None,
     **kwargs: Any,
 ) -> list[Prefix]:
     """Run questions to their first `<|lvr_start|>`, together; greedy.
@@ -124,13 +124,15 @@ def run_prefixes(
     Args:
         lantern: The model.
         samples: Samples, or ready model inputs.
-        max_new_tokens: The limit of the whole continuation, branches included.
+        max_new_tokens: The limit of the whole continuation, branches included; the model's own
+            by default.
         **kwargs: For `generate`, such as `sequence_bias`.
 
     Raises:
         LanternError: an image cannot be read, or the model has no LVR tokens.
     """
     tokens = lantern.require_lvr()
+    max_new_tokens = max_new_tokens or lantern.max_new_tokens
     questions = None if isinstance(samples, Mapping) else list(samples)
     inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
     mask = inputs["attention_mask"].bool()

@@ -35,6 +35,9 @@ from lantern_probe.stats import (
     wilson,
 )
 
+FEW_CLUSTERS = 30
+"""Below this many, resampling clusters understates the spread (Cameron, Gelbach & Miller 2008)."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -100,7 +103,8 @@ class PairReport:
         clustered_holm_p: Its p after Holm over the pairs.
         equivalence: TOST within the margin, clustered.
         detectable: The smallest difference that McNemar would have seen with the power asked
-            for, at the discordance observed; None where n is too small for any.
+            for, at the discordance observed and n divided by the design effect; None where n is
+            too small for any.
         parse_failure: Exact test that equally many texts are unparsed.
         parse_failure_holm_p: Its p after Holm over the pairs.
         joint_n: Samples parsed under both.
@@ -190,7 +194,7 @@ def compare(
         settings,
         tuple(reports),
         tuple(_with_family(found)),
-        tuple(_missing(usable, every)),
+        (*_missing(usable, every), *_few_clusters(found, settings.cluster)),
     )
 
 
@@ -228,6 +232,16 @@ def _missing(usable: Mapping[str, Mapping[Any, Row]], every: Sequence[Any]) -> l
                 "comparisons are without them"
             )
     return notes
+
+
+def _few_clusters(pairs: Sequence[PairReport], field: str) -> list[str]:
+    fewest = min((pair.difference.clusters for pair in pairs if pair.clustered), default=None)
+    if fewest is None or fewest >= FEW_CLUSTERS:
+        return []
+    return [
+        f"only {fewest} clusters by {field}: bootstrap intervals from so few are too narrow, and a "
+        "p value cannot be small"
+    ]
 
 
 def _condition(
@@ -282,6 +296,7 @@ def _pair(
     ]
     values, units = [shift for shift, _ in shifts], [unit for _, unit in shifts]
     difference = accuracy_difference(right, other, groups, level=level, **draws)
+    same = accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha)
     signs = [a - b for a, b in zip(right, other, strict=True)]
     return PairReport(
         first,
@@ -293,9 +308,9 @@ def _pair(
         difference,
         sign_flip_test(signs, groups, **draws) if difference.clusters < len(shared) else None,
         None,
-        accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha),
+        same,
         detectable_difference(
-            len(shared),
+            int(len(shared) / same.design_effect),
             (test.b + test.c) / len(shared),
             alpha=settings.alpha,
             power=settings.power,

@@ -119,6 +119,11 @@ class LanternModel(TransformersModel):
         return self._module
 
     @property
+    def max_new_tokens(self) -> int:
+        """Limit of a continuation unless another is asked for: the checkpoint's own, else 512."""
+        return self.hf.generation_config.max_new_tokens or MAX_NEW_TOKENS
+
+    @property
     def is_tiny(self) -> bool:
         """Whether memory and threads are of no concern, as for an organism."""
         return sum(p.numel() for p in self.hf.parameters()) < TINY
@@ -200,8 +205,8 @@ class LanternModel(TransformersModel):
             inputs: A sample, several, or ready model inputs.
             plans: What each row does about its blocks; its own latents by default.
             parser: How an answer is read from the text.
-            **kwargs: For transformers' `generate`: `max_new_tokens` (default 512), `do_sample`,
-                `temperature`, `streamer`, `stopping_criteria` ...
+            **kwargs: For transformers' `generate`: `max_new_tokens`, `do_sample`, `temperature`,
+                `streamer`, `stopping_criteria` ...
 
         Raises:
             LanternError: an image cannot be read, or the options do not fit together.
@@ -260,7 +265,7 @@ class LanternModel(TransformersModel):
             without LVR tokens.
         """
         rows = len(inputs["input_ids"])
-        settings = {"do_sample": False, "max_new_tokens": MAX_NEW_TOKENS, **kwargs}
+        settings = {"do_sample": False, "max_new_tokens": self.max_new_tokens, **kwargs}
         config = copy.deepcopy(self.hf.generation_config)
         if not settings["do_sample"]:
             # Sampling settings of a checkpoint mean nothing here and make generate warn.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.pairing import (
@@ -71,7 +71,9 @@ def accuracy_equivalence(
     Both one-sided tests are Tango's (1998) score test for the difference of paired proportions,
     and the interval is the set of differences that it does not reject, so test and interval agree
     and exist without any discordant sample too. Where images repeat, all counts are divided by
-    the design effect (`pairing.design_effect`) before, as Rao & Scott (1992) do.
+    the design effect (`pairing.design_effect`) before, as Rao & Scott (1992) do, and t with one
+    degree of freedom less than clusters stands in for the normal, as few clusters say little about
+    that effect.
 
     Args:
         first: Right (1, True) or wrong (0, False) per sample [n].
@@ -110,7 +112,7 @@ def equivalence_of_counts(
         margin: As above.
         alpha: As above.
         effect: Design effect, at least 1.
-        clusters: Independent units, for the record; n by default.
+        clusters: Independent units; n by default.
 
     Raises:
         LanternError: the counts contradict each other, or an option is out of range.
@@ -122,15 +124,18 @@ def equivalence_of_counts(
     if effect < 1:
         raise LanternError(f"the design effect is at least 1, not {effect}")
     clusters = n if clusters is None else clusters
+    if not min(n, 1) <= clusters <= n:
+        raise LanternError(f"{n} samples cannot come in {clusters} clusters")
     if n == 0:
         return Equivalence(
             0, 0, 0, margin, math.nan, 1.0, 1.0, 1.0, alpha, -1.0, 1.0, False, clusters, effect
         )
     counts = (b / effect, c / effect, n / effect)
-    p_lower = float(norm.sf(paired_score(*counts, -margin)))
-    p_upper = float(norm.cdf(paired_score(*counts, margin)))
+    scale = norm if clusters == n else t(max(clusters - 1, 1))
+    p_lower = float(scale.sf(paired_score(*counts, -margin)))
+    p_upper = float(scale.cdf(paired_score(*counts, margin)))
     p = max(p_lower, p_upper)
-    low, high = _score_interval(*counts, float(norm.isf(alpha)))
+    low, high = _score_interval(*counts, float(scale.isf(alpha)))
     return Equivalence(
         n, b, c, margin, (b - c) / n, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
         effect,

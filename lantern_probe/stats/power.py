@@ -95,14 +95,14 @@ def required_n(
     # Connor's (1987) normal approximation, so that the search starts near its end.
     spread = norm.isf(alpha / 2) * math.sqrt(discordance)
     spread += norm.isf(1 - power) * math.sqrt(max(discordance - effect**2, 0.0))
-    low, high = 0, max(8, int((spread / effect) ** 2))
-    while not enough(high):
+    low, high = 0, max(8, int(min((spread / effect) ** 2, 2.0 * _MOST)))
+    while high <= _MOST and not enough(high):
         low, high = high, 2 * high
-        if high > _MOST:
-            raise LanternError(
-                f"a difference of {difference} at a discordance of {discordance} needs more than "
-                f"{_MOST:,} samples"
-            )
+    if high > _MOST:
+        raise LanternError(
+            f"a difference of {difference} at a discordance of {discordance} needs more than "
+            f"{_MOST:,} samples"
+        )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -35,7 +35,7 @@ def run(
     lantern: LanternModel, samples: list[Sample], folder: Path, conditions: Any = EVERY, **more: Any
 ) -> list[dict[str, Any]]:
     with Run.open(folder, {"test": True}) as records:
-        Ablation(lantern, samples, conditions, records, max_new_tokens=64, **more).execute()
+        Ablation(lantern, samples, conditions, records, **more).execute()
     return read_rows(folder)
 
 

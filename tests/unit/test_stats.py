@@ -13,7 +13,14 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats import accuracy_difference, discordant, holm, mcnemar, wilson
+from lantern_probe.stats import (
+    accuracy_difference,
+    benjamini_hochberg,
+    discordant,
+    holm,
+    mcnemar,
+    wilson,
+)
 
 # METHODS.md section 4: b, c, p as printed there, but for 5:12, whose p is exactly
 # 2 * 9402 / 2^17 = .14346 (.144 there).
@@ -230,3 +237,32 @@ def test_holm_agrees_with_statsmodels_and_keeps_the_order(family: list[float]) -
 def test_holm_refuses_what_is_no_p_value() -> None:
     with pytest.raises(LanternError, match=r"1\.5"):
         holm([0.1, 1.5])
+
+
+@settings(max_examples=10)
+@given(st.lists(UNIT, min_size=1, max_size=20))
+def test_benjamini_hochberg_agrees_with_statsmodels(family: list[float]) -> None:
+    adjusted = benjamini_hochberg(family)
+    assert adjusted == pytest.approx(multipletests(family, method="fdr_bh")[1])
+    assert all(a <= b + 1e-12 for a, b in zip(adjusted, holm(family), strict=True))
+
+
+def test_benjamini_hochberg_by_hand_and_without_what_was_not_tested() -> None:
+    # .01 * 4 / 1, then .02 * 4 / 2, then the smaller of .03 * 4 / 3 and .04 * 4 / 4.
+    assert benjamini_hochberg([0.04, None, 0.01, 0.03, 0.02, math.nan])[:5] == [
+        pytest.approx(0.04), None, *[pytest.approx(0.04)] * 3
+    ]  # fmt: skip
+    assert benjamini_hochberg([]) == []
+    with pytest.raises(LanternError, match=r"-0\.1"):
+        benjamini_hochberg([-0.1])
+
+
+def test_mcnemar_rejects_a_true_null_at_most_at_its_level() -> None:
+    # Conditional tests are conservative: the rate over 4,000 nulls of 265 samples with a share of
+    # .1 discordant stays below .05 and 3 Monte Carlo standard errors.
+    rng = np.random.default_rng(0)
+    sizes = rng.binomial(265, 0.1, size=4000)
+    firsts = rng.binomial(sizes, 0.5).tolist()
+    rejected = [mcnemar(b, d - b).p <= 0.05 for b, d in zip(firsts, sizes.tolist(), strict=True)]
+    rate = np.mean(rejected)
+    assert 0.02 < rate <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 4000)

@@ -95,10 +95,13 @@ def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Si
         raise LanternError(f"{len(names)} --names for {len(files)} result files")
     found: list[tuple[str, list[Row]]] = []
     notes: list[str] = []
+    told: dict[str, list[str]] = {}
     if files:
         for file in read_published(files, names=names or None, parser=config.parser or "strict"):
             found.append((file.condition, list(file.rows)))
-            notes += [f"{file.condition}: {note}" for note in file.notes]
+            for note in file.notes:  # most hold for every file
+                told.setdefault(note, []).append(file.condition)
+        notes += [f"{', '.join(conditions)}: {note}" for note, conditions in told.items()]
     for folder, prefix in zip(folders, condition_names(folders), strict=True):
         rows, more = load_run(folder, config)
         notes += more

@@ -79,9 +79,9 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
         console,
         "b:c: right under the first only and under the second only. p: exact McNemar, and after "
         f"Holm. Difference [{100 * (1 - settings.alpha):g} % bootstrap interval]. TOST: p of "
-        f"equivalence within {points(settings.margin)} pp, not adjusted; * where it is shown. MDE: smallest "
-        f"difference that one test at {settings.alpha:g} sees with {100 * settings.power:g} % "
-        "power."
+        f"equivalence within {points(settings.margin)} pp, not adjusted; * where it is shown. "
+        f"MDE: smallest difference that one test at {settings.alpha:g} sees with "
+        f"{100 * settings.power:g} % power."
         + (
             f" P clust.: sign flips of whole clusters ({settings.cluster}), after Holm; interval, "
             "TOST and MDE are clustered too, McNemar is not."

@@ -47,7 +47,7 @@ def read_pair(pair: PairReport, comparison: Comparison) -> str:
         j = pair.joint_difference
         said.append(
             f"parse failures differ ({lost[0]} and {lost[1]}): among the {pair.joint_n} parsed "
-            f"under both {pair.first} minus {pair.second} is {points(j.estimate, signed=True)} pp "
+            f"under both, {pair.first} minus {pair.second} is {points(j.estimate, signed=True)} pp "
             f"({points(j.low, signed=True)} to {points(j.high, signed=True)})"
             if pair.joint_n
             else f"parse failures differ ({lost[0]} and {lost[1]}), and none is parsed under both"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from lantern_probe import organisms
 from lantern_probe.ablation import Ablation, with_own
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import CONDITIONS, Oracle, Own, Swap, Zeros, parse_condition
+from lantern_probe.interventions import STANDARD, Oracle, Own, Swap, Zeros, parse_condition
 from lantern_probe.model import LanternModel
 from lantern_probe.organisms.build import load
 from lantern_probe.organisms.generation import generate as reference
@@ -23,7 +23,7 @@ from lantern_probe.tasks.sample import Sample
 
 SEED = 90210
 """Of scenes that neither training nor the cards' figures used."""
-EVERY = [parse_condition(name) for name in CONDITIONS]
+EVERY = [parse_condition(name) for name in STANDARD]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
 
     if name == "faithful":
         assert low(found["own"]) > 0.94 and low(found["oracle"]) > 0.94
-        for blind in ("skip", "ban", "stock", "zeros", "noise", "noise-matched", "mean"):
+        for blind in ("skip", "ban", "stock", "zeros", "noise", "noise-matched", "mean", "mask"):
             assert near_chance(found[blind])
         assert (found["swap"].donor_low or 0) > 0.9
     elif name == "bypass":
@@ -138,7 +138,7 @@ def test_failures_are_rows_and_the_rest_goes_on(faithful: LanternModel, tmp_path
     rows = run(faithful, [good[0], *bad, *good[1:]], tmp_path)
     assert len(rows) == 9 * len(EVERY)
     failed = {(r["sample"], r["condition"]): r["error"] for r in rows if r["status"] == "failed"}
-    assert {c for s, c in failed if s == "gone"} == set(CONDITIONS)
+    assert {c for s, c in failed if s == "gone"} == set(STANDARD)
     assert {c for s, c in failed if s == "outside"} == {"oracle", "random-box"}
     assert {c for s, c in failed if s == "boxless"} == {"oracle", "random-box"}
     assert not any(sample.id in {s for s, _ in failed} for sample in good)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import DynamicCache, StoppingCriteria, StoppingCriteriaList
+from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
+from lantern_probe.caching import RoomyLayer
 from lantern_probe.decoding import Block, RowPlan, find_blocks
 from lantern_probe.scoring import score_answers
 from lantern_probe.tasks.sample import Sample
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from lantern_probe.model import LanternModel
 
 KeysValues = tuple[Float[Tensor, "heads cached dim"], Float[Tensor, "heads cached dim"]]
+
+LONGEST_ANSWER = 16
+"""Tokens that scoring adds to a cache for a while; longer candidates cost a copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,16 +223,22 @@ class Rows:
 
     sequences: Int[Tensor, "rows length"]
     first: list[int]
-    cache: DynamicCache
+    cache: Cache
     deltas: list[int]
     blocks: list[list[Block]]
     hidden: list[list[int]]
 
 
 def _pack(
-    lantern: LanternModel, branches: Sequence[Branch]
-) -> tuple[Int[Tensor, "rows length"], list[int], DynamicCache]:
-    """The branches' tokens and caches (all but the last token), right-aligned."""
+    lantern: LanternModel, branches: Sequence[Branch], room: int
+) -> tuple[Int[Tensor, "rows length"], list[int], Cache]:
+    """The branches' tokens and caches (all but the last token), right-aligned.
+
+    Args:
+        lantern: Whose prefixes they are.
+        branches: The rows.
+        room: How many tokens the cache will grow by.
+    """
     width = max(branch.length for branch in branches)
     first = [width - branch.length for branch in branches]
     # Masked positions hold the row's own first token: a repetition penalty looks at all input
@@ -239,18 +249,19 @@ def _pack(
             for b, skip in zip(branches, first, strict=True)
         ]
     )
-    cache = DynamicCache(config=lantern.hf.config.get_text_config())
+    layers = []
     for layer, (like, _) in enumerate(branches[0].prefix.cache):
         packed = like.new_zeros(2, len(branches), len(like), width - 1, like.shape[-1])
         for row, (branch, skip) in enumerate(zip(branches, first, strict=True)):
             for part, cached in zip(packed, branch.prefix.cache[layer], strict=True):
                 part[row, :, skip:] = cached[:, : branch.length - 1]
-        cache.update(packed[0], packed[1], layer)
-    return ids, first, cache
+        layers.append(RoomyLayer(packed[0], packed[1], room))
+    return ids, first, Cache(layers=layers)
 
 
 def _decode(lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[str, Any]) -> Rows:
-    ids, first, cache = _pack(lantern, branches)
+    room = max(branch.prefix.limit - branch.length for branch in branches)
+    ids, first, cache = _pack(lantern, branches, room + LONGEST_ANSWER)
     width = ids.shape[1]
     starts = torch.tensor(first, device=ids.device)[:, None]
     deltas = [branch.prefix.rope_delta for branch in branches]
@@ -278,7 +289,7 @@ def _decode(lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[s
 
 
 def _as_they_are(lantern: LanternModel, branches: Sequence[Branch]) -> Rows:
-    ids, first, cache = _pack(lantern, branches)
+    ids, first, cache = _pack(lantern, branches, LONGEST_ANSWER)
     deltas = [branch.prefix.rope_delta for branch in branches]
     tokens = lantern.require_lvr()
     blocks = [

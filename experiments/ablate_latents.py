@@ -11,13 +11,15 @@ rows.jsonl as they come; a run that was cut off goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -31,6 +33,7 @@ from experiments.console import console, run_main
 from experiments.tables import print_condition_table, print_side_by_side
 from lantern_probe import organisms
 from lantern_probe.ablation import Ablation, with_own
+from lantern_probe.checkpoint import identity
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import STANDARD, Intervention, parse_condition
 from lantern_probe.model import LanternModel
@@ -39,6 +42,8 @@ from lantern_probe.records import Run, read_rows, write_json
 from lantern_probe.summary import ConditionSummary, as_records, summarize
 from lantern_probe.tasks import TASKS, Sample, load_task
 from lantern_probe.tasks.viscot import viscot
+
+THREADS = torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -130,40 +135,48 @@ def ablate_model(
 ) -> list[ConditionSummary]:
     """Run, or finish, one model's ablation in its folder, and sum it up from its rows."""
     task, samples = load_samples(config, name)
+    on_gpu = torch.cuda.is_available() and not (config.device or "").startswith("cpu")
+    dtype = config.dtype or ("auto" if on_gpu else "float32")
+    # All that decides a row. Conditions do not decide each other's, so that a run can be extended.
     settings = {
         "experiment": "ablate_latents",
         "model": name,
         "revision": config.revision,
         "latent_size": config.latent_size,
-        "dtype": config.dtype,
+        "weights": identity(name),
+        "dtype": dtype,
+        "gpu": on_gpu,
         "attn_implementation": config.attn_implementation,
         "data": task,
+        "data_sha256": sha256(config.data) if config.data is not None else None,
         "image_root": config.image_root,
         "samples": len(samples),
         "seed": config.seed,
-        "conditions": [{"label": c.label, **asdict(c)} for c in conditions],
         "max_new_tokens": config.max_new_tokens,
         "parser": config.parser,
     }
     with Run.open(
         folder, settings, overwrite=config.overwrite, retry_failed=config.retry_failed
     ) as run:
-        due = len(samples) * len(conditions) - len(run.done())
-        bar = progress.add_task(name, total=len(samples) * len(conditions))
-        progress.advance(bar, len(run.done()))
+        labels = [c.label for c in conditions]
+        run.manifest["conditions"] = sorted({*run.manifest.get("conditions", []), *labels})
+        write_json(folder / "run.json", run.manifest)
+        total = len(samples) * len(conditions)
+        due = total - sum(condition in labels for _, condition in run.done())
+        bar = progress.add_task(escape(name), total=total)
+        progress.advance(bar, total - due)
         if due:
             lantern = LanternModel(
                 name,
-                dtype=config.dtype,
+                dtype=dtype,
                 device_map={"": config.device} if config.device else None,
                 attn_implementation=config.attn_implementation,
                 latent_size=config.latent_size,
                 revision=config.revision,
                 offline=config.offline,
             )
-            if lantern.is_tiny:
-                # Threads cost more than they bring on matrices this small.
-                torch.set_num_threads(1)
+            # Threads cost more than they bring on matrices this small.
+            torch.set_num_threads(1 if lantern.is_tiny else THREADS)
             Ablation(
                 lantern,
                 samples,
@@ -174,7 +187,6 @@ def ablate_model(
                 parser=config.parser,
                 advance=lambda rows: progress.advance(bar, rows),
             ).execute()
-    labels = [c.label for c in conditions]
     return summarize(read_rows(folder), model=name, conditions=labels)
 
 
@@ -186,8 +198,14 @@ def main(config: Config) -> int:
         config.max_new_tokens is not None and config.max_new_tokens < 1
     ):
         raise LanternError("--batch-rows and --max-new-tokens must be at least 1")
-    conditions = with_own([seeded(text, config.seed) for text in config.conditions])
+    conditions = with_own(
+        list(dict.fromkeys(seeded(text, config.seed) for text in config.conditions))
+    )
     names = list(dict.fromkeys(config.model))
+    if len(names) > 1 and (config.output / "run.json").exists():
+        raise LanternError(
+            f"'{config.output}' holds the run of one model; give several another --output"
+        )
     results: list[list[ConditionSummary]] = []
     with Progress(
         TextColumn("{task.description}"),
@@ -208,30 +226,42 @@ def main(config: Config) -> int:
     if len(results) > 1:
         print_side_by_side(results, console)
     save_figure(ablation_figure(results), config.output / "accuracy.png")
-    console.print(f"rows, summary.json and accuracy.png are in {config.output}")
+    console.print(f"rows, summary.json and accuracy.png are in {config.output}", markup=False)
     return report_problems(results)
 
 
 def report_problems(results: list[list[ConditionSummary]]) -> int:
-    """Say what did not run; 1 when a model has no sample with a latent block."""
-    code = 0
+    """Say what did not run; 1 when a model has no block to ablate or a condition no row."""
+    problems = []
     for summaries in results:
         own = next(s for s in summaries if s.condition == "own")
         failed = sum(s.failed for s in summaries)
         if failed:
             console.print(
-                f"{own.model}: {failed} rows failed; see rows with status failed in rows.jsonl"
+                f"{own.model}: {failed} rows failed; see the rows with status failed in rows.jsonl",
+                markup=False,
             )
+        empty = [s.condition for s in summaries if not s.samples]
         if not own.samples:
-            console.print(f"{own.model}: no sample could be run")
-            code = 1
+            problems.append(f"{own.model}: no sample could be run")
         elif not own.n:
-            console.print(
+            problems.append(
                 f"{own.model}: none of {own.samples} samples emitted a latent block, so there is "
                 "nothing to ablate"
             )
-            code = 1
-    return code
+        elif empty:
+            problems.append(f"{own.model}: no sample could be run under {', '.join(empty)}")
+    for problem in problems:
+        console.print(problem, markup=False)
+    return 1 if problems else 0
+
+
+def sha256(file: Path) -> str:
+    """Of the file's content."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise LanternError(f"cannot read '{file}': {error.strerror or error}") from None
 
 
 if __name__ == "__main__":

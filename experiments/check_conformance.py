@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import tyro
+from rich.markup import escape
 from rich.progress import track
 
 from experiments.console import console, run_main
@@ -91,8 +93,11 @@ def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
             generation = dict(file)
         with np.load(folder / "compression.npz", allow_pickle=False) as file:
             compression = dict(file)
-    except (OSError, ValueError) as error:
+        cases, crops = manifest["cases"], manifest["crops"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise LanternError(f"{folder} is no conformance folder: {error}") from None
+    if not (folder / "checkpoint").is_dir():
+        raise LanternError(f"{folder} is no conformance folder: it has no checkpoint/")
     lantern = LanternModel(
         str(folder / "checkpoint"),
         dtype=torch.float32,
@@ -102,15 +107,15 @@ def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
     )
     report = Report()
     try:
-        for case in track(manifest["cases"], "cases", console=console, transient=True):
+        for case in track(cases, "cases", console=console, transient=True):
             _check_case(lantern, generation, case, report)
-        for crop in manifest["crops"]:
+        for crop in crops:
             report.crops += 1
             found = crop_box(tuple(crop["image_size"]), tuple(crop["bbox"]))
             report.crops_identical += found == tuple(crop["crop_box"])
         _check_compression(lantern, compression, report)
-    except KeyError as error:
-        raise LanternError(f"{folder}: {error} is missing from the recorded outputs") from None
+    except (KeyError, TypeError) as error:
+        raise LanternError(f"{folder}: the recorded outputs are not laid out so: {error}") from None
     return report
 
 
@@ -136,7 +141,7 @@ def _check_case(
     )
     expected = torch.from_numpy(arrays[f"{case['name']}/sequences"])
     for row in range(len(ids)):
-        same = same_tokens(output.sequences[row], expected[row], lantern.eos_ids)
+        same = same_tokens(output.sequences[row], expected[row], ids.shape[1], lantern.eos_ids)
         if len(ids) > 1:
             report.batched_rows += 1
             report.batched_rows_identical += same
@@ -168,14 +173,15 @@ def _plans(condition: str, injected: torch.Tensor) -> list[RowPlan]:
     return [plans[condition]] * len(injected)
 
 
-def same_tokens(ours: torch.Tensor, theirs: torch.Tensor, eos: set[int]) -> bool:
+def same_tokens(ours: torch.Tensor, theirs: torch.Tensor, prompt: int, eos: set[int]) -> bool:
     """Whether two sequences agree, whatever is padded behind the end of the text."""
-    length = min(len(ours), len(theirs))
-    longer = max(ours, theirs, key=len)[length:].tolist()
-    ended = length and int(theirs[length - 1]) in eos
-    return torch.equal(ours[:length], theirs[:length]) and (
-        not longer or (bool(ended) and set(longer) <= eos)
-    )
+
+    def written(sequence: torch.Tensor) -> list[int]:
+        tokens: list[int] = sequence.tolist()
+        ends = (i for i, token in enumerate(tokens) if i >= prompt and token in eos)
+        return tokens[: next(ends, len(tokens)) + 1]
+
+    return written(ours) == written(theirs)
 
 
 def _check_compression(lantern: LanternModel, arrays: dict[str, Any], report: Report) -> None:
@@ -204,7 +210,7 @@ def main(config: Config) -> int:
         f"crop boxes identical         {report.crops_identical} of {report.crops}\n"
         f"oracle compressions          {report.compressions}, largest difference "
         f"{report.compression_difference:.2e} (bar {LATENT_TOLERANCE:g})\n"
-        f"{config.folder} {verdict}"
+        f"{escape(str(config.folder))} {verdict}"
     )
     if config.output is not None:
         write_json(config.output, {**asdict(report), "passed": report.passed})

@@ -72,17 +72,12 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
         table.add_row(
             escape(row[0].condition), *(interval(s.accuracy, s.ci_low, s.ci_high) for s in row)
         )
-    swaps: list[list[ConditionSummary]] = [[s for s in m if s.donor_n] for m in models]
-    for index, swap in enumerate(max(swaps, key=lambda found: len(list(found)))):
-        table.add_row(
-            f"{escape(swap.condition)}: donor",
-            *(
-                interval(s[index].donor_rate, s[index].donor_low, s[index].donor_high)
-                if index < len(s)
-                else "-"
-                for s in swaps
-            ),
-        )
+    for row in zip(*models, strict=True):
+        if any(s.donor_n for s in row):
+            table.add_row(
+                f"{escape(row[0].condition)}: donor",
+                *(interval(s.donor_rate, s.donor_low, s.donor_high) for s in row),
+            )
     console.print(table)
     cards = {m[0].model: organisms.find_card(m[0].model) for m in models}
     known = {name: card for name, card in cards.items() if card is not None}

@@ -23,8 +23,8 @@ from lantern_probe.answers import Parser, parse_answer
 from lantern_probe.branching import Branch, BranchResult, Prefix, run_branches, run_prefixes
 from lantern_probe.decoding import OWN
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, Own
-from lantern_probe.pool import LatentPool, image_key
+from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.pool import LatentPool, image_keys
 from lantern_probe.records import Row, Run
 from lantern_probe.tasks.sample import Sample
 
@@ -69,7 +69,14 @@ class Ablation:
             raise LanternError(f"two samples have the id {doubled[0]!r}; ids must differ")
         if not self.samples:
             raise LanternError("there are no samples to run")
-        self.lantern.require_lvr()
+        limit = self.max_new_tokens or self.lantern.max_new_tokens
+        for condition in self.conditions:
+            condition.check(self.lantern.latent_size)
+            if isinstance(condition, KSlots) and condition.k + 2 >= limit:
+                raise LanternError(
+                    f"condition {condition.label!r} leaves no room for an answer within {limit} "
+                    "new tokens; raise --max-new-tokens"
+                )
 
     def execute(self) -> None:
         """Run whatever the run does not hold yet."""
@@ -189,12 +196,13 @@ class Ablation:
             "emitted": prefix.emitted,
             "blocks": len(result.blocks),
             "tokens": len(result.ids) - result.prompt_length,
-            "image": image_key(sample),
+            "image": "|".join(sorted(image_keys(sample))),
             "logprobs": result.logprobs,
             "text": result.text,
         }
         if prefix.emitted:
             row |= condition.details(sample, pool)
+            row["acted"] = condition.acts_on(len(result.blocks) or 1)
         return row
 
     # -- own latents -----------------------------------------------------------
@@ -212,6 +220,9 @@ class Ablation:
         self._emitted_before = {
             row["sample"]: row["status"] == "ok" and row["emitted"] for row in rows
         }
+        if not rows:  # a run that starts again: what lies there is of another model
+            for file in self._folder.glob("*.safetensors"):
+                file.unlink(missing_ok=True)
         known = {sample.id for sample in self.samples}
         for file in sorted(self._folder.glob("*.safetensors")):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def load_checkpoint(
         raise
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise LanternError(f"cannot load {source!r}: {reason}") from error
+        where = "" if local else " (there is no such folder, so it was taken for a Hub name)"
+        raise LanternError(f"cannot load {source!r}{where}: {reason}") from error
     processor.tokenizer.padding_side = "left"
     _limit_pixels(processor.image_processor, min_pixels, max_pixels)
     return Checkpoint(source, model, processor, lvr)
@@ -93,18 +95,36 @@ def locate(source: str) -> str:
     Raises:
         LanternError: it is none of the three.
     """
-    if Path(source).is_dir():
-        if not (Path(source) / "config.json").is_file():
-            raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
+    if (Path(source) / "config.json").is_file():
         return source
     if source in organisms.names():
         return str(organisms.path(source))
+    if Path(source).is_dir():
+        raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
         return source
     raise LanternError(
         f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
         f"organism ({', '.join(organisms.names())})"
     )
+
+
+def identity(source: str) -> str | None:
+    """What tells a local checkpoint from another at the same place; None for a Hub name.
+
+    A hash of config and weights; of large weights, their names, sizes and times instead.
+    """
+    folder = Path(locate(source))
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for file in sorted(folder.glob("*.safetensors")):
+        status = file.stat()
+        if status.st_size < QUIET_BELOW:
+            digest.update(file.read_bytes())
+        else:
+            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
 
 
 def find_lvr_tokens(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 import torch
@@ -163,9 +164,20 @@ class LanternModel(TransformersModel):
                 f"{self.origin} has no chat template, so questions cannot be put to it; "
                 "pass model inputs (input_ids, attention_mask, pixel_values, image_grid_thw)"
             )
+        if not samples:
+            raise LanternError("there are no samples to run")
+        special = [
+            token.content
+            for token in self.processor.tokenizer.added_tokens_decoder.values()
+            if token.special
+        ]
         texts: list[str] = []
         images: list[Any] = []
         for sample in samples:
+            if found := [token for token in special if token in sample.text]:
+                raise LanternError(
+                    f"sample {sample.id!r}: its text holds the special token {found[0]}"
+                )
             content: list[dict[str, Any]] = [
                 {"type": "image", "image": image} for image in sample.open_images()
             ]
@@ -179,7 +191,8 @@ class LanternModel(TransformersModel):
             )
             try:
                 images.extend(process_vision_info(messages)[0] or [])
-            except ValueError as error:  # an aspect ratio the resizing does not take
+            except (ValueError, TypeError, ZeroDivisionError) as error:
+                # Such as an aspect ratio that the resizing does not take.
                 raise LanternError(f"sample {sample.id!r}: {error}") from None
         batch = self.processor(text=texts, images=images or None, padding=True, return_tensors="pt")
         return batch.to(self.device)
@@ -233,7 +246,11 @@ class LanternModel(TransformersModel):
         self, image: ImageSource, question: str, options: Sequence[str] = (), **kwargs: Any
     ) -> LanternOutput:
         """Put one question about one image; options, if any, are lettered A, B, C ..."""
-        lines = [f"{letter}. {text}" for letter, text in zip("ABCDEFGHIJ", options, strict=False)]
+        if len(options) > len(ascii_uppercase):
+            raise LanternError(f"at most 26 options can be lettered, not {len(options)}")
+        lines = [
+            f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)
+        ]
         sample = Sample(
             id="question",
             images=(image,),

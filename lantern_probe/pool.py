@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 
 import torch
 from jaxtyping import Float
+from PIL.Image import Image
 from torch import Generator, Tensor
 
 from lantern_probe.errors import LanternError
@@ -25,8 +27,8 @@ class LatentPool:
 
     samples: Mapping[str, Sample]
     latents: Mapping[str, Float[Tensor, "slots dim"]]
-    _moments: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
-    _images: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _sums: list[Tensor] = field(default_factory=list, repr=False, compare=False)
+    _images: dict[str, set[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def own(self, sample: Sample) -> Float[Tensor, "slots dim"]:
         """This sample's own latents.
@@ -38,20 +40,33 @@ class LatentPool:
             raise LanternError(f"sample {sample.id!r} emitted no whole latent block")
         return self.latents[sample.id]
 
-    def mean(self) -> Float[Tensor, "slots dim"]:
-        """Mean latent per slot."""
-        return self._stacked("mean", lambda stack: stack.mean(0))
+    def moments(
+        self, without: Sample | None = None
+    ) -> tuple[Float[Tensor, "slots dim"], Float[Tensor, "slots dim"]]:
+        """Mean and standard deviation per slot and dimension.
 
-    def deviation(self) -> Float[Tensor, "slots dim"]:
-        """Standard deviation per slot and dimension."""
-        return self._stacked("sd", lambda stack: stack.std(0, correction=0))
+        Args:
+            without: A sample that is left out, lest its own latents come back to it.
 
-    def _stacked(self, name: str, reduce: Callable[[Tensor], Tensor]) -> Tensor:
-        if not self.latents:
-            raise LanternError("no sample emitted a whole latent block, so there is no pool")
-        if name not in self._moments:
-            self._moments[name] = reduce(torch.stack(list(self.latents.values())))
-        return self._moments[name]
+        Raises:
+            LanternError: fewer than two samples are left.
+        """
+        out = None if without is None else self.latents.get(without.id)
+        count = len(self.latents) - (out is not None)
+        if count < 2:
+            raise LanternError(
+                f"means and noise scales need the own latents of at least 2 other samples; "
+                f"there are {count}"
+            )
+        if not self._sums:
+            stack = torch.stack(list(self.latents.values())).double()
+            self._sums.extend([stack.sum(0), stack.square().sum(0)])
+        total, squares = self._sums
+        if out is not None:
+            total, squares = total - out.double(), squares - out.double().square()
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        return mean.float(), deviation.float()
 
     def donor(self, sample: Sample, stream: Generator) -> Sample:
         """Another sample with latents: never itself, its image or its question.
@@ -61,12 +76,13 @@ class LatentPool:
         """
         keys = list(self.samples)
         if not self._images:
-            self._images.update((key, image_key(other)) for key, other in self.samples.items())
-        image = self._images.get(sample.id) or image_key(sample)
+            self._images.update((key, image_keys(other)) for key, other in self.samples.items())
+        images = self._images.get(sample.id) or image_keys(sample)
 
         def allowed(key: str) -> bool:
             other = self.samples[key]
-            return key != sample.id and other.text != sample.text and self._images[key] != image
+            same = key == sample.id or other.text == sample.text or self._images[key] & images
+            return not same
 
         for index in torch.randint(len(keys), (64,), generator=stream).tolist() if keys else []:
             if allowed(keys[index]):
@@ -80,13 +96,14 @@ class LatentPool:
         return self.samples[left[int(torch.randint(len(left), (), generator=stream))]]
 
 
-def image_key(sample: Sample) -> str:
-    """What two samples with the same image have in common."""
-    keys = []
+def image_keys(sample: Sample) -> set[str]:
+    """What two samples that share an image have in common."""
+    keys = set()
     for image in sample.images:
-        if isinstance(image, str) or hasattr(image, "__fspath__"):
-            keys.append(str(image))
+        if isinstance(image, str | PathLike):
+            keys.add(str(image))
         else:
-            pixels = image.tobytes()
-            keys.append(hashlib.sha256(pixels).hexdigest())
-    return "|".join(keys)
+            size = image.size if isinstance(image, Image) else image.shape
+            kind = image.mode if isinstance(image, Image) else "array"
+            keys.add(hashlib.sha256(f"{kind} {size}".encode() + image.tobytes()).hexdigest())
+    return keys

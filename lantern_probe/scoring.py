@@ -59,6 +59,12 @@ def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[in
     return [list(form) for form in sorted(forms)]
 
 
+def indistinct(forms: dict[str, list[list[int]]], unknown: int | None) -> bool:
+    """Whether the tokenizer cannot tell candidates apart, so that no scores can."""
+    written = [tuple(form) for of_one in forms.values() for form in of_one]
+    return len(set(written)) < len(written) or any(unknown in form for form in written)
+
+
 @torch.no_grad()
 def score_answers(
     lantern: LanternModel, rows: Rows, branches: Sequence[Branch]
@@ -72,8 +78,8 @@ def score_answers(
     Args:
         lantern: The model.
         rows: Finished rows; their cache is left as it was.
-        branches: Where the rows came from; rows whose sample has no candidates, or that never
-            opened the answer tag, give None.
+        branches: Where the rows came from; rows whose sample has no candidates that the tokenizer
+            tells apart, or that never opened the answer tag, give None.
     """
     tokenizer = lantern.processor.tokenizer
     places: list[int | None] = []
@@ -86,6 +92,8 @@ def score_answers(
         places.append(begin + place.start - 1 if candidates and place is not None else None)
         lead = place.lead if place is not None else ""
         forms.append({c: answer_forms(tokenizer, c, lead) for c in candidates})
+        if indistinct(forms[-1], tokenizer.unk_token_id):
+            places[-1] = None
     if all(place is None for place in places):
         return [None] * len(branches)
 

@@ -25,7 +25,8 @@ class ConditionSummary:
         condition: Label of the condition.
         samples: Samples that ran, with or without a block.
         failed: Samples that could not be run.
-        n: Samples with at least one block; what follows is over these.
+        n: Samples with at least one block in which the condition does something; what follows is
+            over these.
         accuracy: Share of right answers, a text that cannot be parsed counting as wrong, with
             its 95 % Wilson interval.
         chance: Mean of 1 / number of candidates.
@@ -102,7 +103,10 @@ def _analysed(rows: dict[str, Row]) -> dict[str, Row]:
     return {
         key: row
         for key, row in rows.items()
-        if row["status"] == "ok" and row["emitted"] and row["correct"] is not None
+        if row["status"] == "ok"
+        and row["emitted"]
+        and row.get("acted", True)
+        and row["correct"] is not None
     }
 
 

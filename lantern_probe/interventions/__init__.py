@@ -7,6 +7,7 @@ from (its seed, its name, the sample's id), so it does not depend on order, batc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, fields
 from typing import Any
@@ -118,13 +119,20 @@ def parse_condition(text: str) -> Intervention:
         raise LanternError(f"condition {name!r} needs {missing[0]}, as in {name}:{missing[0]}=4")
     condition = kind(**values)
     if isinstance(condition, Replacement):
-        Span.parse(condition.slots), Span.parse(condition.blocks)
+        Span.parse(condition.slots)
+        Span.parse(condition.blocks)
     return condition
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value) or value < 0:
+        raise ValueError
+    return value
 
 
 _READ: dict[str, Callable[[str], Any]] = {
     "int": int,
-    "float": float,
+    "float": lambda text: _finite(float(text)),
     "str": str,
     "bool": lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
 }

@@ -39,6 +39,17 @@ class Intervention:
         """
         raise NotImplementedError
 
+    def check(self, latent_size: int) -> None:
+        """Refuse settings that make no sense for a model of K slots, before anything runs.
+
+        Raises:
+            LanternError: naming the setting.
+        """
+
+    def acts_on(self, blocks: int) -> bool:
+        """Whether it does anything in a text of so many blocks; else the row is a no-op."""
+        return blocks > 0
+
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         """What the record should say beside the outcome, such as the donor's id."""
         return {}
@@ -75,6 +86,21 @@ class Replacement(Intervention):
     def needs_pool(self) -> bool:
         return self.from_pool or self.frozen
 
+    def check(self, latent_size: int) -> None:
+        slots = Span.parse(self.slots)
+        if slots.numbers and max(slots.numbers) >= latent_size:
+            raise LanternError(
+                f"condition {self.label!r}: there is no slot {max(slots.numbers)}; the model has "
+                f"slots 0 to {latent_size - 1}"
+            )
+        if not any(slot in slots for slot in range(latent_size)):
+            raise LanternError(f"condition {self.label!r} leaves no slot to replace")
+        Span.parse(self.blocks)
+
+    def acts_on(self, blocks: int) -> bool:
+        span = Span.parse(self.blocks)
+        return any(block in span for block in range(blocks))
+
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         """What is fed at a slot in scope.
 
@@ -87,9 +113,8 @@ class Replacement(Intervention):
         replace = self.edit(sample, lantern, pool)
         if not (self.slots or self.blocks or self.frozen):
             return RowPlan(edit=replace)
-        slots = Span.parse(self.slots)
-        slots.check(lantern.latent_size)
-        blocks = Span.parse(self.blocks)
+        self.check(lantern.latent_size)
+        slots, blocks = Span.parse(self.slots), Span.parse(self.blocks)
         kept = require(pool).own(sample) if self.frozen else None
 
         def scoped(own: Tensor, slot: Slot) -> Tensor:
@@ -119,28 +144,24 @@ class Span:
         numbers: set[int] = set()
         for part in filter(None, text.removeprefix("!").split("+")):
             first, _, last = part.partition("-")
+            if last and int(last) < int(first):
+                raise LanternError(f"slots {text!r}: {part} runs backwards")
             numbers |= set(range(int(first), int(last or first) + 1))
         return cls(frozenset(numbers), text.startswith("!") or not text)
 
     def __contains__(self, number: int) -> bool:
         return (number in self.numbers) != self.excluded
 
-    def check(self, count: int) -> None:
-        """Refuse numbers there are not.
-
-        Raises:
-            LanternError: a number is `count` or more.
-        """
-        if self.numbers and max(self.numbers) >= count:
-            raise LanternError(
-                f"there is no slot {max(self.numbers)}: the model has slots 0 to {count - 1}"
-            )
-
 
 def generator(seed: int, name: str, sample: str) -> Generator:
     """The random stream of one intervention on one sample (CPU, so the same on any device)."""
     digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode()).digest()
     return Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:
+    """The random stream of one slot: the same whatever was drawn before, or how often."""
+    return generator(seed, name, f"{sample}\0{slot.block}\0{slot.index}")
 
 
 def table(values: Tensor) -> SlotEdit:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from lantern_probe.decoding import RowPlan, Slot, SlotEdit
@@ -15,6 +16,7 @@ from lantern_probe.interventions.base import (
     Replacement,
     generator,
     require,
+    slot_generator,
     table,
 )
 from lantern_probe.oracle import crop_box, region_latents
@@ -22,8 +24,6 @@ from lantern_probe.pool import LatentPool
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from lantern_probe.model import LanternModel
 
 
@@ -89,9 +89,12 @@ class KSlots(Intervention):
     name: ClassVar[str] = "k-slots"
     k: int
 
-    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+    def check(self, latent_size: int) -> None:
         if self.k < 0:
             raise LanternError(f"a block cannot have {self.k} slots")
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        self.check(lantern.latent_size)
         return RowPlan(size=self.k)
 
 
@@ -127,8 +130,10 @@ class Noise(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        stream = generator(self.seed, self.name, sample.id)
-        return lambda own, slot: (self.scale * torch.randn(own.shape, generator=stream)).to(own)
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            return (self.scale * unit_noise(self, self.seed, sample, slot, own)).to(own)
+
+        return edit
 
 
 @dataclass(frozen=True)
@@ -139,10 +144,8 @@ class NoiseNorm(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        stream = generator(self.seed, self.name, sample.id)
-
         def edit(own: Tensor, slot: Slot) -> Tensor:
-            direction = torch.randn(own.shape, generator=stream)
+            direction = unit_noise(self, self.seed, sample, slot, own)
             return direction.to(own) * (own.norm() / direction.norm().to(own))
 
         return edit
@@ -150,18 +153,18 @@ class NoiseNorm(Replacement):
 
 @dataclass(frozen=True)
 class NoiseMatched(Replacement):
-    """Gaussian noise with the own latents' mean and sd per slot and dimension (2605.21642)."""
+    """Gaussian noise with the mean and sd, per slot and dimension, of the own latents of the other
+    samples (arXiv 2605.21642)."""
 
     name: ClassVar[str] = "noise-matched"
     from_pool: ClassVar[bool] = True
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        mean, deviation = require(pool).mean(), require(pool).deviation()
-        stream = generator(self.seed, self.name, sample.id)
+        mean, deviation = require(pool).moments(without=sample)
 
         def edit(own: Tensor, slot: Slot) -> Tensor:
-            unit = torch.randn(own.shape, generator=stream)
+            unit = unit_noise(self, self.seed, sample, slot, own)
             return (mean[slot.index] + deviation[slot.index] * unit).to(own)
 
         return edit
@@ -182,11 +185,10 @@ class Additive(Replacement):
         return not self.raw or self.frozen
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        deviation = None if self.raw else require(pool).deviation()
-        stream = generator(self.seed, self.name, sample.id)
+        deviation = None if self.raw else require(pool).moments(without=sample)[1]
 
         def edit(own: Tensor, slot: Slot) -> Tensor:
-            noise = self.sigma * torch.randn(own.shape, generator=stream)
+            noise = self.sigma * unit_noise(self, self.seed, sample, slot, own)
             return own + (noise if deviation is None else noise * deviation[slot.index]).to(own)
 
         return edit
@@ -194,13 +196,13 @@ class Additive(Replacement):
 
 @dataclass(frozen=True)
 class Mean(Replacement):
-    """The data set's mean own latent, per slot."""
+    """The mean own latent of the other samples, per slot."""
 
     name: ClassVar[str] = "mean"
     from_pool: ClassVar[bool] = True
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(require(pool).mean())
+        return table(require(pool).moments(without=sample)[0])
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class Constant(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        mean, deviation = require(pool).mean(), require(pool).deviation()
+        mean, deviation = require(pool).moments()
         stream = generator(self.seed, self.name, "")  # of no sample in particular
         return table(mean + deviation * torch.randn(mean.shape, generator=stream))
 
@@ -262,8 +264,7 @@ class Swap(Replacement):
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         donor = self.donor(sample, pool)
-        comparable = donor.candidates == sample.candidates
-        return {"donor": donor.id, "donor_answer": donor.answer if comparable else None}
+        return {"donor": donor.id, "donor_answer": answer_among(donor, sample)}
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ class Oracle(Replacement):
     name: ClassVar[str] = "oracle"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(region_latents(lantern, sample.open_oracle_images()[0], evidence(sample)))
+        return table(region_latents(lantern, first_image(sample), evidence(sample)))
 
 
 @dataclass(frozen=True)
@@ -286,10 +287,13 @@ class RandomBox(Replacement):
     TRIES: ClassVar[int] = 64
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        image, box = sample.open_oracle_images()[0], evidence(sample)
-        crop_box(image.size, box)  # a box outside the image has no elsewhere
-        boxes = self.draw(sample, image, box)
-        return table(region_latents(lantern, image, min(boxes, key=lambda b: overlap(b, box))))
+        image, box = first_image(sample), evidence(sample)
+        crop_box(image.size, box)  # refuses a box outside the image: it has no elsewhere
+
+        def shared(drawn: Box) -> float:
+            return overlap(crop_box(image.size, drawn), crop_box(image.size, box))
+
+        return table(region_latents(lantern, image, min(self.draw(sample, image, box), key=shared)))
 
     def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
         """Boxes of the size of `box`, or of the image where it is smaller, anywhere in it."""
@@ -313,7 +317,7 @@ class RandomBoxOther(RandomBox):
         return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        image = self.donor(sample, pool).open_oracle_images()[0]
+        image = first_image(self.donor(sample, pool))
         return table(region_latents(lantern, image, self.draw(sample, image, evidence(sample))[0]))
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
@@ -331,11 +335,42 @@ class Given(Replacement):
         return table(self.values)
 
 
+def unit_noise(
+    condition: Intervention, seed: int, sample: Sample, slot: Slot, like: Tensor
+) -> Tensor:
+    """N(0, 1) of the shape of a latent, the same whenever this slot is drawn (on the CPU)."""
+    stream = slot_generator(seed, condition.name, sample.id, slot)
+    return torch.randn(like.shape, generator=stream)
+
+
+def answer_among(donor: Sample, sample: Sample) -> str | None:
+    """The sample's candidate that says what the donor's answer says; None if none does.
+
+    Letters are compared by what they stand for: B of one question is not B of another.
+    """
+    if donor.answer is None or donor.answer not in donor.candidates:
+        return None
+    said = donor.options[donor.candidates.index(donor.answer)].strip().lower()
+    texts = [option.strip().lower() for option in sample.options]
+    return sample.candidates[texts.index(said)] if said in texts else None
+
+
 def overlap(first: Box, second: Box) -> float:
     """The area two boxes share, in square pixels."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(0.0, width) * max(0.0, height)
+
+
+def first_image(sample: Sample) -> Image:
+    """The image that boxes refer to.
+
+    Raises:
+        LanternError: the sample has none, or it cannot be read.
+    """
+    if not sample.images:
+        raise LanternError(f"sample {sample.id!r} has no image, so there is no region to crop")
+    return sample.open_oracle_images()[0]
 
 
 def evidence(sample: Sample) -> Box:

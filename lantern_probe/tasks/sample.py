@@ -50,6 +50,10 @@ class Sample:
     oracle_images: tuple[ImageSource, ...] = ()
 
     def __post_init__(self) -> None:
+        try:
+            self.id.encode()
+        except UnicodeEncodeError:
+            raise LanternError(f"the sample id {self.id!r} is no valid Unicode text") from None
         if self.options and self.answer is not None and self.answer not in self.candidates:
             raise LanternError(
                 f"sample {self.id!r}: the answer {self.answer!r} is not one of "
@@ -92,25 +96,33 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
         LanternError: naming the file (and the sample) when it cannot be read as an image.
     """
     where = f"sample {sample!r}: " if sample else ""
-    if isinstance(source, Image.Image):
-        return source.convert("RGB")
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3):
+        channels = source.shape[2] if source.ndim == 3 else 1
+        if source.dtype != np.uint8 or source.ndim not in (2, 3) or channels not in (1, 3, 4):
             raise LanternError(
                 f"{where}an image array must be uint8 [H, W, 3], "
                 f"not {source.dtype} {list(source.shape)}"
             )
-        return Image.fromarray(source).convert("RGB")
-    if str(source).startswith(("http://", "https://", "file://", "data:")):
+        source = Image.fromarray(source.squeeze(2) if channels == 1 == source.ndim - 2 else source)
+    elif not isinstance(source, Image.Image) and str(source).startswith(
+        ("http://", "https://", "file://", "data:")
+    ):
         raise LanternError(
             f"{where}{str(source)[:80]!r} is a URL; download the image and pass its path"
         )
+    name = "the image" if isinstance(source, Image.Image) else repr(str(source))
     try:
-        with Image.open(source) as image:
-            return image.convert("RGB")
+        if isinstance(source, Image.Image):
+            image = source.convert("RGB")
+        else:
+            with Image.open(source) as file:
+                image = file.convert("RGB")
     except FileNotFoundError:
-        raise LanternError(f"{where}no image at {str(source)!r}") from None
+        raise LanternError(f"{where}no image at {name}") from None
     except UnidentifiedImageError:
-        raise LanternError(f"{where}{str(source)!r} is not an image PIL can read") from None
+        raise LanternError(f"{where}{name} is not an image PIL can read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LanternError(f"{where}cannot decode {str(source)!r}: {error}") from None
+        raise LanternError(f"{where}cannot decode {name}: {error}") from None
+    if 0 in image.size:
+        raise LanternError(f"{where}{name} has no pixels: {image.width} x {image.height}")
+    return image

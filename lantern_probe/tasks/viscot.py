@@ -177,6 +177,11 @@ def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
         raise _NotMultipleChoice(
             f"the field 'options' must have 2 to 26 texts, not {len(raw)}: {raw!r:.80}"
         )
+    if all(option.strip() and not _LETTERED.fullmatch(option) for option in raw):
+        # Without letters of their own they get them, in order.
+        texts = [option.strip() for option in raw]
+        marked = zip(string.ascii_uppercase, texts, strict=False)
+        return [f"{letter}. {text}" for letter, text in marked], tuple(texts)
     options = []
     for letter, option in zip(string.ascii_uppercase, raw, strict=False):
         match = _LETTERED.fullmatch(option)
@@ -217,12 +222,8 @@ def _box(box: Any, field: str) -> Box:
         isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
     ):
         raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {box!r:.80}")
+    # An empty box fails its own sample, when something is to be cropped, and not the file.
     left, top, right, bottom = map(float, numbers)
-    if right <= left or bottom <= top:
-        raise LanternError(
-            f"the field '{field}' has an empty box {box!r}: left, top, right, bottom are needed, "
-            "with right > left and bottom > top"
-        )
     return left, top, right, bottom
 
 

@@ -89,10 +89,8 @@ def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        with np.load(folder / "generation.npz", allow_pickle=False) as file:
-            generation = dict(file)
-        with np.load(folder / "compression.npz", allow_pickle=False) as file:
-            compression = dict(file)
+        generation = _arrays(folder / "generation.npz")
+        compression = _arrays(folder / "compression.npz")
         cases, crops = manifest["cases"], manifest["crops"]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise LanternError(f"{folder} is no conformance folder: {error}") from None
@@ -117,6 +115,11 @@ def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
     except (KeyError, TypeError) as error:
         raise LanternError(f"{folder}: the recorded outputs are not laid out so: {error}") from None
     return report
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _check_case(

@@ -324,6 +324,8 @@ class LanternModel(TransformersModel):
     # -- batching under nnsight ----------------------------------------------
 
     def _batch_size(self, *inputs: Any, **kwargs: Any) -> int:
+        if inputs and isinstance(inputs[0], list | tuple) and not inputs[0]:
+            raise LanternError("there are no samples to run")
         if inputs and (samples := as_samples(inputs[0])):
             return len(samples)
         return super()._batch_size(*inputs, **kwargs)

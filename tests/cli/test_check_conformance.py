@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from experiments.check_conformance import check
+from experiments.check_conformance import check, same_tokens
 from lantern_probe.errors import LanternError
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +62,23 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path):
     assert done.returncode == 2 and "is no conformance folder" in done.stderr
     with pytest.raises(LanternError):
         check(tmp_path)
+
+
+def test_what_is_padded_behind_the_end_does_not_count():
+    def same(ours: list[int], theirs: list[int]) -> bool:
+        return same_tokens(torch.tensor(ours), torch.tensor(theirs), prompt=2, eos={2})
+
+    assert same([2, 9, 5, 2, 0, 0], [2, 9, 5, 2, 2]) and same([2, 9, 5, 2], [2, 9, 5, 2, 0])
+    assert not same([2, 9, 5, 2], [2, 9, 6, 2]) and not same([2, 9, 5, 5], [2, 9, 5])
+
+
+def test_torn_recordings_are_refused(conformance: Path, tmp_path: Path):
+    folder = shutil.copytree(conformance, tmp_path / "torn")
+    whole = (folder / "generation.npz").read_bytes()
+    (folder / "generation.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LanternError, match="is no conformance folder"):
+        check(folder)
+    (folder / "generation.npz").write_bytes(whole)
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(LanternError, match="is no conformance folder"):
+        check(folder)

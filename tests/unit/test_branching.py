@@ -10,7 +10,7 @@ import torch
 
 from lantern_probe.branching import Branch, run_branches, run_prefixes
 from lantern_probe.decoding import RowPlan
-from lantern_probe.scoring import answer_forms, find_answer
+from lantern_probe.scoring import answer_forms, find_answer, indistinct
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 
@@ -139,6 +139,14 @@ def test_scores_equal_a_plain_forward_also_for_answers_of_several_tokens(untrain
             (form,) = answer_forms(tokenizer, candidate)
             expected = teacher_forced(untrained, sample, context, form)
             assert result.logprobs[candidate] == pytest.approx(expected, abs=1e-4)
+
+
+def test_candidates_the_tokenizer_cannot_tell_apart_have_no_scores(untrained: Any):
+    tokenizer = untrained.processor.tokenizer
+    forms = {c: answer_forms(tokenizer, c) for c in ("A", "B")}  # both unknown to an organism
+    assert indistinct(forms, tokenizer.unk_token_id)
+    known = {c: answer_forms(tokenizer, c) for c in ("red", "blue")}
+    assert not indistinct(known, tokenizer.unk_token_id)
 
 
 def test_a_text_without_the_tag_has_no_scores(untrained: Any):

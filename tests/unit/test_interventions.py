@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lantern_probe.decoding import RowPlan, Slot
 from lantern_probe.errors import LanternError
@@ -33,6 +34,7 @@ from lantern_probe.interventions import (
     overlap,
     parse_condition,
 )
+from lantern_probe.interventions.kinds import answer_among
 from lantern_probe.oracle import compress, crop_box, region_latents
 from lantern_probe.pool import LatentPool
 from lantern_probe.tasks.sample import Sample
@@ -77,7 +79,8 @@ def test_fixed_replacements(pool: LatentPool):
     assert torch.equal(fed(Own()), own)
     assert fed(Zeros()).abs().max() == 0
     assert torch.equal(fed(FirstRepeat()), torch.zeros(K, D))
-    assert torch.allclose(fed(Mean(), pool=pool), torch.stack(list(pool.latents.values())).mean(0))
+    others = [latents for key, latents in pool.latents.items() if key != SAMPLES[0].id]
+    assert torch.allclose(fed(Mean(), pool=pool), torch.stack(others).mean(0), atol=1e-5)
 
 
 def test_noise_has_its_scale_and_matched_noise_that_of_the_pool(pool: LatentPool):
@@ -134,8 +137,66 @@ def test_a_scope_leaves_the_other_slots_and_blocks_alone():
     assert scoped("zeros:slots=1+5-6", blocks=1) == [0, 0, 2, 3, 4, 0, 0, 7]
     assert scoped("zeros:blocks=1") == own + [0.0] * K
     assert scoped("zeros:blocks=!1,slots=7") == [0, 1, 2, 3, 4, 5, 6, 0, *own]
-    with pytest.raises(LanternError, match="no slot 8: the model has slots 0 to 7"):
-        scoped("zeros:slots=8")
+    for text, message in [
+        ("zeros:slots=8", "no slot 8; the model has slots 0 to 7"),
+        ("zeros:slots=!0-7", "leaves no slot to replace"),
+    ]:
+        with pytest.raises(LanternError, match=message):
+            scoped(text)
+
+
+def test_a_scope_says_whether_it_acts():
+    assert [parse_condition("zeros:blocks=1").acts_on(n) for n in range(3)] == [False, False, True]
+    assert [parse_condition("zeros:blocks=!0").acts_on(n) for n in range(3)] == [False, False, True]
+    assert [parse_condition("zeros").acts_on(n) for n in range(3)] == [False, True, True]
+
+
+def test_a_pool_of_one_cannot_stand_in_for_a_data_set():
+    """Its mean would be the sample's own latent, and the condition a silent no-op."""
+    for count in (1, 2):
+        few = {s.id: s for s in SAMPLES[:count]}
+        pool = LatentPool(few, {key: torch.randn(K, D) for key in few})
+        for kind in (Mean, NoiseMatched, Additive):
+            with pytest.raises(LanternError, match="at least 2 other samples"):
+                fed(kind(), pool=pool)
+
+
+@pytest.mark.parametrize("kind", [Noise, NoiseNorm, NoiseMatched, Additive])
+def test_noise_at_a_slot_does_not_depend_on_what_was_drawn_before(kind: Any, pool: LatentPool):
+    plan = kind().plan(SAMPLES[0], None, pool)
+    own, place = torch.ones(D), Slot(0, 3, torch.empty(0, D))
+    first = plan.edit(own, place)
+    assert torch.equal(first, plan.edit(own, place))
+    assert not torch.equal(first, plan.edit(own, Slot(1, 3, torch.empty(0, D))))
+    assert not torch.equal(first, plan.edit(own, Slot(0, 4, torch.empty(0, D))))
+
+
+def lettered(name: str, options: tuple[str, ...], answer: str) -> Sample:
+    return Sample(
+        id=name,
+        images=(Image.new("RGB", (84, 84), (len(name), 0, 0)),),
+        question=f"question {name} ?",
+        options=options,
+        answer=answer,
+        lettered=True,
+    )
+
+
+def test_a_donors_answer_is_what_its_letter_stands_for():
+    donor = lettered("donor", ("red", "blue", "green"), "B")
+    assert answer_among(donor, lettered("a", ("green", "Red", "blue"), "A")) == "C"
+    assert answer_among(donor, lettered("b", ("green", "red", "pink"), "A")) is None
+    words = Sample(id="w", images=(), question="?", options=("blue", "red"), answer="red")
+    assert answer_among(donor, words) == "blue"
+
+
+def test_samples_that_share_one_of_several_images_are_no_donors():
+    one, two, three = (Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(3))
+    both = Sample(id="both", images=(one, two), question="a ?")
+    shares = Sample(id="shares", images=(three, two), question="b ?")
+    pool = LatentPool({"shares": shares}, {"shares": torch.zeros(K, D)})
+    with pytest.raises(LanternError, match="has no donor"):
+        Swap().plan(both, None, pool)  # type: ignore[arg-type]
 
 
 def test_frozen_slots_get_what_they_were_without_the_intervention(pool: LatentPool):
@@ -281,6 +342,9 @@ def test_labels_and_conditions_are_inverse():
         ("swap:seed=x", "takes int"),
         ("noise:scale", "no setting 'scale'"),
         ("zeros:slots=x", "no slots 'x'"),
+        ("zeros:slots=5-2", "5-2 runs backwards"),
+        ("noise:scale=nan", "takes float"),
+        ("additive:sigma=-1", "takes float"),
         ("zeros:frozen=maybe", "takes bool"),
         ("k-slots", "needs k, as in k-slots:k=4"),
     ],

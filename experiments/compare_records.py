@@ -129,6 +129,8 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
     rows = read_rows(folder)
     if not rows:
         raise LanternError(f"the run in '{folder}' has no rows yet")
+    # A condition on blocks that the text does not have did nothing there: no comparison at all.
+    rows = [row for row in rows if row.get("acted", True)]
     without = {row["sample"] for row in rows if row["status"] == "ok" and not row["emitted"]}
     if not without or config.every_sample:
         return rows, []

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
-from lantern_probe.caching import RoomyLayer
+from lantern_probe.caching import RoomyLayer, Rows, rope_positions
 from lantern_probe.decoding import Block, RowPlan, find_blocks
 from lantern_probe.scoring import score_answers
 from lantern_probe.tasks.sample import Sample
@@ -202,31 +202,10 @@ def run_branches(
     ):
         if rows:
             finished = _decode(lantern, rows, kwargs) if going else _as_they_are(lantern, rows)
-            scores = score_answers(lantern, finished, rows) if score else [None] * len(rows)
+            scores = _scores(lantern, rows, finished) if score else [None] * len(rows)
             for index, branch in enumerate(rows):
                 results[id(branch)] = _result(lantern, branch, finished, index, scores[index])
     return [results[id(branch)] for branch in branches]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Finished rows in one cache.
-
-    Attributes:
-        sequences: Right-aligned at the prefix, so left-padded, [rows, length].
-        first: Where each row's own tokens begin.
-        cache: Keys and values of at least all tokens but the last.
-        deltas: Every row's shift of text positions.
-        blocks: Positions counted in `sequences`.
-        hidden: Every row's positions in `sequences` that its end may not attend to.
-    """
-
-    sequences: Int[Tensor, "rows length"]
-    first: list[int]
-    cache: Cache
-    deltas: list[int]
-    blocks: list[list[Block]]
-    hidden: list[list[int]]
 
 
 def _pack(
@@ -271,7 +250,7 @@ def _decode(lantern: LanternModel, branches: Sequence[Branch], kwargs: Mapping[s
         {
             "input_ids": ids,
             "attention_mask": (torch.arange(width, device=ids.device) >= starts).long(),
-            "position_ids": _positions(text_positions, deltas),
+            "position_ids": rope_positions(text_positions, deltas),
             "past_key_values": cache,
         },
         plans=[branch.plan for branch in branches],
@@ -299,10 +278,16 @@ def _as_they_are(lantern: LanternModel, branches: Sequence[Branch]) -> Rows:
     return Rows(ids, first, cache, deltas, blocks, [[] for _ in branches])
 
 
-def _positions(text: Int[Tensor, "rows length"], deltas: Sequence[int]) -> Tensor:
-    """Text positions and the three rotary ones, [4, rows, length], as `generate` forms them."""
-    shift = torch.tensor(deltas, device=text.device)[:, None]
-    return torch.cat([text[None], (text + shift).expand(3, -1, -1)])
+def _scores(
+    lantern: LanternModel, branches: Sequence[Branch], rows: Rows
+) -> list[dict[str, float] | None]:
+    samples = [branch.prefix.sample for branch in branches]
+    return score_answers(
+        lantern,
+        rows,
+        [first + b.prefix.prompt_length for first, b in zip(rows.first, branches, strict=True)],
+        [() if sample is None else sample.candidates for sample in samples],
+    )
 
 
 def _result(

@@ -1,12 +1,17 @@
-"""A KV cache that a decode step adds to without copying it."""
+"""Rows in one KV cache, which a decode step adds to without copying it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import Cache, DynamicLayer
+
+from lantern_probe.decoding import Block
 
 
 class RoomyLayer(DynamicLayer):
@@ -51,3 +56,37 @@ class RoomyLayer(DynamicLayer):
         self._buffer[0, :, :, old:new], self._buffer[1, :, :, old:new] = key_states, value_states
         self._show(new)
         return self.keys, self.values
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Finished rows in one cache.
+
+    Attributes:
+        sequences: Right-aligned at the prefix, so left-padded, [rows, length].
+        first: Where each row's own tokens begin.
+        cache: Keys and values of at least all tokens but the last.
+        deltas: Every row's shift of text positions.
+        blocks: Positions counted in `sequences`.
+        hidden: Every row's positions in `sequences` that its end may not attend to.
+    """
+
+    sequences: Int[Tensor, "rows length"]
+    first: list[int]
+    cache: Cache
+    deltas: list[int]
+    blocks: list[list[Block]]
+    hidden: list[list[int]]
+
+
+def rope_positions(
+    text: Int[Tensor, "rows length"], deltas: Sequence[int]
+) -> Int[Tensor, "4 rows length"]:
+    """Text positions and the three rotary ones, as `generate` forms them behind an image.
+
+    Args:
+        text: Positions counted from each row's first token.
+        deltas: By how much each row's rotary positions are shifted.
+    """
+    shift = torch.tensor(deltas, device=text.device)[:, None]
+    return torch.cat([text[None], (text + shift).expand(3, -1, -1)])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lantern_probe.caching import Rows, rope_positions
+
 if TYPE_CHECKING:
-    from lantern_probe.branching import Branch, Rows
     from lantern_probe.model import LanternModel
 
 TAG = "<answer>"
@@ -67,7 +68,10 @@ def indistinct(forms: dict[str, list[list[int]]], unknown: int | None) -> bool:
 
 @torch.no_grad()
 def score_answers(
-    lantern: LanternModel, rows: Rows, branches: Sequence[Branch]
+    lantern: LanternModel,
+    rows: Rows,
+    prompts: Sequence[int],
+    candidates: Sequence[tuple[str, ...]],
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
@@ -78,29 +82,26 @@ def score_answers(
     Args:
         lantern: The model.
         rows: Finished rows; their cache is left as it was.
-        branches: Where the rows came from; rows whose sample has no candidates that the tokenizer
-            tells apart, or that never opened the answer tag, give None.
+        prompts: Where in `rows.sequences` each row's continuation begins.
+        candidates: Of each row. A row without candidates that the tokenizer tells apart, or that
+            never opened the answer tag, gives None.
     """
     tokenizer = lantern.processor.tokenizer
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
-    for row, branch in enumerate(branches):
-        begin = rows.first[row] + branch.prefix.prompt_length
-        place = find_answer(tokenizer, rows.sequences[row, begin:].tolist())
-        sample = branch.prefix.sample
-        candidates = sample.candidates if sample is not None and place is not None else ()
-        places.append(begin + place.start - 1 if candidates and place is not None else None)
-        lead = place.lead if place is not None else ""
-        forms.append({c: answer_forms(tokenizer, c, lead) for c in candidates})
-        if indistinct(forms[-1], tokenizer.unk_token_id):
-            places[-1] = None
+    for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
+        place = find_answer(tokenizer, sequence[begin:].tolist()) if answers else None
+        lead = "" if place is None else place.lead
+        forms.append({answer: answer_forms(tokenizer, answer, lead) for answer in answers})
+        clear = place is not None and not indistinct(forms[-1], tokenizer.unk_token_id)
+        places.append(begin + place.start - 1 if place is not None and clear else None)
     if all(place is None for place in places):
-        return [None] * len(branches)
+        return [None] * len(places)
 
-    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in branches])[:, 0]
+    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in places])[:, 0]
     tails = sorted({tuple(f) for row in forms for fs in row.values() for f in fs if len(f) > 1})
     long = {
-        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(branches))
+        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(places))
         for tail in tails
     }
 
@@ -135,11 +136,10 @@ def _next_logprobs(
     for row, hidden in enumerate(rows.hidden):
         seen[row, [position for position in hidden if position < cached]] = False
     text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
-    shift = torch.tensor(rows.deltas, device=device)[:, None]
     logits = lantern.hf(
         input_ids=ids,
         attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
-        position_ids=torch.cat([text[None], (text + shift).expand(3, -1, -1)]),
+        position_ids=rope_positions(text, rows.deltas),
         past_key_values=rows.cache,
         use_cache=True,
     ).logits

@@ -51,7 +51,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
             right after the first `<answer>` that has one.
 
     Returns:
-        One of `sample.candidates`, or None for a text that cannot be read. `official` and
+        One of `sample.candidates`, or None for a text that cannot be read; for an open question,
+        which has none, what stands in the answer. `official` and
         `strict` may return a letter that is no candidate.
 
     Raises:
@@ -63,6 +64,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
         content = _answer_content(text)
         if content is None:
             return None
+        if not sample.options:  # an open question: whatever was said
+            return content.strip() or None
         return _read_letter(content, sample) if sample.lettered else _read_words(content, sample)
     if not sample.lettered:
         raise LanternError(

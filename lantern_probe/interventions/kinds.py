@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -322,17 +322,6 @@ class RandomBoxOther(RandomBox):
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         return {"donor": self.donor(sample, pool).id}
-
-
-@dataclass(frozen=True, eq=False)
-class Given(Replacement):
-    """Latents given by hand, [K, D], the same for every sample and block."""
-
-    name: ClassVar[str] = "given"
-    values: Tensor = field(repr=False)
-
-    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(self.values)
 
 
 def unit_noise(

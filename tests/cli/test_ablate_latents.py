@@ -195,6 +195,11 @@ def test_the_folder_of_another_run_is_refused_and_kept(tmp_path: Path):
     message = one_line_error(ablate(*arguments, "--samples", 5))
     assert "samples" in message and "overwrite" in message
     assert (tmp_path / "run" / "rows.jsonl").read_bytes() == rows
+    # Another condition is no other run: it is added, and the rows that are there stay.
+    more = ablate(*arguments[:2], "--conditions", "swap", *arguments[4:], "--samples", 4)
+    assert more.returncode == 0, more.stderr
+    assert (tmp_path / "run" / "rows.jsonl").read_bytes().startswith(rows)
+    assert len(read_rows(tmp_path / "run")) == 12
     done = ablate(*arguments, "--samples", 5, "--overwrite")
     assert done.returncode == 0 and len(read_rows(tmp_path / "run")) == 10
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lantern_probe.answers import parse_answer
 from lantern_probe.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, locate
 from lantern_probe.decoding import RowPlan
 from lantern_probe.errors import LanternError
@@ -186,3 +187,11 @@ def test_ask_letters_its_options(untrained: LanternModel):
     image = scenes(1)[0].open_images()[0]
     output = untrained.ask(image, "what ?", ["red", "blue"], max_new_tokens=3)
     assert len(output.texts) == len(output.answers) == 1 and output.emission in (0.0, 1.0)
+
+
+def test_an_open_question_is_answered_with_what_was_said(untrained: LanternModel):
+    sample = Sample(id="open", images=(), question="what ?")
+    assert parse_answer("<answer> a red star </answer><|im_end|>", sample) == "a red star"
+    assert parse_answer("no tag", sample) is None
+    output = untrained.ask(scenes(1)[0].open_images()[0], "what ?", max_new_tokens=3)
+    assert output.answers == [parse_answer(output.texts[0], sample)]

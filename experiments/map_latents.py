@@ -266,6 +266,28 @@ def measure_correctness(
     }
 
 
+def retrieval_record(
+    latents: Latents,
+    model: str,
+    alike: str,
+    among_all: dict[str, list[Retrieval]],
+    among_alike: dict[str, list[AlikeRetrieval]],
+    correctness: dict[str, RankCorrectness],
+) -> dict[str, Any]:
+    """One model's object in `retrieval.json`."""
+    return {
+        "model": model,
+        "n": len(latents.samples),
+        "left_out": latents.left_out,
+        "alike": alike,
+        "samples": [row["sample"] for row in latents.samples],
+        "images": latents.sets[OWN].images,
+        "among_all": among_all,
+        "among_alike": among_alike,
+        "correctness": correctness,
+    }
+
+
 def report(config: Config, model: str, folder: Path, progress: Progress) -> list[dict[str, Any]]:
     """Measure, print and draw one model; the records of geometry and of retrieval."""
     latents = capture(config, model, folder)
@@ -284,19 +306,8 @@ def report(config: Config, model: str, folder: Path, progress: Progress) -> list
     print_geometry(rows, (OWN, FORCED), ORACLE, console)
     print_retrieval(found, alike, config.alike, correctness, console)
     draw(rows, found, alike, title, folder / "latents.png")
-    common = {"model": model, "n": n, "left_out": latents.left_out}
-    ids = [row["sample"] for row in latents.samples]
-    return [
-        {**common, "rows": rows},
-        {
-            **common,
-            "alike": config.alike,
-            "samples": ids,
-            "among_all": found,
-            "among_alike": alike,
-            "correctness": correctness,
-        },
-    ]
+    geometry = {"model": model, "n": n, "left_out": latents.left_out, "rows": rows}
+    return [geometry, retrieval_record(latents, model, config.alike, found, alike, correctness)]
 
 
 def main(config: Config) -> int:

@@ -251,6 +251,7 @@ class Ablation:
             "blocks": len(result.blocks),
             "tokens": len(result.ids) - result.prompt_length,
             "image": sample.attributes.get("pair") or "|".join(sorted(image_keys(sample))),
+            "category": sample.attributes.get("category"),
             "logprobs": result.logprobs,
             "text": result.text,
         }

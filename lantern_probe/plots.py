@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -61,13 +62,14 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its suffix.
+def save_figure(figure: Figure, path: Path, dpi: int = 160) -> None:
+    """Write a figure in the format of its suffix; text in a PDF stays text.
 
     Raises:
         LanternError: the file cannot be written.
     """
     try:
-        figure.savefig(path, dpi=160)
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path, dpi=dpi)
     except OSError as error:
         raise LanternError(f"cannot write the figure '{path}': {error}") from None

@@ -25,6 +25,16 @@ from lantern_probe.tasks.sample import Sample
 Entry = dict[str, Any]
 KeyKind = Literal["id", "img_path + question"]
 
+OFFICIAL_NAMES = {
+    "gt": "oracle",
+    "no_lvr": "skip",
+    "empty_latent": "skip",
+    "random": "noise",
+    "random_bbox": "random-box",
+    "qwen_generate": "stock",
+}
+"""This project's names of what the official evaluation calls otherwise."""
+
 _MARKER = "<|lvr_start|>"
 _LABEL = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 _OPTION = re.compile(r"\(?([A-Z])\)?[.:)]\s*(.*)")

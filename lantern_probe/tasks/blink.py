@@ -42,7 +42,7 @@ def blink(
         sub_tasks: Which ones, in this order.
 
     Returns:
-        Lettered samples; ids are `idx`, and `sub_task` is an attribute. Images of Parquet files
+        Lettered samples; ids are `idx`, and `category` is the sub-task. Images of Parquet files
         and of the Hub stay in memory.
 
     Raises:
@@ -89,7 +89,7 @@ def _sample(row: Row, sub_task: str, root: Path | None) -> Sample:
         question=question,
         options=choices,
         answer=row.letter("answer", letters),
-        attributes={"sub_task": sub_task},
+        attributes={"category": sub_task},
         lettered=True,
         prompt=f"{question}\nOptions:\n{''.join(lines)}",
     )

@@ -180,6 +180,24 @@ def interchange(samples: Sequence[Sample]) -> Int[np.ndarray, "samples samples"]
     return expected
 
 
+def answer_from_panel(sample: Sample, picture: UInt8[np.ndarray, "side side 3"]) -> str | None:
+    """The letter of the option that is this picture, pixel by pixel: a program's answer.
+
+    Given the panel that oracle latents are made from, it is always right: the intermediate image
+    is sufficient. None where no option is the picture.
+
+    Raises:
+        LanternError: the sample was not made by `tetris`.
+    """
+    _shown(sample)
+    image = sample.open_images()[0]
+    for letter in "ABCD":
+        box = sample.attributes["layout"][f"option {letter}"]
+        if np.array_equal(np.asarray(image.crop(box)), picture):
+            return letter
+    return None
+
+
 def _shown(sample: Sample) -> tuple[str, tuple[int, ...], int]:
     """The piece, its quarter turns in each option, and in the answer."""
     known = sample.attributes

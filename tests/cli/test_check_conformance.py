@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from experiments.check_conformance import check, same_tokens
 from lantern_probe.errors import LanternError
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_the_bar_is_met(conformance: Path):
@@ -45,19 +46,19 @@ def tampered(conformance: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.check_conformance", *arguments]
-    return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
+@pytest.fixture
+def run(command: Command) -> Command:
+    return partial(command, "check_conformance")
 
 
-def test_a_difference_fails(tampered: Path):
+def test_a_difference_fails(run: Command, tampered: Path):
     done = run(str(tampered), "--output", str(tampered / "report.json"))
     assert done.returncode == 1 and "1 of 2" in done.stdout and "does not conform" in done.stdout
     report = json.loads((tampered / "report.json").read_text())
     assert report["singles_identical"] == 1 and report["passed"] is False
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path):
+def test_a_folder_that_is_none_is_refused(run: Command, tmp_path: Path):
     done = run(str(tmp_path))
     assert done.returncode == 2 and "is no conformance folder" in done.stderr
     with pytest.raises(LanternError):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,18 +15,12 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records import Run
 from lantern_probe.stats import mcnemar
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def compare(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.compare_records", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "98"},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+@pytest.fixture
+def compare(command: Command) -> Command:
+    return partial(command, "compare_records")
 
 
 def one_line_error(done: subprocess.CompletedProcess[str]) -> str:
@@ -89,7 +82,9 @@ def files(tmp_path: Path) -> list[Path]:
     ]
 
 
-def test_published_files_are_compared_pair_by_pair(files: list[Path], tmp_path: Path) -> None:
+def test_published_files_are_compared_pair_by_pair(
+    compare: Command, files: list[Path], tmp_path: Path
+) -> None:
     done = compare(*files, "--margin", 0.05, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert all(len(line) <= 98 for line in done.stdout.splitlines())
@@ -109,7 +104,7 @@ def test_published_files_are_compared_pair_by_pair(files: list[Path], tmp_path: 
     assert (tmp_path / "out" / "differences.png").stat().st_size > 5000
 
 
-def test_runs_are_compared_condition_by_condition(tmp_path: Path) -> None:
+def test_runs_are_compared_condition_by_condition(compare: Command, tmp_path: Path) -> None:
     sft = run_folder(
         tmp_path / "sft",
         {"own": "A" * 40, "zeros": "A" * 20 + "B" * 20, "mean": "A" * 40},
@@ -129,7 +124,7 @@ def test_runs_are_compared_condition_by_condition(tmp_path: Path) -> None:
     assert "own - zeros 40 20:0" in text and "zeros - mean" not in text
 
 
-def test_an_error_is_one_line(files: list[Path], tmp_path: Path) -> None:
+def test_an_error_is_one_line(compare: Command, files: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text('[{"id": "1", "label": "A", "prediction": "x"}, {"id": "2", "label": "A"}]')
     assert f"{broken}, entry 2: no 'prediction'" in one_line_error(compare(files[0], broken))

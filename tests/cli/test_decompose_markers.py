@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def decompose(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.decompose_markers", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def decompose(command: Command) -> Command:
+    return partial(command, "decompose_markers")
 
 
-def test_the_gain_of_a_faithful_model_is_content_and_that_of_a_bypass_is_none(tmp_path: Path):
+def test_the_gain_of_a_faithful_model_is_content_and_that_of_a_bypass_is_none(
+    decompose: Command, tmp_path: Path
+):
     done = decompose(
         *("--model", "faithful", "bypass", "--samples", 48, "--output", tmp_path / "out"),
         *("--conditions", "own", "zeros", "skip", "ban", "direct"),
@@ -42,7 +39,7 @@ def test_the_gain_of_a_faithful_model_is_content_and_that_of_a_bypass_is_none(tm
         assert picture.size[0] > 400
 
 
-def test_errors_say_what_is_missing(tmp_path: Path):
+def test_errors_say_what_is_missing(decompose: Command, tmp_path: Path):
     for arguments, message in (
         (("--conditions", "own", "zeros"), "--base 'direct' is none of the --conditions"),
         (("--images", "blur"), "leave --images out"),

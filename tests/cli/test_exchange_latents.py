@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def exchange(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.exchange_latents", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def exchange(command: Command) -> Command:
+    return partial(command, "exchange_latents")
 
 
-def test_exchange_mediation_and_slots_in_one_run(tmp_path: Path):
+def test_exchange_mediation_and_slots_in_one_run(exchange: Command, tmp_path: Path):
     arguments = ("--model", "faithful", "--samples", 8, "--subsets", 1, "--output", tmp_path)
     done = exchange(*arguments)
     assert done.returncode == 0, done.stderr
@@ -46,7 +41,7 @@ def test_exchange_mediation_and_slots_in_one_run(tmp_path: Path):
     ]
 
 
-def test_twins_by_corruption_mediate_without_a_known_answer(tmp_path: Path):
+def test_twins_by_corruption_mediate_without_a_known_answer(exchange: Command, tmp_path: Path):
     done = exchange(
         *("--model", "bypass", "--samples", 6, "--twin", "black-box", "--output", tmp_path)
     )
@@ -57,7 +52,7 @@ def test_twins_by_corruption_mediate_without_a_known_answer(tmp_path: Path):
     assert record["slots"] == []
 
 
-def test_errors_say_what_there_is(tmp_path: Path):
+def test_errors_say_what_there_is(exchange: Command, tmp_path: Path):
     done = exchange("--twin", "size", "--output", tmp_path / "a", "--samples", 2)
     assert done.returncode == 2
     assert "no twins by 'size'; there are color, shape, cell" in done.stderr

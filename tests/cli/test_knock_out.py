@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).parents[2]
+import pytest
 
-
-def knock_out(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.knock_out", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_the_way_of_a_faithful_model_goes_through_its_slots(tmp_path: Path):
+@pytest.fixture
+def knock_out(command: Command) -> Command:
+    return partial(command, "knock_out")
+
+
+def test_the_way_of_a_faithful_model_goes_through_its_slots(knock_out: Command, tmp_path: Path):
     cuts = ("after->slots", "after->slots:random=1", "after->image", "zeros")
     arguments = ("--model", "faithful", "--samples", 24, "--conditions", "own", *cuts)
     done = knock_out(*arguments, "--output", tmp_path)
@@ -35,7 +31,7 @@ def test_the_way_of_a_faithful_model_goes_through_its_slots(tmp_path: Path):
     assert "after->slots:random=True" in done.stdout and "…" not in done.stdout
 
 
-def test_a_cut_that_is_not_there_is_named(tmp_path: Path):
+def test_a_cut_that_is_not_there_is_named(knock_out: Command, tmp_path: Path):
     for cut, message in (
         ("after->nowhere", "no keys 'nowhere'; there are"),
         ("after->slots:layers=9", "there is no layer 9; the model has layers 0 to 3"),

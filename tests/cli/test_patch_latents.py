@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,20 +15,15 @@ from experiments.patch_latents import Config, load_pairs, unrelated_pairs, wante
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.scenes import scenes
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def patch(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.patch_latents", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def patch(command: Command) -> Command:
+    return partial(command, "patch_latents")
 
 
-def test_a_sweep_is_run_shown_drawn_and_extended(tmp_path: Path):
+def test_a_sweep_is_run_shown_drawn_and_extended(patch: Command, tmp_path: Path):
     small = ("--model", "faithful", "--samples", 5, "--output", tmp_path, "--layers", "3")
     done = patch(*small, "--components", "residual", "--roles", "answer")
     assert done.returncode == 0, done.stderr
@@ -53,7 +47,7 @@ def test_a_sweep_is_run_shown_drawn_and_extended(tmp_path: Path):
         assert picture.size[0] > 1000
 
 
-def test_pairs_that_cannot_be_compared_are_counted(tmp_path: Path):
+def test_pairs_that_cannot_be_compared_are_counted(patch: Command, tmp_path: Path):
     """A black box calls for no colour: the donor's answer is what its run prefers."""
     done = patch(
         *("--model", "bypass", "--samples", 4, "--twin", "black-box", "--output", tmp_path),
@@ -67,7 +61,7 @@ def test_pairs_that_cannot_be_compared_are_counted(tmp_path: Path):
     assert {row["status"] for row in rows} == {"ok", "left out"}
 
 
-def test_errors_say_what_there_is(tmp_path: Path):
+def test_errors_say_what_there_is(patch: Command, tmp_path: Path):
     done = patch("--model", "faithful", "--output", tmp_path, "--roles", "image")
     assert done.returncode == 2
     assert "--roles: 'image' cannot be patched; take box, last-question" in done.stderr

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
 SMALL = ("--sites", "latent@slots", "--targets", "color", "--permutations", 19, "--controls", 1)
 
 
-def probe(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.probe_latents", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def probe(command: Command) -> Command:
+    return partial(command, "probe_latents")
 
 
 @pytest.mark.slow
-def test_the_truths_of_the_organisms(tmp_path: Path):
+def test_the_truths_of_the_organisms(probe: Command, tmp_path: Path):
     """faithful and bypass alike decodable, only faithful uses it; collapsed only from an oracle."""
     arguments = ("--samples", 80, *SMALL, "--output", tmp_path)
     done = probe(*arguments)
@@ -67,7 +63,7 @@ def test_the_truths_of_the_organisms(tmp_path: Path):
     assert "decodable, and used?" in done.stdout and "…" not in done.stdout
 
 
-def test_a_run_goes_on_and_errors_are_clear(tmp_path: Path):
+def test_a_run_goes_on_and_errors_are_clear(probe: Command, tmp_path: Path):
     arguments = ("--model", "faithful", "--samples", 40, *SMALL, "--no-erase")
     done = probe(*arguments, "--output", tmp_path / "a")
     assert done.returncode == 0, done.stderr

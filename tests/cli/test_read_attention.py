@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def read_attention(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.read_attention", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def read_attention(command: Command) -> Command:
+    return partial(command, "read_attention")
 
 
-def test_masses_add_up_and_the_first_latent_looks_at_the_evidence(tmp_path: Path):
+def test_masses_add_up_and_the_first_latent_looks_at_the_evidence(
+    read_attention: Command, tmp_path: Path
+):
     arguments = ("--model", "faithful", "--samples", 10, "--overlays", 2, "--output", tmp_path)
     done = read_attention(*arguments)
     assert done.returncode == 0, done.stderr

@@ -63,10 +63,10 @@ def test_both_sub_tasks_of_a_folder(tmp_path: Path) -> None:
     assert first.candidates == ("A", "B") and first.lettered
     assert first.answer == "B"
     assert first.boxes == ()
-    assert first.attributes == {"sub_task": "Object_Localization"}
+    assert first.attributes == {"category": "Object_Localization"}
     assert first.open_images()[0].size == (30, 20)
     assert (second.id, second.answer) == ("val_Spatial_Relation_1", "A")
-    assert second.attributes == {"sub_task": "Spatial_Relation"}
+    assert second.attributes == {"category": "Spatial_Relation"}
 
 
 def test_every_image_there_is_is_taken(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lantern_probe.tasks.tetris import (
     PANEL,
     TEMPLATES,
     WIDTH,
+    answer_from_panel,
     interchange,
     panel,
     pieces,
@@ -119,6 +120,8 @@ def test_the_split_depends_on_its_seed_and_decides_the_pieces() -> None:
 def test_the_oracle_panel_alone_solves_every_puzzle(puzzles: list[Sample]) -> None:
     for sample in puzzles + tetris(100, held_out=True):
         assert [sample.candidates[i] for i in alike(sample, oracle(sample))] == [sample.answer]
+        assert answer_from_panel(sample, oracle(sample)) == sample.answer
+        assert answer_from_panel(sample, shown(sample, "a")) is None
 
 
 def test_the_puzzle_can_be_solved_from_what_is_seen(puzzles: list[Sample]) -> None:
@@ -226,6 +229,8 @@ def test_interchange_names_the_option_with_the_other_puzzles_piece() -> None:
 def test_interchange_refuses_what_is_no_analogy() -> None:
     with pytest.raises(LanternError, match="'scenes-0-0' is no polyomino analogy"):
         interchange(scenes(1))
+    with pytest.raises(LanternError, match="'scenes-0-0' is no polyomino analogy"):
+        answer_from_panel(scenes(1)[0], panel(pieces()[0], 0))
     assert interchange([]).shape == (0, 0)
 
 

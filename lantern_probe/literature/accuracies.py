@@ -1,0 +1,174 @@
+"""Published accuracies next to those of a run or of record files, from the rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lantern_probe.comparison import Comparison, PairReport, Settings, compare
+from lantern_probe.errors import LanternError
+from lantern_probe.literature.figures import ALL, Flips, PublishedFigure, Value
+from lantern_probe.records import Row
+from lantern_probe.stats import Proportion, holm, mcnemar, wilson
+
+OWN = "own"
+"""What the other conditions are compared with, where no pairs were published."""
+
+
+@dataclass(frozen=True)
+class AccuracyLine:
+    """One published share and the measured one.
+
+    Attributes:
+        published: With its n, if that is known.
+        published_interval: Its 95 % Wilson interval; None for a range, or where n is not known.
+        measured: The same share here, with its 95 % Wilson interval; None where there are no such
+            samples.
+        inside: Whether the published value (of a range: any of it) lies in the measured interval.
+    """
+
+    published: Value
+    published_interval: Proportion | None
+    measured: Proportion | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """Two conditions: the published difference of their accuracies and the measured one.
+
+    Attributes:
+        first: Condition whose accuracy counts as plus.
+        second: The other.
+        low: Published difference.
+        high: The same, or the end of a range.
+        flips: The published paired counts; None where only accuracies were published.
+        p: Exact McNemar of these; None without them.
+        holm_p: The same after Holm over the published pairs.
+        measured: The paired analysis here; None where a condition is missing.
+        inside: Whether the published difference lies in the measured 95 % interval.
+    """
+
+    first: str
+    second: str
+    low: float
+    high: float
+    flips: Flips | None
+    p: float | None
+    holm_p: float | None
+    measured: PairReport | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class AccuracyComparison:
+    """A published figure of accuracies, beside what was measured.
+
+    Attributes:
+        lines: One per published value, in their order.
+        pairs: One per published pair, or every condition against `own`.
+        notes: What is missing, or unusual about the rows.
+    """
+
+    lines: tuple[AccuracyLine, ...]
+    pairs: tuple[PairLine, ...]
+    notes: tuple[str, ...]
+
+
+def compare_accuracies(
+    figure: PublishedFigure, conditions: Mapping[str, Sequence[Row]], *, seed: int = 0
+) -> AccuracyComparison:
+    """Put every published accuracy of a figure next to the one that the rows give.
+
+    Accuracy is over all samples that ran, with or without a latent block, as it was published.
+
+    Args:
+        figure: Of kind `accuracy`.
+        conditions: Rows by condition, as of a run or of `read_published`; others than the figure's
+            are left aside. Splits are told by the field `category`.
+        seed: Of the bootstrap intervals.
+
+    Raises:
+        LanternError: none of the figure's conditions is there, or their samples do not fit.
+    """
+    there = {name: conditions[name] for name in figure.conditions if conditions.get(name)}
+    if not there:
+        raise LanternError(
+            f"{figure.name} is about {', '.join(figure.conditions)}; there is none of these, only "
+            f"{', '.join(conditions) or 'nothing'}"
+        )
+    wanted = _pairs(figure)
+    found = compare(
+        there, [p for p in wanted if p[0] in there and p[1] in there], Settings(seed=seed)
+    )
+    pairs = {(pair.first, pair.second): pair for pair in found.pairs}
+    missing = [name for name in figure.conditions if name not in there]
+    notes = [f"not measured: {', '.join(missing)}"] if missing else []
+    return AccuracyComparison(
+        tuple(_line(value, there, found) for value in figure.values),
+        tuple(_pair_lines(figure, wanted, pairs)),
+        (*notes, *found.notes),
+    )
+
+
+def _line(value: Value, there: Mapping[str, Sequence[Row]], found: Comparison) -> AccuracyLine:
+    count = value.count
+    known = None if count is None or value.n is None else wilson(count, value.n)
+    measured = _measured(value, there.get(value.condition, ()), found)
+    inside = None if measured is None else _overlap(value, measured.low, measured.high)
+    return AccuracyLine(value, known, measured, inside)
+
+
+def _measured(value: Value, rows: Sequence[Row], found: Comparison) -> Proportion | None:
+    report = next((c for c in found.conditions if c.condition == value.condition), None)
+    if report is None:
+        return None
+    if value.measure == "unparsed":
+        return wilson(report.unparsed, report.n)
+    if value.measure == "jointly parsed":
+        return report.jointly_parsed
+    if value.split == ALL:
+        return report.accuracy
+    right = [
+        bool(row["correct"])
+        for row in rows
+        if row["status"] == "ok" and row["correct"] is not None
+        if row.get("category") == value.split
+    ]
+    return wilson(sum(right), len(right)) if right else None
+
+
+def _pairs(figure: PublishedFigure) -> list[tuple[str, str]]:
+    if figure.flips:
+        return [(pair.first, pair.second) for pair in figure.flips]
+    return [(OWN, name) for name in figure.conditions if name != OWN]
+
+
+def _pair_lines(
+    figure: PublishedFigure,
+    wanted: Sequence[tuple[str, str]],
+    found: Mapping[tuple[str, str], PairReport],
+) -> list[PairLine]:
+    shares = {v.condition: v for v in figure.values if (v.measure, v.split) == ("accuracy", ALL)}
+    tests = [mcnemar(pair.b, pair.c).p for pair in figure.flips]
+    by_pair = {
+        (pair.first, pair.second): (pair, p, adjusted)
+        for pair, p, adjusted in zip(figure.flips, tests, holm(tests), strict=True)
+    }
+    lines = []
+    for first, second in wanted:
+        flips, p, adjusted = by_pair.get((first, second), (None, None, None))
+        one, two = shares[first], shares[second]
+        low, high = one.low - two.high, one.high - two.low
+        if flips:
+            low = high = (flips.b - flips.c) / figure.n[ALL]
+        pair = found.get((first, second))
+        inside = None
+        if pair:
+            inside = low <= pair.difference.high and pair.difference.low <= high
+        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, inside))
+    return lines
+
+
+def _overlap(value: Value, low: float, high: float) -> bool:
+    return value.low <= high and low <= value.high

@@ -60,6 +60,9 @@ class Inputs:
     """cpu, cuda, cuda:1 ...; the first GPU where there is one."""
     attn_implementation: str | None = None
     """sdpa (default), eager, flash_attention_2."""
+    max_pixels: int | None = None
+    """Larger images are made smaller, to a token per 28 x 28 pixels of this; the official limit by
+    default. The model then sees less: that is another setting."""
     latent_size: int | None = None
     """Slots in a block, for a checkpoint whose config does not say."""
     revision: str | None = None
@@ -118,6 +121,7 @@ def load_model(inputs: Inputs, name: str) -> LanternModel:
         dtype=chosen_dtype(inputs),
         device_map={"": inputs.device} if inputs.device else None,
         attn_implementation=inputs.attn_implementation,
+        max_pixels=inputs.max_pixels,
         latent_size=inputs.latent_size,
         revision=inputs.revision,
         offline=inputs.offline,
@@ -138,6 +142,7 @@ def run_settings(inputs: Inputs, experiment: str, model: str, data: str) -> dict
         "model": model,
         "revision": inputs.revision,
         "latent_size": inputs.latent_size,
+        "max_pixels": inputs.max_pixels,
         "weights": identity(model),
         "dtype": chosen_dtype(inputs),
         "gpu": _on_gpu(inputs),

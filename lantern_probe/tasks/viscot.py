@@ -94,7 +94,7 @@ def viscot(
             raise LanternError(f"{path}, line {number}: {error}") from None
     if skipped:
         _log.warning(
-            "%s: %d lines left out that are no multiple choice (the first: line %d)",
+            "%s: lines left out that are no multiple choice: %d (the first: line %d)",
             path, len(skipped), skipped[0],
         )  # fmt: skip
     if not samples:

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from experiments.inputs import Inputs, load_model, run_settings
+from lantern_probe.errors import LanternError
 from lantern_probe.records import read_rows
 from lantern_probe.tasks.scenes import scenes
 
@@ -210,6 +212,15 @@ def test_a_model_that_never_emits_a_block_ends_with_1(untrained_folder: Path, tm
         "--conditions", "zeros", "--output", tmp_path / "run",
     )  # fmt: skip
     assert done.returncode == 1 and "emitted a latent block" in done.stdout, done
+
+
+def test_a_limit_of_pixels_reaches_the_processor_and_is_another_setting():
+    smaller = Inputs(max_pixels=7000)
+    size = load_model(smaller, "faithful").processor.image_processor.size
+    assert size["longest_edge"] == 7000
+    assert run_settings(smaller, "x", "faithful", "scenes")["max_pixels"] == 7000
+    with pytest.raises(LanternError, match="max_pixels 1 leave no image size"):
+        load_model(Inputs(max_pixels=1), "faithful")
 
 
 def test_help_explains_every_option():

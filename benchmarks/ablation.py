@@ -22,26 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from rich.progress import track
-from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from benchmarks.circumstances import circumstances
+from benchmarks.random_model import ModelSize, find_bias, large_scenes, random_model
 from experiments.console import console, run_main
 from lantern_probe.branching import Branch, Prefix, run_branches, run_prefixes
-from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
 from lantern_probe.model import LanternModel
-from lantern_probe.organisms import build
 from lantern_probe.records import write_json
 from lantern_probe.tasks.sample import Sample
-from lantern_probe.tasks.scenes import scenes
 
 CONDITIONS = ("own", "skip", "ban", "stock", "mask", "zeros", "noise", "first-repeat")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelSize):
     """An ablation, the official way and by branching: the same answers, how much sooner?"""
 
     samples: int = 64
@@ -50,76 +46,14 @@ class Config:
     """How many of them the official way runs in a round; its time is scaled to all."""
     rounds: int = 1
     """Rounds, each running both ways in turn."""
-    layers: int = 8
-    """Decoder layers."""
-    width: int = 512
-    """Hidden size."""
-    image_tokens: int = 256
-    """Image tokens of a prompt, a square number."""
     new_tokens: int = 80
     """Tokens generated per text, none ends early."""
     batch_rows: int = 128
     """Rows that the engine decodes together."""
     threads: int = 2
     """Torch threads, on a CPU."""
-    seed: int = 0
-    """Of the model's weights and the scenes."""
     output: Path | None = None
     """JSON file for the figures."""
-
-
-def random_model(config: Config, folder: Path) -> LanternModel:
-    """A random model of the given size with an organism's tokens, through the usual loader."""
-    base = build.build_model(config.seed).config.to_dict()
-    text, vision = base["text_config"], base["vision_config"]
-    heads = config.width // 64
-    text |= {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": max(1, heads // 4),
-        "intermediate_size": config.width * 11 // 4,
-        "max_position_embeddings": 8192,
-        "layer_types": ["full_attention"] * config.layers,
-    }
-    text["rope_parameters"] |= {"mrope_section": [8, 12, 12]}
-    vision |= {"out_hidden_size": config.width}
-    torch.manual_seed(config.seed)
-    model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**base))
-    model.generation_config = build.build_model(config.seed).generation_config
-    model.save_pretrained(folder)
-    build.build_processor().save_pretrained(folder)
-    side = round(config.image_tokens**0.5) * 28
-    if (side // 28) ** 2 != config.image_tokens:
-        raise LanternError(f"--image-tokens must be a square number, not {config.image_tokens}")
-    return LanternModel(str(folder), min_pixels=side * side, max_pixels=side * side)
-
-
-def large_scenes(config: Config) -> list[Sample]:
-    """Scenes enlarged to the number of image tokens."""
-    side = round(config.image_tokens**0.5) * 28
-    found = []
-    for scene in scenes(config.samples, config.seed):
-        image = scene.open_images()[0].resize((side, side), Image.Resampling.BICUBIC)
-        found.append(Sample(id=scene.id, images=(image,), question=scene.question))
-    return found
-
-
-def find_bias(lantern: LanternModel, samples: list[Sample], new_tokens: int) -> dict[str, Any]:
-    """A bias under which most of the texts open a block, none of them at once, and none ends."""
-    end = [[[token], -1e4] for token in lantern.eos_ids]
-    best: tuple[float, dict[str, Any]] | None = None
-    for strength in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0):
-        kwargs = {"sequence_bias": [[[lantern.require_lvr().start], strength], *end]}
-        prefixes = run_prefixes(lantern, samples[:16], max_new_tokens=new_tokens, **kwargs)
-        opened = [len(p.ids) - p.prompt_length for p in prefixes if p.emitted]
-        typical = statistics.median(opened) if len(opened) >= 12 else 0
-        # The texts of LanteRn think for about a quarter of their length before the first block.
-        distance = abs(typical - new_tokens / 4) + 1e3 * (len(opened) < 12)
-        if best is None or distance < best[0]:
-            best = (distance, kwargs)
-    assert best is not None
-    return best[1]
 
 
 def official_way(
@@ -195,7 +129,7 @@ def main(config: Config) -> int:
     torch.set_num_threads(config.threads)
     with tempfile.TemporaryDirectory() as folder:
         lantern = random_model(config, Path(folder))
-    samples = large_scenes(config)
+    samples = large_scenes(config, config.samples)
     subset = samples[: config.official_samples]
     kwargs = find_bias(lantern, samples, config.new_tokens)
     rounds, same, total, emitted = [], 0, 0, 0

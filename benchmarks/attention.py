@@ -22,13 +22,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
-from benchmarks.ablation import Config as ModelConfig
-from benchmarks.ablation import random_model
 from benchmarks.circumstances import circumstances
+from benchmarks.random_model import ModelSize, large_scenes, random_model
 from experiments.console import console, run_main
 from lantern_probe.attention.readout import default_queries, read_attention
 from lantern_probe.errors import LanternError
@@ -36,27 +34,19 @@ from lantern_probe.model import LanternModel
 from lantern_probe.records import write_json
 from lantern_probe.replay import Replay, replay
 from lantern_probe.roles import find_roles
-from lantern_probe.tasks.sample import Sample
-from lantern_probe.tasks.scenes import scenes
 
 Way = Literal["sdpa", "rows", "eager rows", "eager"]
 WAYS: tuple[Way, ...] = ("sdpa", "rows", "eager rows", "eager")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelSize):
     """Attention rows of an sdpa model against eager attention: how much memory?"""
 
-    layers: int = 8
-    """Decoder layers; LanteRn-3B has 36. Eager attention keeps the weights of each."""
-    width: int = 512
-    """Hidden size; heads have 64 dimensions."""
     image_tokens: int = 3025
     """Image tokens of the prompt, a square number."""
     threads: int = 1
     """Torch threads."""
-    seed: int = 0
-    """Of the model's weights and the scene."""
     output: Path | None = None
     """JSON file for the figures."""
 
@@ -69,12 +59,8 @@ def quiet() -> None:
 
 def prepare(config: Config, folder: Path) -> None:
     """A random model, and a sequence with one latent block that it wrote."""
-    sizes = {"layers": config.layers, "width": config.width, "seed": config.seed}
-    lantern = random_model(ModelConfig(**sizes, image_tokens=config.image_tokens), folder / "model")
-    side = round(config.image_tokens**0.5) * 28
-    scene = scenes(1, config.seed)[0]
-    image = scene.open_images()[0].resize((side, side), Image.Resampling.BICUBIC)
-    sample = Sample(id=scene.id, images=(image,), question=scene.question)
+    lantern = random_model(config, folder / "model")
+    (sample,) = large_scenes(config, 1)
     never = [[[token], -1e4] for token in lantern.eos_ids]
     bias = [[[lantern.require_lvr().start], 1e4], *never]
     output = lantern.generate(sample, max_new_tokens=10, sequence_bias=bias)

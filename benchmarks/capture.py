@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks import ablation
 from benchmarks.circumstances import circumstances
+from benchmarks.random_model import ModelSize, find_bias, large_scenes, random_model
 from experiments.console import console, run_main
 from lantern_probe.capture import Captured, capture_batch
 from lantern_probe.records import Run, write_json
@@ -32,7 +32,7 @@ from lantern_probe.store import ShardFolder
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelSize):
     """What does capturing cost? A batch generated plainly, and generated and captured."""
 
     sites: tuple[str, ...] = ("residual.*@slots", "latent@slots")
@@ -41,18 +41,10 @@ class Config:
     """Rows of the batch."""
     rounds: int = 5
     """Rounds, each running both ways in turn; one more before them is not counted."""
-    layers: int = 8
-    """Decoder layers."""
-    width: int = 512
-    """Hidden size."""
-    image_tokens: int = 256
-    """Image tokens of a prompt, a square number."""
     new_tokens: int = 80
     """Tokens generated per text, none ends early."""
     threads: int = 1
     """Torch threads, on a CPU."""
-    seed: int = 0
-    """Of the model's weights and the scenes."""
     output: Path | None = None
     """JSON file for the figures."""
 
@@ -67,17 +59,10 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
 def main(config: Config) -> int:
     """Run both ways and print and write the figures; 1 when the tokens differ."""
     torch.set_num_threads(config.threads)
-    size = ablation.Config(
-        samples=config.samples,
-        layers=config.layers,
-        width=config.width,
-        image_tokens=config.image_tokens,
-        seed=config.seed,
-    )
     with tempfile.TemporaryDirectory() as folder:
-        lantern = ablation.random_model(size, Path(folder))
-    samples = ablation.large_scenes(size)
-    kwargs = ablation.find_bias(lantern, samples, config.new_tokens)
+        lantern = random_model(config, Path(folder))
+    samples = large_scenes(config, config.samples)
+    kwargs = find_bias(lantern, samples, config.new_tokens)
     kwargs |= {"max_new_tokens": config.new_tokens}
     sites = parse_sites(config.sites, layer_count(lantern))
     ways: dict[str, Callable[[], Any]] = {

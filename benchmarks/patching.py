@@ -24,9 +24,8 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks.ablation import Config as ModelConfig
-from benchmarks.ablation import large_scenes, random_model
 from benchmarks.circumstances import circumstances
+from benchmarks.random_model import ModelSize, large_scenes, random_model
 from experiments.console import console, run_main
 from lantern_probe.forcing import ForcedTexts
 from lantern_probe.model import LanternModel
@@ -49,32 +48,24 @@ ANSWER = " <|lvr_end|> it is here </think> <answer> red </answer>"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ModelSize):
     """A sweep of patches, one whole forward each and by the engine: how much sooner?"""
 
     components: tuple[str, ...] = ("residual",)
     """What is patched, in every layer at every slot."""
     rounds: int = 3
     """Rounds, each running both ways in turn."""
-    layers: int = 8
-    """Decoder layers."""
-    width: int = 512
-    """Hidden size."""
-    image_tokens: int = 256
-    """Image tokens of a prompt, a square number."""
     threads: int = 1
     """Torch threads."""
-    seed: int = 0
-    """Of the model's weights and the scenes."""
     output: Path | None = None
     """JSON file for the figures."""
 
 
 def recorded_pair(
-    lantern: LanternModel, config: ModelConfig, sites: Sequence[Site]
+    lantern: LanternModel, size: ModelSize, sites: Sequence[Site]
 ) -> tuple[Replay, list[Recording]]:
     """The replay and the recordings of two samples that wrote the same text with own latents."""
-    samples = [replace(s, options=tuple(COLORS)) for s in large_scenes(config)]
+    samples = [replace(s, options=tuple(COLORS)) for s in large_scenes(size, 2)]
     text = THOUGHT + " <|lvr_sep|>" * lantern.latent_size + ANSWER
     ids = lantern.processor.tokenizer.encode(text, add_special_tokens=False)
     prompt = lantern.inputs(samples)["input_ids"].shape[1]
@@ -118,14 +109,12 @@ def plain_way(
 def main(config: Config) -> int:
     """Run both ways and print and write the figures; 1 when logits differ."""
     torch.set_num_threads(config.threads)
-    sizes = {"layers": config.layers, "width": config.width, "seed": config.seed}
-    model = ModelConfig(**sizes, image_tokens=config.image_tokens, samples=2)
     with tempfile.TemporaryDirectory() as folder:
-        lantern = random_model(model, Path(folder))
+        lantern = random_model(config, Path(folder))
     layers = range(layer_count(lantern))
     sites = layer_sites(config.components, layers, ("slots",))
     cells = each_slot(sites, lantern.latent_size)
-    again, (target, donor) = recorded_pair(lantern, model, sites)
+    again, (target, donor) = recorded_pair(lantern, config, sites)
     run_cells(lantern, target, donor, cells[:1])  # what a first forward allocates for good
     plain_way(lantern, again, target, donor, cells[:1])
     rounds, difference, moved = [], 0.0, 0.0

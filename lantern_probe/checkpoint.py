@@ -14,8 +14,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from lantern_probe import organisms
+from lantern_probe.batching import free_memory
 from lantern_probe.decoding import LvrTokens
 from lantern_probe.errors import LanternError
+from lantern_probe.footprint import footprint
 
 LVR_NAMES = ("start", "sep", "end")
 
@@ -69,11 +71,17 @@ def load_checkpoint(
             )
         processor = AutoProcessor.from_pretrained(location, **hub)
         lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
-        _quiet_when_small(location)
+        dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
+        device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
+        if _is_small(location):
+            transformers_logging.disable_progress_bar()
+        else:
+            transformers_logging.enable_progress_bar()
+            check_memory(source, config, dtype, device_map)
         model = AutoModelForImageTextToText.from_pretrained(
             location,
-            dtype=dtype if dtype is not None else ("auto" if gpu else torch.float32),
-            device_map=device_map if device_map is not None else ({"": 0} if gpu else None),
+            dtype=dtype,
+            device_map=device_map,
             attn_implementation=attn_implementation,
             use_safetensors=True,
             **hub,
@@ -179,9 +187,38 @@ def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int 
     image_processor.size = {"shortest_edge": low, "longest_edge": high}
 
 
-def _quiet_when_small(location: str) -> None:
+def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map: Any) -> None:
+    """Refuse weights that do not fit, before they are read; a process killed for it says nothing.
+
+    Args:
+        source: For the message.
+        config: Of the model.
+        dtype: Of the weights; "auto" for the checkpoint's own.
+        device_map: As in transformers; one that spreads the model is not checked.
+
+    Raises:
+        LanternError: the weights take more than is free on the one device that they go to.
+    """
+    place = {"": "cpu"} if device_map is None else device_map
+    place = place[""] if isinstance(place, dict) and set(place) == {""} else place
+    if isinstance(place, dict) or place in ("auto", "balanced", "sequential", "meta"):
+        return
+    device = torch.device(f"cuda:{place}" if isinstance(place, int) else place)
+    if dtype == "auto":
+        dtype = config.dtype or torch.float32
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    needed, free = footprint(config, dtype).weight_bytes, free_memory(device)
+    if needed > free:
+        name = str(dtype).removeprefix("torch.")
+        way_out = "free some, or choose another device"
+        if dtype.itemsize > 2:
+            way_out = "dtype='bfloat16' (--dtype bfloat16) takes half of that"
+        raise LanternError(
+            f"the weights of {source} take {needed / 1e9:.1f} GB in {name}, and {device} has "
+            f"{free / 1e9:.1f} GB free; {way_out}"
+        )
+
+
+def _is_small(location: str) -> bool:
     weights = Path(location).glob("*.safetensors") if Path(location).is_dir() else None
-    if weights is not None and sum(file.stat().st_size for file in weights) < QUIET_BELOW:
-        transformers_logging.disable_progress_bar()
-    else:
-        transformers_logging.enable_progress_bar()
+    return weights is not None and sum(file.stat().st_size for file in weights) < QUIET_BELOW

@@ -106,10 +106,13 @@ class LanternModel(TransformersModel):
         self._port = LatentPort(module.model.language_model, module.latent)
         self.origin = checkpoint.source
         self.lvr: LvrTokens | None = checkpoint.lvr
+        # Left to itself, the pipeline moves a model on one device to the first GPU.
+        placed = {} if getattr(module, "hf_device_map", None) else {"device": module.device}
         super().__init__(
             module,
             task="image-text-to-text",
             processor=checkpoint.processor,
+            **placed,
             envoys={"latent": LatentEnvoy},
             rename={"model.language_model.layers": "layers"},
         )
@@ -282,11 +285,14 @@ class LanternModel(TransformersModel):
             without LVR tokens.
         """
         rows = len(inputs["input_ids"])
-        settings = {"do_sample": False, "max_new_tokens": self.max_new_tokens, **kwargs}
+        # A checkpoint saved from training may have its cache switched off.
+        settings = {"do_sample": False, "use_cache": True, "max_new_tokens": self.max_new_tokens}
+        settings |= kwargs
         config = copy.deepcopy(self.hf.generation_config)
         if not settings["do_sample"]:
-            # Sampling settings of a checkpoint mean nothing here and make generate warn.
-            config.temperature = config.top_p = config.top_k = None
+            # Sampling settings of a checkpoint mean nothing here, and make generate warn unless
+            # they are its defaults.
+            config.temperature, config.top_p, config.top_k = 1.0, 1.0, 50
         kwargs = config.update(**settings)
         if self.lvr is None:
             if plans is not None:

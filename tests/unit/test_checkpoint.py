@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from lantern_probe.answers import parse_answer
-from lantern_probe.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, locate
+from lantern_probe.branching import run_prefixes
+from lantern_probe.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory, locate
 from lantern_probe.decoding import RowPlan
 from lantern_probe.errors import LanternError
 from lantern_probe.model import LanternModel
@@ -117,6 +118,35 @@ def test_ids_beyond_the_embedding_are_refused(copy: Path):
     edit_json(copy / "config.json", lvr_end_id=10_000)
     with pytest.raises(LanternError, match="10000.*embedding matrix"):
         LanternModel(str(copy))
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_read(
+    untrained_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("lantern_probe.checkpoint.QUIET_BELOW", 0)  # the small are not checked
+    monkeypatch.setattr("lantern_probe.checkpoint.free_memory", lambda device: 2e6)
+    with pytest.raises(LanternError, match=r"0\.0 GB in float32, and cpu has .*--dtype bfloat16\)"):
+        LanternModel(str(untrained_folder))
+    # 865,216 parameters: 1.7 MB in bfloat16.
+    assert LanternModel(str(untrained_folder), dtype="bfloat16").hf.dtype == torch.bfloat16
+    monkeypatch.setattr("lantern_probe.checkpoint.free_memory", lambda device: 1e6)
+    with pytest.raises(LanternError, match=r"in bfloat16, and cpu has .* choose another device"):
+        LanternModel(str(untrained_folder), dtype=torch.bfloat16, device_map={"": "cpu"})
+    check_memory("any", None, "auto", "auto")  # spread over devices: nothing to hold it against
+
+
+def test_a_checkpoint_saved_with_its_cache_off_has_it_on(copy: Path, untrained: LanternModel):
+    """As fine-tuned checkpoints are: the engine's prefixes need the cache."""
+    edit_json(
+        copy / "generation_config.json",
+        use_cache=False, do_sample=True, temperature=1e-6, top_p=0.5, top_k=3,
+    )  # fmt: skip
+    lantern, samples = LanternModel(str(copy)), scenes(2)
+    assert lantern.generate(samples, max_new_tokens=5).texts == (
+        untrained.generate(samples, max_new_tokens=5).texts
+    )
+    (prefix, _) = run_prefixes(lantern, samples, max_new_tokens=5)
+    assert len(prefix.cache) == len(lantern.layers)
 
 
 def test_stock_pixel_limits_become_the_official_ones(copy: Path, untrained: LanternModel):

@@ -37,16 +37,8 @@ import torch
 from huggingface_hub import split_torch_state_dict_into_shards
 from rich.progress import track
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from torch import Tensor
-from transformers import (
-    AutoModelForImageTextToText,
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLProcessor,
-    Qwen2VLImageProcessor,
-    Qwen2VLVideoProcessor,
-)
+from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
 from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
@@ -144,25 +136,10 @@ def write_processor(folder: Path) -> None:
     """A word-level tokenizer with the special tokens at their real ids, and the real processor."""
     words = [word for word in build.vocabulary() if word not in TAIL]
     filler = [f"word{index}" for index in range(FIRST_SPECIAL - len(words))]
-    ids = {token: index for index, token in enumerate([*words, *filler, *TAIL])}
-    core = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    special = (*build.QWEN_SPECIALS, build.LVR_START, build.LVR_SEP, build.LVR_END)
-    core.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        model_max_length=CONFIG["text_config"]["max_position_embeddings"],
-    )
-    low, high = STOCK_PIXELS
-    Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(size={"shortest_edge": low, "longest_edge": high}),
-        tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(),
-        chat_template=build.CHAT_TEMPLATE,
-    ).save_pretrained(folder)
+    tokens = [*words, *filler, *TAIL]
+    length = CONFIG["text_config"]["max_position_embeddings"]
+    build.build_processor(tokens, pixels=STOCK_PIXELS, length=length).save_pretrained(folder)
+    ids = {token: index for index, token in enumerate(tokens)}
     (folder / "generation_config.json").write_text(json.dumps(_generation_config(ids)))
 
 

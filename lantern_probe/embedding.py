@@ -15,6 +15,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
+import torch
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
@@ -73,8 +74,12 @@ def embed(
     reducer = UMAP(
         n_neighbors=min(NEIGHBORS, len(distinct) - 1), init=start, random_state=seed, n_jobs=1
     )
-    found: Float[np.ndarray, "n 2"] = reducer.fit_transform(distinct)[inverse].astype(np.float64)
-    return found
+    threads = torch.get_num_threads()  # which numba changes for the whole process
+    try:
+        found: Float[np.ndarray, "n 2"] = reducer.fit_transform(distinct)[inverse]
+    finally:
+        torch.set_num_threads(threads)
+    return found.astype(np.float64)
 
 
 def explained_variance(

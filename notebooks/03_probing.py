@@ -21,6 +21,7 @@
 # Organisms are engineered controls, and no evidence about LanteRn.
 
 # %%
+# %env OMP_NUM_THREADS=1
 # %matplotlib inline
 import tempfile
 from pathlib import Path
@@ -34,7 +35,7 @@ from lantern_probe.capture import capture_batch
 from lantern_probe.organisms import card
 from lantern_probe.sites import parse_sites
 
-torch.set_num_threads(1)  # a model this small gains nothing from more
+torch.set_num_threads(1)  # more only slow down models and matrices this small, here and in numpy
 MODELS = ("faithful", "bypass")
 lanterns = {name: LanternModel(name) for name in MODELS}
 samples = load_task("scenes", 96)
@@ -53,23 +54,26 @@ for name in MODELS:
 sites = parse_sites(["latent@slots"], layers=4)
 
 
-def capture(lantern):
-    parts = [capture_batch(lantern, samples[i : i + 32], sites) for i in range(0, len(samples), 32)]
-    return torch.cat([part.activations["latent@slots"] for part in parts])
+def capture(lantern, texts=None):
+    """Latents and texts; the texts are the model's own, or imposed."""
+    parts = [
+        capture_batch(lantern, samples[i : i + 32], sites, force=texts and texts[i : i + 32])
+        for i in range(0, len(samples), 32)
+    ]
+    found = torch.cat([part.activations["latent@slots"] for part in parts])
+    return found, [text for part in parts for text in part.continuations]
 
 
-latents = {name: capture(lantern) for name, lantern in lanterns.items()}
-for name, found in latents.items():
-    print(name, tuple(found.shape), "(samples, slots, dimensions)")
+latents, texts = {}, {}
+for name, lantern in lanterns.items():
+    latents[name], texts[name] = capture(lantern)
+    print(name, tuple(latents[name].shape), "(samples, slots, dimensions)")
 
 # %% [markdown]
 # ## Look first
 #
 # The latents of the last slot in two dimensions, by PCA. On the left the dots have the colour that
 # was asked for. On the right, the same dots have the colour of an object that nobody asked about.
-#
-# UMAP often separates clusters more clearly, but sizes and distances in it mean nothing. It takes
-# some seconds: `embed(vectors, "umap")`.
 
 # %%
 from lantern_probe.embedding import embed, embedding_axes, explained_variance
@@ -90,13 +94,82 @@ for row, name in zip(axes, MODELS, strict=True):
         ax.set_ylabel(f"PC 2 ({second:.0%})", fontsize=8)
 
 # %% [markdown]
+# Small groups of one asked colour, but no cluster per colour: two directions hold a third of the
+# variance, and what they show is not all there is.
+#
+# ## A map by UMAP
+#
+# UMAP (arXiv 1802.03426) looks at all 128 dimensions, and places each sample near the 15 that are
+# nearest to it. It keeps neighbourhoods, and nothing else. So two controls that know no colour
+# stand next to the latents: an *untrained* model, read along the words of *faithful* (by itself it
+# opens no block), and *noise*, Gaussian with the mean and the covariance of the latents of
+# *faithful*. The last panel is the same noise with 3 neighbours instead of 15. All seeds are fixed.
+
+# %%
+from umap import UMAP
+
+from lantern_probe.stats import clustered_share
+from lantern_probe.untrained import untrain
+
+shown = {name: latents[name][:, LAST].double().numpy() for name in MODELS}
+untrained, _ = capture(untrain(LanternModel("faithful")), texts["faithful"])
+shown["untrained"] = untrained[:, LAST].double().numpy()
+own, rng = shown["faithful"], np.random.default_rng(0)
+shown["noise"] = rng.multivariate_normal(own.mean(0), np.cov(own.T), size=len(own))
+
+maps = {name: embed(vectors, "umap") for name, vectors in shown.items()}
+narrow = UMAP(n_neighbors=3, random_state=0, n_jobs=1).fit_transform(shown["noise"])
+torch.set_num_threads(1)  # UMAP has undone it
+
+figure, axes = plt.subplots(2, 3, figsize=(11, 6.4), layout="constrained")
+panels = [("faithful, asked", maps["faithful"], color), ("bypass, asked", maps["bypass"], color)]
+panels += [("faithful, not asked", maps["faithful"], other)]
+panels += [(f"{name}, asked", maps[name], color) for name in ("untrained", "noise")]
+panels += [("the same noise, 3 neighbours", narrow, color)]
+for ax, (title, points, values) in zip(axes.flat, panels, strict=True):
+    embedding_axes(points, values, ax, "colour").set_title(title, fontsize=10)
+    ax.set(xticks=[], yticks=[])  # the axes of a UMAP have no meaning
+    ax.get_legend().remove()
+handles, names = axes[0, 2].get_legend_handles_labels()
+names = [name.split()[0] for name in names]  # without the counts, which are of one panel only
+legend = axes[0, 2].legend(handles, names, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+
+# %% [markdown]
+# What may be said? In both organisms neighbours share the asked colour, and not the other one.
+# What may *not*?
+#
+# * "The untrained model knows something, look at its clusters." They are real, and they are the
+#   three ways in which the question is worded. The clearest clusters here have no colour in them.
+# * "These two clusters are far apart, this one is large." Distances between clusters, their sizes
+#   and the axes are made by the method.
+# * "There are groups." With 3 neighbours there are groups in noise.
+#
+# A number says the same without a picture: how often does a sample's nearest neighbour, in all 128
+# dimensions and in the map, have its colour?
+
+
+# %%
+def neighbours(points, values):
+    """Share of samples whose nearest neighbour has their value, with its 95 % interval."""
+    away = np.linalg.norm(points[:, None] - points, axis=2)
+    np.fill_diagonal(away, np.inf)
+    share = clustered_share(np.array(values)[away.argmin(1)] == np.array(values))
+    return f"{share.estimate:.2f} [{share.low:.2f}, {share.high:.2f}]"
+
+
+for name, vectors in shown.items():
+    print(f"{name:9} asked, 128 dimensions {neighbours(vectors, color)}", end="")
+    print(f", map {neighbours(maps[name], color)}; not asked, map {neighbours(maps[name], other)}")
+wording = [sample.attributes["template"] for sample in samples]
+print(f"untrained wording, map {neighbours(maps['untrained'], wording)}")
+
+# %% [markdown]
 # ## Probe, with controls
 #
-# Small groups of one asked colour, but no cluster per colour: two directions hold a third of the
-# variance, and what they show is not all there is. A picture may hide structure, or invent it. So
-# fit a probe on some scenes and score it on others. Samples of one image must be on the same side
-# of that split, or the probe is scored on what it has seen: `group_folds` keeps groups whole. Each
-# scene here has an image of its own, so its id is its group. With your data it is the image.
+# A picture may hide structure, or invent it, and nobody can say how much. So fit a probe on some
+# scenes and score it on others. Samples of one image must be on the same side of that split, or the
+# probe is scored on what it has seen: `group_folds` keeps groups whole. Each scene here has an
+# image of its own, so its id is its group. With your data it is the image.
 #
 # A score alone says little. It is read beside
 #
@@ -108,7 +181,6 @@ for row, name in zip(axes, MODELS, strict=True):
 # %%
 from lantern_probe.probing import LinearProbe, group_folds
 from lantern_probe.probing.controls import question_features
-from lantern_probe.stats import clustered_share
 
 groups = [sample.id for sample in samples]
 

@@ -7,6 +7,7 @@ Everything is a stock transformers class, so that a saved organism loads with pl
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -82,9 +83,20 @@ def vocabulary() -> list[str]:
     return ["<unk>", *sorted(words), *QWEN_SPECIALS, LVR_START, LVR_SEP, LVR_END]
 
 
-def build_processor() -> Qwen2_5_VLProcessor:
-    """Word-level tokenizer, native-resolution image processor and chat template."""
-    tokens = vocabulary()
+def build_processor(
+    tokens: Sequence[str] | None = None,
+    *,
+    pixels: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS),
+    length: int = 1024,
+) -> Qwen2_5_VLProcessor:
+    """Word-level tokenizer, native-resolution image processor and chat template.
+
+    Args:
+        tokens: In the order of their ids; those of an organism by default.
+        pixels: The least and the most of an image; others are resized.
+        length: Most tokens of a text.
+    """
+    tokens = vocabulary() if tokens is None else tokens
     core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     # The three LVR tokens are special, as in the LanteRn checkpoints; <think>, <answer> and their
@@ -97,9 +109,9 @@ def build_processor() -> Qwen2_5_VLProcessor:
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         padding_side="left",
-        model_max_length=1024,
+        model_max_length=length,
     )
-    size = {"shortest_edge": MIN_PIXELS, "longest_edge": MAX_PIXELS}
+    size = dict(zip(("shortest_edge", "longest_edge"), pixels, strict=True))
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=size),
         tokenizer=tokenizer,

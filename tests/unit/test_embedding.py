@@ -67,6 +67,7 @@ def test_umap_repeats_and_keeps_neighbours() -> None:
     x[1] = x[0]
     points = embed(x, "umap", seed=3)
     np.testing.assert_array_equal(embed(x, "umap", seed=3), points)
+    assert torch.get_num_threads() == 1  # as the tests run; numba would set them all free
     assert not np.array_equal(embed(x, "umap", seed=4), points)
     np.testing.assert_array_equal(points[0], points[1])
     distance = np.linalg.norm(points[:, None] - points, axis=2)

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
-import torch
 from torch import Tensor
 
 from lantern_probe.errors import LanternError

@@ -91,11 +91,11 @@ def compare_accuracies(
     Raises:
         LanternError: none of the figure's conditions is there, or their samples do not fit.
     """
-    there = {name: conditions[name] for name in figure.conditions if conditions.get(name)}
+    there = {name: conditions[name] for name in figure.conditions if _any_graded(conditions, name)}
     if not there:
         raise LanternError(
-            f"{figure.name} is about {', '.join(figure.conditions)}; there is none of these, only "
-            f"{', '.join(conditions) or 'nothing'}"
+            f"{figure.name} is about {', '.join(figure.conditions)}; there are answers under none "
+            f"of these, only under {', '.join(conditions) or 'nothing'}"
         )
     wanted = _pairs(figure)
     found = compare(
@@ -108,6 +108,12 @@ def compare_accuracies(
         tuple(_line(value, there, found) for value in figure.values),
         tuple(_pair_lines(figure, wanted, pairs)),
         (*notes, *found.notes),
+    )
+
+
+def _any_graded(conditions: Mapping[str, Sequence[Row]], name: str) -> bool:
+    return any(
+        row["status"] == "ok" and row["correct"] is not None for row in conditions.get(name, ())
     )
 
 

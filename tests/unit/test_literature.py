@@ -123,6 +123,9 @@ def test_splits_are_told_by_category_and_missing_conditions_are_said() -> None:
     assert len(rest) == 6 and all(line.measured is line.inside is None for line in rest)
     assert all(pair.measured is pair.inside is None for pair in found.pairs)
     assert found.notes[0] == "not measured: skip, random-box"
+    failed = [row | {"status": "failed", "correct": None} for row in rows_of("rr")]
+    again = compare_accuracies(figure, {"own": rows_of("rw"), "random-box": failed})
+    assert again.notes[0] == "not measured: skip, random-box"
 
 
 def test_format_and_content_are_apart() -> None:
@@ -151,7 +154,7 @@ def test_published_flips_are_tested_as_published() -> None:
 
 
 def test_rows_of_another_figure_are_refused() -> None:
-    with pytest.raises(LanternError, match="none of these, only mask"):
+    with pytest.raises(LanternError, match="under none of these, only under mask"):
         compare_accuracies(published_figure("tetris"), {"mask": rows_of("rw")})
     with pytest.raises(LanternError, match="no figure 'nothing'; there are sft-viscot"):
         published_figure("nothing")

@@ -14,9 +14,10 @@ applied. For the model's own latents this gives back what it fed itself.
 Slot 0 is the same in all three. In a teacher-forced slot t from 1 on, the model has seen the
 oracle's slots before t: finding the oracle there may be copying, and only slot 0 is free of it.
 
-Measured: cosines, ranks, norms, drift, alignment with the oracle, USP; retrieval of the own oracle
-among all, and among those of samples with the same question, which the question's words cannot
-give away; and whether a sample's rank predicts its answer. Goes on where it was cut off.
+Measured: cosines among all samples and among those of the same question, ranks, norms, drift,
+alignment with the oracle, USP; retrieval of the own oracle among all, and among those of samples
+with the same question, which the question's words cannot give away; and whether a sample's rank
+predicts its answer. Goes on where it was cut off.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Config(Inputs):
     model: tuple[str, ...] = ("faithful", "collapsed")
     """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
     alike: str = "prompt"
-    """Column whose value samples share in the second retrieval, each among its like: prompt (the
-    question), or any attribute of a task, such as color or cell."""
+    """Column whose value samples share where they are alike (a second cosine, a second retrieval):
+    prompt (the question), or any attribute of a task, such as color or cell."""
     output: Path = Path("runs/map_latents")
     """Folder of the run; each model gets a folder in it."""
 
@@ -148,6 +149,19 @@ class Latents:
     samples: list[dict[str, Any]]
     left_out: int
 
+    def labels(self, column: str) -> list[Any]:
+        """A column of the samples.
+
+        Raises:
+            LanternError: not every sample has it.
+        """
+        if any(row.get(column) is None for row in self.samples):
+            raise LanternError(
+                f"--alike: not every sample has {column!r}; there are "
+                f"{', '.join(sorted(self.samples[0]))}"
+            )
+        return [row[column] for row in self.samples]
+
 
 def capture(config: Config, model: str, folder: Path) -> Latents:
     """Capture one model under three conditions, and bring the samples that all have together.
@@ -213,11 +227,13 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
     return Latents(sets, samples, len(everything) - len(samples))
 
 
-def measure_geometry(sets: dict[str, VectorSet], seed: int) -> list[GeometryRow]:
+def measure_geometry(
+    sets: dict[str, VectorSet], labels: Sequence[Any], seed: int
+) -> list[GeometryRow]:
     """Every measure of `lantern_probe.geometry`, of both ways to generate."""
     own, forced, oracle = (sets[name] for name in (OWN, FORCED, ORACLE))
     references = [sets[name] for name in (FORCED, DUMMY, QUESTION, IMAGE)]
-    rows = geometry_rows(own, oracle, references, seed=seed)
+    rows = geometry_rows(own, oracle, references, labels=labels, seed=seed)
     rows += path_rows(forced, seed=seed) + path_rows(sets[DUMMY], seed=seed)
     rows += alignment_rows(forced, oracle, seed=seed) + preference_rows(forced, oracle, seed=seed)
     # Too few different words for a rank next to the others'.
@@ -232,12 +248,7 @@ def measure_retrieval(
     Raises:
         LanternError: no sample has such a column.
     """
-    rows, sets = latents.samples, latents.sets
-    if any(row.get(alike) is None for row in rows):
-        raise LanternError(
-            f"--alike: not every sample has {alike!r}; there are {', '.join(sorted(rows[0]))}"
-        )
-    labels = [row[alike] for row in rows]
+    sets, labels = latents.sets, latents.labels(alike)
     among_all, among_alike = {}, {}
     for name in (OWN, FORCED, DUMMY, IMAGE):
         query, gallery = sets[name], sets[ORACLE]
@@ -297,7 +308,7 @@ def report(config: Config, model: str, folder: Path, progress: Progress) -> list
     progress.advance(bar)
     correctness = measure_correctness(latents, found[OWN], config.seed)
     progress.advance(bar)
-    rows = measure_geometry(latents.sets, config.seed)
+    rows = measure_geometry(latents.sets, latents.labels(config.alike), config.seed)
     progress.advance(bar)
     progress.stop()
     n, own = len(latents.samples), latents.sets[OWN]

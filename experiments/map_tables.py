@@ -17,14 +17,15 @@ from lantern_probe.geometry.alignment import CKA, RSA
 from lantern_probe.geometry.path import NORM, STEP, TO_FIRST
 from lantern_probe.geometry.preference import TO_ORACLE, TO_OTHERS, USP, USP_CHANCE
 from lantern_probe.geometry.rank import EFFECTIVE_RANK, PARTICIPATION
-from lantern_probe.geometry.similarity import BETWEEN, WITHIN
+from lantern_probe.geometry.similarity import ALIKE, BETWEEN, WITHIN
 from lantern_probe.retrieval import RECALL_AT, AlikeRetrieval, RankCorrectness, RankTest, Retrieval
 from lantern_probe.stats import holm
 
 COSINES = (
     "mean over the slots (lowest to highest slot). Centred: the mean of each slot removed, which "
     "puts the cosine between samples near -1 / (n - 1) whatever they are; its sd still says "
-    "something (about 1 / sqrt(dimensions)). dummy: what the model generates while zeros stand in "
+    "something (about 1 / sqrt(dimensions)). Alike: pairs of the same --alike, which is the question "
+    "by default. dummy: what the model generates while zeros stand in "
     "its slots; question token: its final state at the question's last token"
 )
 SIZES = (
@@ -50,7 +51,7 @@ def print_geometry(
 ) -> None:
     """One model's cosines, ranks and sizes, and how its latents lie to their oracle."""
     found = _Rows(rows)
-    for measure in (BETWEEN, WITHIN):
+    for measure in (BETWEEN, ALIKE, WITHIN):
         table = _table(measure, ["set", "n", *SPACES, "sd, centred"], console)
         for name in found.names(measure):
             n = found.all_slots(name, measure, "raw").n

@@ -11,6 +11,7 @@ drift over the slots. `vectors`: checks and spaces. `resampling`: bootstrap and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lantern_probe.geometry.alignment import alignment_rows, debiased_cka
 from lantern_probe.geometry.path import norm_rows, path_rows
@@ -49,6 +50,7 @@ def geometry_rows(
     oracle: VectorSet | None = None,
     references: Sequence[VectorSet] = (),
     *,
+    labels: Sequence[Any] | None = None,
     seed: int = 0,
 ) -> list[GeometryRow]:
     """Every measure of this package with its defaults.
@@ -57,7 +59,8 @@ def geometry_rows(
         own: Own latents [n, slots, dim].
         oracle: Oracle latents of the same samples, if there are any.
         references: What to compare with: the same cosines, norms and ranks of dummy tokens,
-            ordinary tokens, image tokens.
+            ordinary tokens, image tokens; of the same samples where there are labels.
+        labels: Of each sample, such as its question, for cosines between samples alike.
         seed: Of every bootstrap, draw and permutation.
 
     Raises:
@@ -66,7 +69,7 @@ def geometry_rows(
     latents = [own] if oracle is None else [own, oracle]
     rows = []
     for vectors in (*latents, *references):
-        rows += cosine_rows(vectors, seed=seed) + norm_rows(vectors, seed=seed)
+        rows += cosine_rows(vectors, labels=labels, seed=seed) + norm_rows(vectors, seed=seed)
     for vectors in latents:
         rows += path_rows(vectors, seed=seed)
     rows += rank_rows([*latents, *references], seed=seed)

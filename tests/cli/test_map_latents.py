@@ -108,6 +108,12 @@ def test_geometry_has_every_measure_of_every_set(run: Path):
             == (name, measure, space, None)
         )
 
+    # Whatever the image, latents of the same question are the same where they have collapsed.
+    same = [
+        value(model, "own", "cosine between samples alike", "raw")
+        for model in ("faithful", "collapsed")
+    ]
+    assert same[0] < 0.7 and same[1] > 0.98
     for measure in ("debiased linear CKA", "RSA", "cosine to own oracle"):
         both = [value(m, "own, oracle", measure, "centred") for m in ("faithful", "collapsed")]
         assert both[0] > 0.9 > both[1]

@@ -22,6 +22,7 @@ from lantern_probe.geometry import (
 )
 
 BETWEEN, WITHIN = "cosine between samples", "cosine between slots"
+ALIKE = "cosine between samples alike"
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -40,6 +41,63 @@ def planted(n: int, dim: int, cosine: float, seed: int = 0) -> np.ndarray:
     deviations = gaussian(n, dim - 1, seed=seed)
     deviations *= math.sqrt(1 - cosine) / np.linalg.norm(deviations, axis=1, keepdims=True)
     return np.concatenate([np.full((n, 1), math.sqrt(cosine)), deviations], 1)
+
+
+@settings(max_examples=25)
+@given(seed=SEEDS)
+def test_samples_alike_are_pairs_of_one_label_and_two_images(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 14
+    vectors, images = rng.standard_normal((n, 2, 5)), rng.integers(0, 9, n).tolist()
+    labels = rng.integers(0, 4, n).tolist()
+    vectors[0, 0] = 0  # without a direction
+    rows = cosine_rows(VectorSet.of("own", vectors, images), labels=labels, spaces=["raw"])
+    units = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-12)
+    for slot in (0, 1):
+        there = [i for i in range(n) if i or slot]
+        pairs = [
+            (i, j)
+            for i in there
+            for j in there
+            if i < j and labels[i] == labels[j] and images[i] != images[j]
+        ]
+        row = pick(rows, ALIKE, slot=slot)
+        if not pairs:
+            assert math.isnan(row.estimate) and row.how.startswith("undefined")
+            continue
+        cosines = [units[i, slot] @ units[j, slot] for i, j in pairs]
+        assert row.estimate == pytest.approx(np.mean(cosines), abs=1e-5)
+        assert row.sd == pytest.approx(np.std(cosines), abs=1e-4)
+        assert row.n == len({sample for pair in pairs for sample in pair})
+
+
+def test_a_collapse_onto_the_label_shows_among_samples_alike_only() -> None:
+    labels = np.repeat(np.arange(12), 10)
+    vectors = gaussian(12, 300)[labels] + 0.1 * gaussian(120, 300, seed=1)
+    rows = cosine_rows(VectorSet.of("own", vectors), labels=labels.tolist(), seed=2)
+    between, alike = pick(rows, BETWEEN), pick(rows, ALIKE)
+    assert between.high is not None and between.high < 0.2
+    # Unit noise of .1 on both sides: 1 / (1 + .01) on average.
+    assert alike.estimate == pytest.approx(1 / 1.01, abs=0.01)
+    assert alike.low is not None and alike.high is not None
+    assert alike.low <= alike.estimate <= alike.high < 1
+    assert alike.n == between.n == 120
+    with pytest.raises(LanternError, match="own: 3 labels for 120 samples"):
+        cosine_rows(VectorSet.of("own", vectors), labels=[1, 2, 3])
+
+
+def test_the_interval_of_samples_alike_is_that_of_all_where_all_are_alike() -> None:
+    sample = VectorSet.of("own", gaussian(30, 2, 8), [i // 2 for i in range(30)][::-1])
+    rows = cosine_rows(sample, labels=["x"] * 30, seed=3)
+    for row in rows:
+        if row.measure == BETWEEN:
+            other = pick(rows, ALIKE, row.space, row.slot)
+            assert (row.low, row.high, row.n, row.how) == (
+                other.low,
+                other.high,
+                other.n,
+                other.how,
+            )
 
 
 @pytest.mark.parametrize("cosine", [0.0, 0.5, 0.99])

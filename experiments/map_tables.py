@@ -24,9 +24,9 @@ from lantern_probe.stats import holm
 COSINES = (
     "mean over the slots (lowest to highest slot). Centred: the mean of each slot removed, which "
     "puts the cosine between samples near -1 / (n - 1) whatever they are; its sd still says "
-    "something (about 1 / sqrt(dimensions)). Alike: pairs of the same --alike, which is the question "
-    "by default. dummy: what the model generates while zeros stand in "
-    "its slots; question token: its final state at the question's last token"
+    "something (about 1 / sqrt(dimensions)). Alike: pairs of the same --alike, the question by "
+    "default. dummy: what the model generates while zeros stand in its slots; question token: its "
+    "final state at the question's last token"
 )
 SIZES = (
     "ranks of all sets from equally many vectors; norm, and the length of the step from slot to "

@@ -30,7 +30,7 @@ from experiments import ablate_latents
 from experiments.ablate_latents import Part
 from experiments.console import console, print_table, run_main
 from experiments.inputs import load_samples
-from experiments.tables import interval
+from experiments.tables import interval, p_value
 from lantern_probe.corruptions import CORRUPTIONS, parse_image_corruption
 from lantern_probe.errors import LanternError
 from lantern_probe.exchange import (
@@ -44,10 +44,10 @@ from lantern_probe.exchange import (
 )
 from lantern_probe.exchange_plots import by_count, donor_rates, effect_bars, slot_bars
 from lantern_probe.interventions import parse_condition
-from lantern_probe.mediation import Mediation, mediate
+from lantern_probe.mediation import EFFECTS, Mediation, mediate
 from lantern_probe.plots import save_figure
 from lantern_probe.records import Row, read_rows, write_json
-from lantern_probe.stats import Difference
+from lantern_probe.stats import Difference, SignFlip
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.pairs import with_twins
 from lantern_probe.tasks.scenes import twin
@@ -57,6 +57,16 @@ EXCHANGES = ("self-swap", "twin", "twin-oracle", "swap")
 LANTERN_SLOTS = 8
 MOST_SLOTS = 10
 """All sets of so many slots are run for Shapley shares; each more doubles their number."""
+
+LEGEND = (
+    "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
+    "by how much the donor's answer gained on the own one, over the samples that open an answer "
+    "under both; TE = NDE + TIE: total, natural direct and total indirect effect; NIE: natural "
+    "indirect effect; [95 % bootstrap interval, clustered by pair]; p: sign-flip test that it is 0 "
+    "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
+    "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
+    "the four effects; self-swap is a sham: it shows rounding, which is not tested"
+)
 
 
 @dataclass(frozen=True)
@@ -114,27 +124,42 @@ def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
     console.print(f"[bold]{escape(items[0].model)}[/]: what comes out")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("exchange", no_wrap=True)
-    for name in ("n", "donor's answer", "lift", "as before", "margin, nats"):
+    for name in ("n", "donor's answer", "lift", "p", "Holm", "as before"):
         table.add_column(name, justify="right", no_wrap=True)
     for item in items:
         table.add_row(
             escape(item.condition),
             str(item.n),
-            *(shown(d) for d in (item.donor_rate, item.lift, item.kept)),
+            *(shown(d) for d in (item.donor_rate, item.lift)),
+            *p_values(item.lift_test, item.lift_holm_p),
+            shown(item.kept),
+        )
+    print_table(table, console)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("exchange", no_wrap=True)
+    for name in ("n", "margin, nats", "p", "Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in items:
+        table.add_row(
+            escape(item.condition),
+            str(item.scored),
             shown(item.margin) if item.margin is not None else "-",
+            *p_values(item.margin_test, item.margin_holm_p),
         )
     print_table(table, console)
 
 
 def print_mediation(item: Mediation, console: Console) -> None:
-    """One model's effects in a few lines."""
-    parts = [f"{name.upper()} {shown(getattr(item, name))}" for name in ("te", "nie", "nde", "tie")]
-    console.print(
-        f"mediation, nats of the gold log-odds, n = {item.n} ({item.left_out} left out): "
-        + "; ".join(parts),
-        highlight=False,
-        markup=False,
-    )
+    """One model's effects, and which share of them is mediated."""
+    console.print(f"mediation, n = {item.n} ({item.left_out} left out)", highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("effect", no_wrap=True)
+    for name in ("nats of the gold log-odds", "p", "Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in EFFECTS:
+        tested = p_values(item.tests.get(name), item.holm_p.get(name))
+        table.add_row(name.upper(), shown(getattr(item, name)), *tested)
+    print_table(table, console)
     for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
         text = (
             interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
@@ -158,6 +183,11 @@ def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
                 shown(nats[share.slot].shapley),
             )
     print_table(table, console)
+
+
+def p_values(test: SignFlip | None, holm_p: float | None) -> tuple[str, str]:
+    """A test's p value, before and after Holm."""
+    return p_value(None if test is None else test.p), p_value(holm_p)
 
 
 def shown(difference: Difference) -> str:
@@ -190,6 +220,8 @@ def main(config: Config) -> int:
         if not summaries[0].n:  # said below, and the others are shown all the same
             continue
         records.append(report(config, folder, summaries[0].model, row, size if more else None))
+    if records:
+        console.print(LEGEND, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
     save_figure(figure, config.output / "exchange.png")
     console.print(f"rows, exchange.json and exchange.png are in {config.output}", markup=False)

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records import Row
 from lantern_probe.stats import (
     Difference,
+    SignFlip,
     accuracy_difference,
     clustered_share,
+    holm,
     mean_difference,
+    sign_flip_test,
 )
 
 OWN = "own"
+SHAM = "self-swap"
+"""It changes nothing but rounding, so a test of it would be a test of rounding: it has none."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,11 @@ class Exchange:
         margin: Shift of log p(donor's answer) - log p(own answer) in nats, over the `scored`
             samples that open an answer under both; None without any.
         scored: Samples in `margin`.
+        lift_test: Sign-flip test that the lift is 0, whole pairs flipped together; None for a
+            sham, and without samples.
+        lift_holm_p: Its p value after Holm over the conditions asked for together.
+        margin_test: The same of the margin.
+        margin_holm_p: The same, a family of its own.
     """
 
     model: str
@@ -50,6 +60,10 @@ class Exchange:
     kept: Difference
     margin: Difference | None
     scored: int
+    lift_test: SignFlip | None
+    lift_holm_p: float | None
+    margin_test: SignFlip | None
+    margin_holm_p: float | None
 
 
 def exchanges(
@@ -60,7 +74,8 @@ def exchanges(
     Args:
         rows: Of one run.
         model: Its name.
-        conditions: Labels of exchanges, in the order wanted.
+        conditions: Labels of exchanges, in the order wanted. Those with samples, other than shams,
+            are the family of Holm's adjustment.
         donors: The condition whose donors' answers are counted for conditions that have no donor
             of their own, as `self-swap`; `twin` shows how often they come anyway.
 
@@ -76,7 +91,15 @@ def exchanges(
             other = table.get(donors, {})
             answers = {key: other[key].get("donor_answer") for key in named if key in other}
         found.append(_exchange(model, label, named, answers, table[OWN]))
-    return found
+    adjusted = zip(
+        found,
+        holm([item.lift_test.p if item.lift_test else None for item in found]),
+        holm([item.margin_test.p if item.margin_test else None for item in found]),
+        strict=True,
+    )
+    return [
+        replace(item, lift_holm_p=lift, margin_holm_p=margin) for item, lift, margin in adjusted
+    ]
 
 
 def usable(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
@@ -111,6 +134,9 @@ def _exchange(
         for k in keys
         if (shift := _margin_shift(rows[k], own[k], str(donors[k]))) is not None
     }
+    scored = [rows[k]["image"] for k in shifts]
+    sham = label.partition(":")[0] == SHAM
+    gains = [int(a) - int(b) for a, b in zip(moved, before, strict=True)]
     return Exchange(
         model=model,
         condition=label,
@@ -118,10 +144,12 @@ def _exchange(
         donor_rate=clustered_share(moved, clusters),
         lift=accuracy_difference(moved, before, clusters),
         kept=clustered_share(same, clusters),
-        margin=mean_difference(list(shifts.values()), [rows[k]["image"] for k in shifts])
-        if shifts
-        else None,
+        margin=mean_difference(list(shifts.values()), scored) if shifts else None,
         scored=len(shifts),
+        lift_test=sign_flip_test(gains, clusters) if gains and not sham else None,
+        lift_holm_p=None,
+        margin_test=sign_flip_test(list(shifts.values()), scored) if shifts and not sham else None,
+        margin_holm_p=None,
     )
 
 

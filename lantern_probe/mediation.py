@@ -21,8 +21,18 @@ from dataclasses import dataclass
 from lantern_probe.errors import LanternError
 from lantern_probe.exchange import OWN, usable
 from lantern_probe.records import Row
-from lantern_probe.stats import Difference, Ratio, log_odds, mean_difference
+from lantern_probe.stats import (
+    Difference,
+    Ratio,
+    SignFlip,
+    holm,
+    log_odds,
+    mean_difference,
+    sign_flip_test,
+)
 from lantern_probe.stats.ratio import ratio_of_means
+
+EFFECTS = ("te", "nie", "nde", "tie")
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,9 @@ class Mediation:
         tie: Total indirect effect.
         share: TIE / TE, the mediated share; not defined where TE may be zero.
         share_nie: NIE / TE, likewise. The two differ where image and latents interact.
+        tests: Of each of `EFFECTS`, the sign-flip test that it is 0, whole pairs flipped together;
+            empty without samples.
+        holm_p: Their p values after Holm over the four.
     """
 
     model: str
@@ -90,6 +103,8 @@ class Mediation:
     tie: Difference
     share: Ratio
     share_nie: Ratio
+    tests: dict[str, SignFlip]
+    holm_p: dict[str, float | None]
 
 
 def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects], int]:
@@ -140,18 +155,16 @@ def mediate(rows: Sequence[Row], *, model: str, condition: str = "twin") -> Medi
     """
     found, left_out = effects(rows, condition)
     images = [one.image for one in found]
-    te, nie, nde, tie = (
-        [getattr(one, name) for one in found] for name in ("te", "nie", "nde", "tie")
-    )
+    values = {name: [getattr(one, name) for one in found] for name in EFFECTS}
+    tests = {name: sign_flip_test(some, images) for name, some in values.items() if some}
     return Mediation(
         model=model,
         condition=condition,
         n=len(found),
         left_out=left_out,
-        te=mean_difference(te, images),
-        nie=mean_difference(nie, images),
-        nde=mean_difference(nde, images),
-        tie=mean_difference(tie, images),
-        share=ratio_of_means(tie, te, images),
-        share_nie=ratio_of_means(nie, te, images),
+        **{name: mean_difference(some, images) for name, some in values.items()},
+        share=ratio_of_means(values["tie"], values["te"], images),
+        share_nie=ratio_of_means(values["nie"], values["te"], images),
+        tests=tests,
+        holm_p=dict(zip(tests, holm([test.p for test in tests.values()]), strict=True)),
     )

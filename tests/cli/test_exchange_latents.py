@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from experiments.console import WIDTH
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -27,6 +29,27 @@ def test_exchange_mediation_and_slots_in_one_run(exchange: Command, tmp_path: Pa
     rates = {item["condition"]: item["donor_rate"]["estimate"] for item in record["exchanges"]}
     assert rates["twin"] == 1 and rates["self-swap"] == 0
     assert record["mediation"]["share"]["estimate"] > 0.9
+    tests = {item["condition"]: item for item in record["exchanges"]}
+    assert tests["self-swap"]["lift_test"] is tests["self-swap"]["margin_holm_p"] is None
+    # 8 pairs that all follow, each as one; the family are four exchanges, or four effects.
+    for test in (
+        tests["twin"]["lift_test"],
+        tests["twin"]["margin_test"],
+        record["mediation"]["tests"]["tie"],
+    ):
+        assert (test["n"], test["clusters"], test["p"], test["method"]) == (16, 8, 1 / 128, "exact")
+    assert tests["twin"]["lift_holm_p"] == record["mediation"]["holm_p"]["te"] == 4 / 128
+    text = " ".join(done.stdout.split())
+    for said in (
+        "exchange n donor's answer lift p Holm as before",
+        "exchange n margin, nats p Holm",
+        "effect nats of the gold log-odds p Holm",
+        "self-swap 16 .000 [.000, .369] .000 [-.369, .369] - -",
+        "p: sign-flip test that it is 0",
+    ):
+        assert said in text
+    wide = [line for line in done.stdout.splitlines() if len(line) > WIDTH]
+    assert all(str(tmp_path) in line for line in wide)
     shares = [s for s in record["slots"] if s["measure"] == "donor"]
     assert len(shares) == 8
     assert abs(sum(s["shapley"]["estimate"] for s in shares) - 1) < 1e-9

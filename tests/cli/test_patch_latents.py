@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from experiments.console import WIDTH
 from experiments.patch_latents import Config, load_pairs, unrelated_pairs, wanted_cells
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.scenes import scenes
@@ -43,6 +44,15 @@ def test_a_sweep_is_run_shown_drawn_and_extended(patch: Command, tmp_path: Path)
         assert abs(effects["residual.3@answer", direction]["recovery"]["estimate"] - 1) < 1e-4
         assert effects["residual.3@slots", direction]["largest"] == 0
         assert effects["embedding@slots:sham", direction]["largest"] == 0
+        assert effects["embedding@slots:sham", direction]["shift_test"] is None
+        # Five pairs, all the same way; the family are 4 cells and 2 x 8 slots.
+        test = effects["embedding@slots", direction]["shift_test"]
+        assert (test["n"], test["p"], test["method"]) == (5, 1 / 16, "exact")
+        assert effects["embedding@slots", direction]["shift_holm_p"] == 1
+    assert "Holm over 20 cells\n" in done.stdout
+    assert "Holm: p of the sign-flip test" in " ".join(done.stdout.split())
+    wide = [line for line in done.stdout.splitlines() if len(line) > WIDTH]
+    assert all(str(tmp_path) in line for line in wide)
     with Image.open(tmp_path / "patching.png") as picture:
         assert picture.size[0] > 1000
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from lantern_probe import exchange
 from lantern_probe.ablation import Ablation
 from lantern_probe.errors import LanternError
 from lantern_probe.exchange import exchanges, slot_shares, subset_label, subsets
 from lantern_probe.exchange_plots import by_count, donor_rates, effect_bars, slot_bars
 from lantern_probe.interventions import parse_condition
-from lantern_probe.mediation import effects, mediate
+from lantern_probe.mediation import EFFECTS, effects, mediate
 from lantern_probe.model import LanternModel
 from lantern_probe.records import Run, read_rows
-from lantern_probe.stats import clustered_share
+from lantern_probe.stats import (
+    accuracy_difference,
+    clustered_share,
+    holm,
+    mean_difference,
+    sign_flip_test,
+)
 from lantern_probe.tasks import load_task
 from lantern_probe.tasks.pairs import with_twins
 from lantern_probe.tasks.scenes import twin
@@ -105,6 +115,77 @@ def test_exchange_counts_and_margins_by_hand():
     assert sham.margin is not None and sham.margin.estimate == 0
 
 
+def exchanged(condition: str, shifts: list[float], twins: bool = False) -> list[dict[str, Any]]:
+    """Rows in which an exchange moves each margin by so much; with a twin alike in each pair."""
+    rows = []
+    for i, shift in enumerate(shifts):
+        for sample, other in ((f"{i}", f"{i}~"), (f"{i}~", f"{i}"))[: 1 + twins]:
+            rows.append(row(sample, "own", "a", -1, None))
+            rows.append(row(sample, condition, "a", -1 + shift, other))
+    return rows
+
+
+def test_lift_and_margin_are_tested_and_the_sham_is_not():
+    rng = np.random.default_rng(0)
+    clear, faint = list(rng.normal(3, 0.5, 12)), list(rng.normal(0.2, 0.5, 12))
+    rows = exchanged("twin", clear) + exchanged("swap", faint)
+    rows += exchanged("self-swap:slots=0", [1e-6] * 12)
+    labels = ["twin", "self-swap:slots=0", "swap", "swap:seed=9"]
+    twins, sham, swap, nothing = exchanges(rows, model="m", conditions=labels, donors="twin")
+    assert twins.lift_test is not None and twins.margin_test is not None
+    assert swap.lift_test is not None and swap.margin_test is not None
+    assert twins.lift_test.p == 2 / 2**12 and twins.lift_test.method == "exact"
+    assert twins.margin_test == sign_flip_test(clear) and twins.margin_test.n == twins.scored == 12
+    assert swap.margin_test.p == pytest.approx(sign_flip_test(faint).p) and swap.lift_test.p == 1
+    assert sham.n == 12 and nothing.n == 0
+    for item in (sham, nothing):
+        assert item.lift_test is item.lift_holm_p is item.margin_test is item.margin_holm_p is None
+    # The family is what was tested: two exchanges, and lifts apart from margins.
+    assert [twins.lift_holm_p, swap.lift_holm_p] == [2 * twins.lift_test.p, 1]
+    raw = [twins.margin_test.p, swap.margin_test.p]
+    assert [twins.margin_holm_p, swap.margin_holm_p] == holm(raw) and raw[0] < raw[1]
+
+
+def test_the_two_directions_of_a_pair_are_one_observation():
+    shifts = list(np.random.default_rng(1).normal(0.8, 1, 12))
+    single, double = exchanged("twin", shifts), exchanged("twin", shifts, twins=True)
+    found = []
+    for rows in (single, double, [{**one, "image": one["sample"]} for one in double]):
+        (item,) = exchanges(rows, model="m", conditions=["twin"])
+        assert item.lift_test is not None and item.margin_test is not None
+        found.append((item.lift_test, item.margin_test))
+    for alone, both, naive in zip(*found, strict=True):
+        assert [(t.n, t.clusters) for t in (alone, both, naive)] == [(12, 12), (24, 12), (24, 24)]
+        assert both.p == pytest.approx(alone.p)
+        assert naive.p < alone.p / 2  # the control: pairs do matter here
+
+
+def test_p_of_a_margin_is_uniform_where_nothing_moves_it(monkeypatch: pytest.MonkeyPatch):
+    """300 exchanges of 12 pairs, whose two directions have most of their shift in common."""
+    for name, method in (
+        ("clustered_share", clustered_share),
+        ("accuracy_difference", accuracy_difference),
+        ("mean_difference", mean_difference),
+    ):  # coarse intervals: only p values are looked at
+        monkeypatch.setattr(exchange, name, partial(method, resamples=10))
+    rng, count = np.random.default_rng(2), 300
+    rows = [row(f"{i}{end}", "own", "a", -1, None) for i in range(12) for end in ("", "~")]
+    labels = [f"swap:seed={i}" for i in range(count)]
+    for label in labels:
+        shifts = rng.standard_t(3, 12)[:, None] + 0.3 * rng.standard_t(3, (12, 2))
+        for i, two in enumerate(shifts):
+            for end, shift in zip(("", "~"), two, strict=True):
+                rows.append(row(f"{i}{end}", label, "a", -1 + shift, "other"))
+    found = exchanges(rows, model="m", conditions=labels)
+    values = np.array([item.margin_test.p for item in found if item.margin_test is not None])
+    assert len(values) == count
+    for level in (0.05, 0.25, 0.5):
+        error = 3 * math.sqrt(level * (1 - level) / count)
+        assert np.mean(values <= level) == pytest.approx(level, abs=error)
+    adjusted = [item.margin_holm_p for item in found]
+    assert adjusted == holm(list(values))
+
+
 def test_a_share_in_which_all_agree_is_bounded_within_zero_and_one():
     none, every = clustered_share([0] * 20), clustered_share([1] * 20)
     assert (none.estimate, none.low) == (0, 0) and none.high == pytest.approx(1 - 0.025 ** (1 / 20))
@@ -132,6 +213,30 @@ def test_effects_by_hand():
     assert one.te == one.nde + one.tie
     with pytest.raises(LanternError, match="no rows of 'twin'"):
         effects(rows[:1])
+
+
+def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
+    rng = np.random.default_rng(3)
+    rows = []
+    for i in range(12):
+        # All that moves the margin, but for noise, is whose latents stand in the slots.
+        for sample, other, gold, own in ((f"{i}", f"{i}~", "a", -5), (f"{i}~", f"{i}", "b", 5)):
+            rows.append(row(sample, "own", gold, own + rng.normal(), None))
+            rows.append(row(sample, "twin", gold, -own + rng.normal(), other))
+    found, _ = effects(rows)
+    result = mediate(rows, model="m")
+    pairs = [one.image for one in found]
+    assert result.n == 24 and list(result.tests) == list(result.holm_p) == list(EFFECTS)
+    for name, test in result.tests.items():
+        values = [getattr(one, name) for one in found]
+        assert test == sign_flip_test(values, pairs) and test.clusters == 12
+        assert test.estimate == pytest.approx(getattr(result, name).estimate)
+    raw = [test.p for test in result.tests.values()]
+    assert list(result.holm_p.values()) == holm(raw)
+    assert result.tests["te"].p == 2 / 2**12 < 0.05 < result.tests["nde"].p
+    # A run in which no outcome is scored has no test, and no p value.
+    unscored = mediate([{**one, "logprobs": None} for one in rows], model="m")
+    assert unscored.n == 0 and unscored.tests == unscored.holm_p == {}
 
 
 def test_twins_are_told_from_samples_without_one():
@@ -190,8 +295,6 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
 
 
 def test_figures_of_slots():
-    import numpy as np
-
     shares = slot_shares(game(lambda s: float(len(s))), model="m", size=SLOTS)
     figure = Figure()
     axes = figure.subplots(1, 2)

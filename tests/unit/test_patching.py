@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from lantern_probe.errors import LanternError
 from lantern_probe.forcing import ForcedTexts
@@ -34,8 +31,7 @@ from lantern_probe.patching import (
     whole,
 )
 from lantern_probe.patching.recording import candidate_scores
-from lantern_probe.patching_plots import recovery_map
-from lantern_probe.records import Row, Run
+from lantern_probe.records import Run
 from lantern_probe.replay import Replay, replay
 from lantern_probe.sites import Site, submodule
 from lantern_probe.tasks.pairs import with_twins
@@ -298,7 +294,7 @@ def test_candidates_are_told_apart_by_their_first_tokens(faithful: LanternModel)
     assert list(second.candidates)[int(second.scores.argmax())] == sample.answer
 
 
-# -- a sweep and its figures ----------------------------------------------------------
+# -- a sweep -------------------------------------------------------------------------
 
 
 def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
@@ -381,89 +377,3 @@ def test_what_cannot_be_measured_is_a_row_that_says_why(faithful: LanternModel, 
         (("optionless~", "box"), "left out", "has no options"),
     ]:
         assert said[key][0] == status and message in said[key][1]
-
-
-def made_row(**values: Any) -> Row:
-    return {
-        "sample": "a",
-        "condition": "residual.0@slots",
-        "status": "ok",
-        "component": "residual",
-        "layer": 0,
-        "role": "slots",
-        "slot": None,
-        "sham": False,
-        "direction": "noise",
-        "gold": "red",
-        "foil": "blue",
-        "base_answer": "red",
-        "answer": "red",
-        "donor_value": -5.0,
-    } | values
-
-
-@given(
-    bases=st.lists(st.floats(1, 20), min_size=5, max_size=8),
-    share=st.floats(-2, 2),
-)
-def test_recovery_is_the_share_of_the_difference(bases: list[float], share: float):
-    rows = [
-        made_row(sample=str(i), image=str(i), base=base, patched=base + share * (-5 - base))
-        for i, base in enumerate(bases)
-    ]
-    (effect,) = patch_effects(rows, model="m")
-    assert effect.recovery.defined
-    assert effect.recovery.estimate == pytest.approx(share, abs=1e-9)
-    assert effect.recovery.low == pytest.approx(share, abs=1e-9)
-
-
-def test_flips_count_those_that_did_not_prefer_the_donors_answer_before():
-    flipped = made_row(sample="b", image="b", base=1.0, patched=-1.0, answer="blue")
-    before = made_row(
-        sample="c", image="c", base=-1.0, patched=-1.0, base_answer="blue", answer="blue"
-    )
-    left = {"status": "left out", "error": "why"}
-    rows = [made_row(image="a", base=1.0, patched=1.0), flipped, before, made_row(**left)]
-    (effect,) = patch_effects(rows, model="m")
-    assert (effect.n, effect.left_out, effect.flips.n) == (3, 1, 2)
-    assert effect.flips.estimate == 0.5 and effect.largest == 2
-    (nothing,) = patch_effects([made_row(**left)], model="m")
-    assert nothing.n == 0 and not nothing.recovery.defined
-    with pytest.raises(LanternError, match="no rows"):
-        patch_effects([], model="m")
-
-
-def test_maps_have_layers_up_and_the_embedding_below():
-    rows = [
-        made_row(
-            sample=name,
-            image=name,
-            base=4.0,
-            patched=4.0 - 9 * share,
-            condition=label,
-            component=component,
-            layer=layer,
-            slot=slot,
-        )
-        for name in "abcde"
-        for label, component, layer, slot, share in [
-            ("e", "embedding", None, None, 1.0),
-            ("r", "residual", 0, None, 0.5),
-            ("r0", "residual", 0, 0, 0.25),
-            ("m", "mlp", 0, None, 0.0),
-        ]
-    ]
-    effects = patch_effects(rows, model="m")
-    ax = Figure().subplots()
-    recovery_map(effects, ax, component="residual", direction="noise", columns="slot")
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["in", "0"]
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "all"]
-    values = ax.images[0].get_array()
-    assert values is not None
-    assert values[0].tolist() == [None, 1.0] and values[1].tolist() == [0.25, 0.5]
-    assert ax.get_title() == "residual, noise, n = 5"
-    ax = Figure().subplots()
-    recovery_map(effects, ax, component="mlp", direction="noise", columns="role")
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["slots"]
-    with pytest.raises(LanternError, match="no slot with attention patched"):
-        recovery_map(effects, ax, component="attention", direction="noise", columns="slot")

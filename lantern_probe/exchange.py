@@ -195,7 +195,7 @@ def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bo
     """The label of an exchange of some of the slots; all of them need no scope."""
     settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
     # With every slot in scope there is nothing left to be frozen.
-    settings += ["frozen=True"] if frozen and settings else []
+    settings += ["frozen=1"] if frozen and settings else []
     return ":".join([condition, ",".join(settings)]) if settings else condition
 
 

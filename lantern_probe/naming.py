@@ -23,7 +23,7 @@ class Named:
     def label(self) -> str:
         """The name with every setting that is not the default: `swap:seed=1`."""
         changed = [
-            f"{f.name}={getattr(self, f.name)}"
+            f"{f.name}={_written(getattr(self, f.name))}"
             for f in fields(self)
             if f.default is MISSING or getattr(self, f.name) != f.default
         ]
@@ -67,6 +67,11 @@ def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
     if missing:
         raise LanternError(f"{noun} {name!r} needs {missing[0]}, as in {name}:{missing[0]}=...")
     return kind(**values)
+
+
+def _written(value: Any) -> Any:
+    """A truth value as it is given on a command line: `random=1`."""
+    return int(value) if isinstance(value, bool) else value
 
 
 def _finite(value: float) -> float:

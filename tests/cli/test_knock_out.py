@@ -26,9 +26,9 @@ def test_the_way_of_a_faithful_model_goes_through_its_slots(knock_out: Command, 
     found = {s["condition"]: s for s in json.loads((tmp_path / "summary.json").read_text())}
     assert found["own"]["accuracy"] == 1 and found["after->image"]["ci_low"] > 0.7
     assert found["after->slots"]["ci_high"] < 0.5 and found["zeros"]["ci_high"] < 0.5
-    assert found["after->slots:random=True"]["ci_low"] > 0.5
+    assert found["after->slots:random=1"]["ci_low"] > 0.5
     # Nothing of the longest label or its figures is cut off.
-    assert "after->slots:random=True" in done.stdout and "…" not in done.stdout
+    assert "after->slots:random=1" in done.stdout and "…" not in done.stdout
 
 
 def test_a_cut_that_is_not_there_is_named(knock_out: Command, tmp_path: Path):

@@ -323,9 +323,9 @@ def test_labels_and_conditions_are_inverse():
     for text in (
         "k-slots:k=4",
         "zeros:slots=3",
-        "zeros:slots=!3,frozen=True",
+        "zeros:slots=!3,frozen=1",
         "swap:slots=0+2-4,blocks=0,seed=2",
-        "additive:sigma=0.3,raw=True",
+        "additive:sigma=0.3,raw=1",
         "noise:scale=2.0",
         "swap:seed=3",
         "noise:scale=0.5,seed=7",

@@ -58,7 +58,7 @@ def test_labels():
     assert Cut("after", "slots").label == "after->slots"
     cut = parse_cut("slots->image+question:layers=2-3,random=1")
     assert cut == Cut("slots", "image+question", layers="2-3", random=True)
-    assert cut.label == "slots->image+question:layers=2-3,random=True"
+    assert cut.label == "slots->image+question:layers=2-3,random=1"
     assert cut == replace(cut, random=False).control
     assert [parse_cut(edge).label for edge in EDGES] == list(EDGES)
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from experiments.console import print_table
+from experiments.console import print_caption, print_table, titled_table
 from experiments.tables import interval, number, p_value
 from lantern_probe.comparison import Comparison, PairReport
 from lantern_probe.stats import Difference, Proportion
@@ -20,7 +18,7 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
     """Every condition by itself: accuracy, what could not be parsed, and without that."""
     conditions = comparison.conditions
     level = f"{100 * (1 - comparison.settings.alpha):g} %"
-    table = _table("conditions")
+    table = titled_table("conditions")
     scored = any(c.likelihood.n for c in conditions)
     table.add_column("condition", overflow="fold")
     for name in ("n", "right", "accuracy", "unparsed", "jointly parsed", "block"):
@@ -39,8 +37,7 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
             *([number(c.likelihood.estimate) if c.likelihood.n else "-"] if scored else []),
         )
     print_table(table, console)
-    _caption(
-        console,
+    print_caption(
         f"accuracy [{level} Wilson interval]: an unparsed text counts as wrong. Jointly parsed: "
         f"the same among the {conditions[0].jointly_parsed.n} samples parsed under every "
         "condition. Block: texts with a latent block."
@@ -50,6 +47,7 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
             if scored
             else ""
         ),
+        console,
     )
 
 
@@ -57,7 +55,7 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
     """Every pair: exact McNemar, difference, equivalence, what could have been seen."""
     settings, pairs = comparison.settings, comparison.pairs
     clustered = any(pair.clustered for pair in pairs)
-    table = _table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
+    table = titled_table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
     table.add_column("pair", overflow="fold")
     for name in ("n", "b:c", "p", "Holm", *(["p clust."] if clustered else [])):
         table.add_column(name, justify="right", no_wrap=True)
@@ -76,8 +74,7 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
             number(pair.detectable.difference) if pair.detectable else "-",
         )
     print_table(table, console)
-    _caption(
-        console,
+    print_caption(
         "b:c: right under the first only and under the second only. p: exact McNemar, and after "
         f"Holm. Difference [{100 * (1 - settings.alpha):g} % bootstrap interval]. TOST: p of "
         f"equivalence within {points(settings.margin)} pp, not adjusted; * where it is shown. "
@@ -89,6 +86,7 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
             if clustered
             else ""
         ),
+        console,
     )
 
 
@@ -97,7 +95,7 @@ def print_parsing(pairs: Sequence[PairReport], console: Console) -> None:
     if not any(pair.outcomes.first[2] or pair.outcomes.second[2] for pair in pairs):
         console.print("Every text has a readable answer.\n")
         return
-    table = _table("parse failure")
+    table = titled_table("parse failure")
     table.add_column("pair", overflow="fold")
     for name in ("unparsed", "lost", "p", "Holm", "joint n", "difference", "p"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -113,11 +111,11 @@ def print_parsing(pairs: Sequence[PairReport], console: Console) -> None:
             p_value(pair.joint.p),
         )
     print_table(table, console)
-    _caption(
-        console,
+    print_caption(
         "unparsed under the first and the second. Lost: by the first only and by the second only. "
         "p: exact McNemar on parse failure, and after Holm. Then, among the samples parsed under "
         "both: how many, the difference of the accuracies, its exact McNemar p.",
+        console,
     )
 
 
@@ -126,7 +124,7 @@ def print_log_odds(pairs: Sequence[PairReport], console: Console) -> None:
     shown = [pair for pair in pairs if pair.log_odds and pair.log_odds_test]
     if not shown:
         return
-    table = _table("log-odds of the right answer, in nats: first minus second")
+    table = titled_table("log-odds of the right answer, in nats: first minus second")
     table.add_column("pair", overflow="fold")
     for name in ("n", "difference", "p"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -135,9 +133,9 @@ def print_log_odds(pairs: Sequence[PairReport], console: Console) -> None:
         row = (str(pair.log_odds.n), _difference(pair.log_odds), p_value(pair.log_odds_test.p))
         table.add_row(_name(pair), *row)
     print_table(table, console)
-    _caption(
-        console,
+    print_caption(
         "mean difference [bootstrap interval]; p by flipping signs, not adjusted.",
+        console,
     )
 
 
@@ -149,21 +147,6 @@ def print_reading(comparison: Comparison, console: Console) -> None:
         )
     for note in comparison.notes:
         console.print(f"note: {note}", markup=False, highlight=False)
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-
-
-def _caption(console: Console, text: str) -> None:
-    console.print(text, style="italic", markup=False, highlight=False)
-    console.print()
 
 
 def _name(pair: PairReport) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 from transformers.utils import logging as transformers_logging
@@ -28,6 +30,23 @@ def print_table(table: Table, console: Console = console) -> None:
     options = console.options.update(max_width=10_000)
     table.width = max(1, Measurement.get(console, options, table).maximum)
     console.print(table, crop=False)
+
+
+def titled_table(title: str) -> Table:
+    """An empty table below its title, which is taken as written."""
+    return Table(
+        title=escape(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def print_caption(text: str, console: Console = console) -> None:
+    """What a reader has to know of the table above."""
+    console.print(text, style="italic", markup=False, highlight=False)
+    console.print()
 
 
 def run_main(config: type[Config], main: Callable[[Config], int]) -> int:

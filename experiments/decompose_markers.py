@@ -18,12 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
 from experiments import ablate_latents
-from experiments.console import console, print_table, run_main
+from experiments.console import console, print_table, run_main, titled_table
 from experiments.tables import interval, number
 from lantern_probe.decomposition import FULL, RetainedGain, gain_axes, retained_gains
 from lantern_probe.errors import LanternError
@@ -48,13 +46,7 @@ class Config(ablate_latents.Config):
 
 def print_gains(gains: Sequence[RetainedGain], base: str) -> None:
     """One model's table."""
-    table = Table(
-        title=f"{escape(gains[0].model)}: {gains[0].accuracy.n} samples with a latent block",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = titled_table(f"{gains[0].model}: {gains[0].accuracy.n} samples with a latent block")
     table.add_column("condition", no_wrap=True)
     for name in ("accuracy", f"gain over {base}", "retained"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
-from experiments.console import console, print_table
+from experiments.console import console, print_caption, print_table, titled_table
 from experiments.tables import interval, number, p_value
 from lantern_probe.literature import (
     ALL,
@@ -32,7 +30,7 @@ SAMPLES_TOGETHER, ROWS_TOGETHER = 8, 32
 
 def print_list(figures: Iterable[PublishedFigure]) -> None:
     """Every figure, what its published setting needs, and what can be made here."""
-    table = _table("published figures")
+    table = titled_table("published figures")
     table.add_column("figure", no_wrap=True)
     table.add_column("mark")
     table.add_column("n", justify="right")
@@ -50,7 +48,7 @@ def print_list(figures: Iterable[PublishedFigure]) -> None:
             escape(here(figure)),
         )
     print_table(table)
-    _caption(
+    print_caption(
         "mark: "
         + "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items())
         + f". GPU h: a guess for one GPU, {STEP * 1000:g} ms a decode step and {LOOK:g} s to read "
@@ -106,7 +104,7 @@ def print_accuracies(
     _heading(figure, label, departures)
     measures = {line.published.measure for line in found.lines}
     splits = {line.published.split for line in found.lines}
-    table = _table("shares")
+    table = titled_table("shares")
     table.add_column("condition", no_wrap=True)
     if len(measures) > 1:
         table.add_column("of", no_wrap=True)
@@ -126,7 +124,7 @@ def print_accuracies(
             _inside(line.inside, departures),
         )
     print_table(table)
-    _caption(
+    print_caption(
         "published and measured share [95 % Wilson interval; of the published one where n is "
         "known]; inside: whether the published value lies in the measured interval"
         + ("; in brackets: another setting" if departures else "")
@@ -141,7 +139,7 @@ def print_accuracies(
 def _print_pairs(
     figure: PublishedFigure, pairs: Sequence[PairLine], departures: Sequence[str]
 ) -> None:
-    table = _table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
+    table = titled_table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
     table.add_column("pair", no_wrap=True)
     names = ["published"]
     if figure.flips:
@@ -166,7 +164,7 @@ def _print_pairs(
             escape(f"{pair.first} - {pair.second}"), *cells, _inside(pair.inside, departures)
         )
     print_table(table)
-    _caption(
+    print_caption(
         "measured difference [95 % bootstrap interval, clustered by image]; b:c right under the "
         "first only and under the second only; p exact McNemar, and after Holm over the pairs"
         + (f"; the published counts are marked {figure.flips_mark}" if figure.flips else "")
@@ -181,7 +179,7 @@ def print_retrieval(
 ) -> None:
     """Both readings of retrieval, published next to measured."""
     _heading(figure, label, departures)
-    table = _table("the pooled latent's rank of its own oracle")
+    table = titled_table("the pooled latent's rank of its own oracle")
     table.add_column("measure", no_wrap=True)
     for name in ("chance", "published", "p"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -199,7 +197,7 @@ def print_retrieval(
         table.add_row(line.measure, *cells)
     print_table(table)
     n = figure.n[ALL]
-    _caption(
+    print_caption(
         f"chance and published among {n}; measured among {found[0].lines[0].n} [95 % interval: "
         "Wilson for recall, bootstrap by image for the means]; p: exact binomial test of one "
         "recall against k / n, one-sided, as if ranks were independent; inside: whether the "
@@ -260,18 +258,3 @@ def _inside(inside: bool | None, departures: Sequence[str]) -> str:
         return "-"
     word = "yes" if inside else "no"
     return f"({word})" if departures else word
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-
-
-def _caption(text: str) -> None:
-    console.print(text, style="italic", markup=False, highlight=False)
-    console.print()

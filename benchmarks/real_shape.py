@@ -43,12 +43,12 @@ from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
 from lantern_probe.ablation import Ablation
-from lantern_probe.batching import cache_bytes_per_token, free_memory, rows_that_fit
+from lantern_probe.batching import free_memory, rows_that_fit
 from lantern_probe.branching import run_prefixes
 from lantern_probe.capture import capture_batch
 from lantern_probe.checkpoint import STOCK_PIXELS
 from lantern_probe.errors import LanternError
-from lantern_probe.footprint import footprint
+from lantern_probe.footprint import Footprint, footprint
 from lantern_probe.interventions import parse_condition
 from lantern_probe.model import LanternModel
 from lantern_probe.organisms import build
@@ -271,7 +271,9 @@ def agreement(plain: Sequence[str], own: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def measure(lantern: LanternModel, stages: Stages, config: Config) -> dict[str, Any]:
+def measure(
+    lantern: LanternModel, stages: Stages, expected: Footprint, config: Config
+) -> dict[str, Any]:
     """Generate, capture and ablate in turn; what came out of it, and how long it took."""
     samples = load_task("scenes", config.samples, config.seed)
     sites = parse_sites(config.sites, layer_count(lantern))
@@ -314,7 +316,7 @@ def measure(lantern: LanternModel, stages: Stages, config: Config) -> dict[str, 
         },
         "cache": {
             "bytes_per_token": cached / cache[0][0].shape[-2],
-            "bytes_per_token_expected": cache_bytes_per_token(lantern),
+            "bytes_per_token_expected": expected.cache_bytes_per_token,
             "rows_that_fit": rows_that_fit(lantern, length + config.new_tokens),
             "rows_that_fit_at_3500_image_tokens": rows_that_fit(lantern, 3500 + 512),
         },
@@ -340,7 +342,7 @@ def main(config: Config) -> int:
         size = {"min_pixels": pixels, "max_pixels": pixels}
         lantern = stages.run("load", lambda: LanternModel(name, **usual, **size))
     weights = list(lantern.hf.parameters())
-    found = measure(lantern, stages, config)
+    found = measure(lantern, stages, expected, config)
     written, loaded = stages.seconds["write"][0], stages.seconds["load"][0]
     peak = max(stage["peak_so_far"] for stage in stages.memory.values())
     figures = {

@@ -58,7 +58,7 @@ from lantern_probe.geometry import (
     path_rows,
     preference_rows,
 )
-from lantern_probe.records import read_rows, write_json
+from lantern_probe.records import write_json
 from lantern_probe.retrieval import (
     AlikeRetrieval,
     RankCorrectness,
@@ -140,11 +140,13 @@ class Latents:
     """All sets of one model, of the same samples in the same order.
 
     Attributes:
+        data: Name of the data.
         sets: By name; `word embeddings` alone is of tokens, not samples.
         samples: Rows of the capture.
         left_out: Samples of the data that lack a block, an oracle or a state.
     """
 
+    data: str
     sets: dict[str, VectorSet]
     samples: list[dict[str, Any]]
     left_out: int
@@ -211,8 +213,13 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
         }
         for name, (store, array) in found.items()
     }
-    samples = [r for r in own.samples if all(r["sample"] in some for some in by_sample.values())]
-    everything = {row["sample"] for row in read_rows(folder / "own")}
+    data, asked = load_samples(config, model)
+    everything = {sample.id for sample in asked}  # the folder may hold more, of a longer run
+    samples = [
+        row
+        for row in own.samples
+        if row["sample"] in everything and all(row["sample"] in some for some in by_sample.values())
+    ]
     if len(samples) < FEWEST:
         raise LanternError(
             f"{model}: only {len(samples)} of {len(everything)} samples have a whole latent block "
@@ -224,7 +231,7 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
         for name, some in by_sample.items()
     }
     sets[WORDS] = VectorSet.of(WORDS, weights.words.numpy())
-    return Latents(sets, samples, len(everything) - len(samples))
+    return Latents(data, sets, samples, len(everything) - len(samples))
 
 
 def measure_geometry(
@@ -288,6 +295,7 @@ def retrieval_record(
     """One model's object in `retrieval.json`."""
     return {
         "model": model,
+        "data": latents.data,
         "n": len(latents.samples),
         "left_out": latents.left_out,
         "alike": alike,

@@ -9,6 +9,7 @@ from huggingface_hub import try_to_load_from_cache
 from rich.markup import escape
 
 from experiments.console import console, print_caption, print_table, titled_table
+from experiments.reproduction_sources import Source
 from experiments.tables import interval, number, p_value
 from lantern_probe.literature import (
     ALL,
@@ -20,6 +21,7 @@ from lantern_probe.literature import (
     RetrievalComparison,
 )
 from lantern_probe.retrieval import RankTest
+from lantern_probe.stats import Proportion
 
 STEP, LOOK = 0.03, 0.3
 """Seconds of a decode step and of reading an image and a question, for one GPU: guesses."""
@@ -81,7 +83,7 @@ def here(figure: PublishedFigure) -> str:
     """What can be made with what this machine has."""
     stand_in = f"stand-in: {' on '.join(figure.stand_in)}" if figure.stand_in else ""
     if figure.records:
-        return "yes, with --records FOLDER"
+        return "with --records FOLDER of theirs"
     missing = []
     if figure.model is None:
         missing.append("checkpoint")
@@ -97,11 +99,11 @@ def here(figure: PublishedFigure) -> str:
 def print_accuracies(
     figure: PublishedFigure,
     found: AccuracyComparison,
-    label: str,
-    departures: Sequence[str],
+    source: Source,
 ) -> None:
     """Every published share and paired difference, next to the measured one."""
-    _heading(figure, label, departures)
+    _heading(figure, source)
+    departures = source.departures
     measures = {line.published.measure for line in found.lines}
     splits = {line.published.split for line in found.lines}
     table = titled_table("shares")
@@ -110,7 +112,8 @@ def print_accuracies(
         table.add_column("of", no_wrap=True)
     if len(splits) > 1:
         table.add_column("split", no_wrap=True)
-    for name in ("published", "measured", "n", "inside"):
+    blocks = ["with a block"] if found.without_block else []
+    for name in ("published", "measured", "n", "inside", *blocks):
         table.add_column(name, justify="right", no_wrap=True)
     for line in found.lines:
         value, m = line.published, line.measured
@@ -119,20 +122,27 @@ def print_accuracies(
             *([value.measure] if len(measures) > 1 else []),
             *([escape(value.split)] if len(splits) > 1 else []),
             _published(line),
-            interval(m.estimate, m.low, m.high) if m else "-",
+            _share(m),
             str(m.n) if m else "-",
             _inside(line.inside, departures),
+            *([_share(line.with_block)] if blocks else []),
         )
     print_table(table)
     print_caption(
         "published and measured share [95 % Wilson interval; of the published one where n is "
         "known]; inside: whether the published value lies in the measured interval"
         + ("; in brackets: another setting" if departures else "")
-        + ". An unparsed text is wrong; letters in runs are read by the official parser. Jointly "
-        "parsed: among the samples parsed under every condition."
+        + f" (of two measurements of one truth with equal n, 83 % are). An unparsed text is wrong; "
+        f"letters are read by the {figure.parser} parser. Jointly parsed: among the samples parsed "
+        "under every condition."
     )
+    block = f"{found.samples - found.without_block} of {found.samples} samples have a latent block"
+    if found.without_block:
+        block += "; without one no condition does anything, so read the column 'with a block'"
+    console.print(block, highlight=False)
+    console.print()
     _print_pairs(figure, found.pairs, departures)
-    for note in found.notes:
+    for note in (*source.notes, *found.notes):
         console.print(f"note: {note}", markup=False, highlight=False)
 
 
@@ -157,8 +167,8 @@ def _print_pairs(
         cells += [
             interval(d.estimate, d.low, d.high, signed=True) if d else "-",
             f"{m.mcnemar.b}:{m.mcnemar.c}" if m else "-",
-            p_value(m.mcnemar.p if m else None),
-            p_value(m.holm_p if m else None),
+            p_value((m.clustered or m.mcnemar).p if m else None),
+            p_value(m.p if m else None),
         ]
         table.add_row(
             escape(f"{pair.first} - {pair.second}"), *cells, _inside(pair.inside, departures)
@@ -166,7 +176,8 @@ def _print_pairs(
     print_table(table)
     print_caption(
         "measured difference [95 % bootstrap interval, clustered by image]; b:c right under the "
-        "first only and under the second only; p exact McNemar, and after Holm over the pairs"
+        "first only and under the second only; p exact McNemar (sign flips of whole images where "
+        "they repeat), and after Holm over the pairs"
         + (f"; the published counts are marked {figure.flips_mark}" if figure.flips else "")
     )
 
@@ -174,11 +185,11 @@ def _print_pairs(
 def print_retrieval(
     figure: PublishedFigure,
     found: Sequence[RetrievalComparison],
-    label: str,
-    departures: Sequence[str],
+    source: Source,
 ) -> None:
     """Both readings of retrieval, published next to measured."""
-    _heading(figure, label, departures)
+    _heading(figure, source)
+    departures = source.departures
     table = titled_table("the pooled latent's rank of its own oracle")
     table.add_column("measure", no_wrap=True)
     for name in ("chance", "published", "p"):
@@ -224,20 +235,26 @@ def _test(test: RankTest) -> str:
     return f"{test.estimate:.4g}, by chance {test.chance:.4g}, {z}p = {test.p:.2g} ({test.method})"
 
 
-def _heading(figure: PublishedFigure, label: str, departures: Sequence[str]) -> None:
+def _heading(figure: PublishedFigure, source: Source) -> None:
     console.print(f"[bold]{figure.name}: {escape(figure.title)}[/]", highlight=False)
     lines = [
         f"published ({figure.mark}: {MARKS[figure.mark]}): {figure.source}",
         *([f"note: {figure.note}"] if figure.note else []),
-        f"measured: {label}",
+        f"measured: {source.label}",
     ]
-    if departures:
+    if source.trust:
+        lines.append(f"taken on trust: {'; '.join(source.trust)}")
+    if source.departures:
         lines.append(
-            f"NOT the published setting: {'; '.join(departures)}. What is measured here is no "
-            "evidence for or against what was published."
+            f"NOT the published setting: {'; '.join(source.departures)}. What is measured here is "
+            "no evidence for or against what was published."
         )
     for line in lines:
         console.print(line, markup=False, highlight=False)
+
+
+def _share(share: Proportion | None) -> str:
+    return interval(share.estimate, share.low, share.high) if share and share.n else "-"
 
 
 def _published(line: AccuracyLine) -> str:

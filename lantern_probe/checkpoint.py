@@ -201,17 +201,18 @@ def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map:
     """
     place = {"": "cpu"} if device_map is None else device_map
     place = place[""] if isinstance(place, dict) and set(place) == {""} else place
-    if isinstance(place, dict) or place in ("auto", "balanced", "sequential", "meta"):
-        return
-    device = torch.device(f"cuda:{place}" if isinstance(place, int) else place)
+    place = f"cuda:{place}" if isinstance(place, int) else str(place)
     if dtype == "auto":
         dtype = config.dtype or torch.float32
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    needed, free = footprint(config, dtype).weight_bytes, free_memory(device)
+    kind = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", place) or not isinstance(kind, torch.dtype):
+        return  # spread over devices, or for transformers to refuse
+    device = torch.device(place)
+    needed, free = footprint(config, kind).weight_bytes, free_memory(device)
     if needed > free:
-        name = str(dtype).removeprefix("torch.")
+        name = str(kind).removeprefix("torch.")
         way_out = "free some, or choose another device"
-        if dtype.itemsize > 2:
+        if kind.itemsize > 2:
             way_out = "dtype='bfloat16' (--dtype bfloat16) takes half of that"
         raise LanternError(
             f"the weights of {source} take {needed / 1e9:.1f} GB in {name}, and {device} has "

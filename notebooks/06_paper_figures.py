@@ -159,7 +159,7 @@ Image(work / "tetris" / "figure.png", width=760)
 # ## Retrieval, in two readings
 #
 # Does a latent find its own oracle among those of 300 samples? Published recall at 1, 5 and 10 is
-# near k / n, and was read as chance. But recall at small k throws most of the ranks away. The mean
+# near k / n, and was read as near random. But recall at small k throws most of the ranks away. The mean
 # rank uses them all, and a test of it needs no more than the published mean.
 
 # %%
@@ -171,7 +171,7 @@ for name in ("retrieval-sft", "retrieval-rl", "retrieval-sft-1200"):
     test = rank_test_from_summary(known.n[ALL], known.retrieval.mean_rank)
     rows[name] = {
         "n": known.n[ALL],
-        "recall at 10": f"{known.retrieval.recall[10]:.3f}" if known.retrieval.recall else "-",
+        "recall at 10": f"{known.retrieval.recall[10]:.3f}",
         "10 / n": f"{10 / known.n[ALL]:.3f}",
         "mean rank": known.retrieval.mean_rank,
         "by chance": test.chance,
@@ -181,11 +181,11 @@ for name in ("retrieval-sft", "retrieval-rl", "retrieval-sft-1200"):
 pd.DataFrame(rows).transpose()
 
 # %% [markdown]
-# SFT is better than chance, with 1,200 samples beyond doubt; for RL p is .04, which three tests do
-# not leave standing. (z takes ranks as independent and uniform; the test for your own data draws
-# random pairings instead.) Better than chance is not yet *seeing*: latents that repeat the question
-# find oracles that look like the question. So the command also asks among samples of the same
-# question. Notebook 5 shows why that matters.
+# SFT is better than chance, with 1,200 samples beyond doubt; RL is near the line. (z takes ranks as
+# independent and uniform; the test for your own data draws random pairings instead.) Better than
+# chance is not yet *seeing*: latents that repeat the question find oracles that look like the
+# question. So the command also asks among samples of the same question. Notebook 5 shows why that
+# matters.
 
 # %%
 code = main(Config(figure=("retrieval-sft",), samples=300, output=work))
@@ -198,7 +198,8 @@ Image(work / "retrieval-sft" / "figure.png", width=760)
 #
 # ```
 # python -m experiments.reproduce --figure sft-viscot \
-#     --model AGViveiros/LanteRn-3B-SFT --data viscot_mc_test.jsonl --image-root images
+#     --model AGViveiros/LanteRn-3B-SFT --data viscot_mc_test.jsonl --image-root images \
+#     --malformed skip --samples 1200
 # python -m experiments.reproduce --figure lvr7b-blink --records results/lvr_results
 # ```
 #

@@ -23,13 +23,15 @@ class AccuracyLine:
         published: With its n, if that is known.
         published_interval: Its 95 % Wilson interval; None for a range, or where n is not known.
         measured: The same share here, with its 95 % Wilson interval; None where there are no such
-            samples.
+            samples, or conditions are missing that decide which samples are jointly parsed.
+        with_block: Accuracy among the samples with a latent block; None for other measures.
         inside: Whether the published value (of a range: any of it) lies in the measured interval.
     """
 
     published: Value
     published_interval: Proportion | None
     measured: Proportion | None
+    with_block: Proportion | None
     inside: bool | None
 
 
@@ -67,11 +69,15 @@ class AccuracyComparison:
     Attributes:
         lines: One per published value, in their order.
         pairs: One per published pair, or every condition against `own`.
+        samples: Samples with an own answer, or under the first condition that there is.
+        without_block: How many of these have no latent block, so that no condition does anything.
         notes: What is missing, or unusual about the rows.
     """
 
     lines: tuple[AccuracyLine, ...]
     pairs: tuple[PairLine, ...]
+    samples: int
+    without_block: int
     notes: tuple[str, ...]
 
 
@@ -80,7 +86,8 @@ def compare_accuracies(
 ) -> AccuracyComparison:
     """Put every published accuracy of a figure next to the one that the rows give.
 
-    Accuracy is over all samples that ran, with or without a latent block, as it was published.
+    Accuracy is over all samples that ran, with or without a latent block, as it was published;
+    where some have none, that among the others stands beside it.
 
     Args:
         figure: Of kind `accuracy`.
@@ -104,42 +111,59 @@ def compare_accuracies(
     pairs = {(pair.first, pair.second): pair for pair in found.pairs}
     missing = [name for name in figure.conditions if name not in there]
     notes = [f"not measured: {', '.join(missing)}"] if missing else []
+    known = [row for row in there.get(OWN, next(iter(there.values()))) if _graded(row)]
+    without = {row["sample"] for row in known if not row["emitted"]}
     return AccuracyComparison(
-        tuple(_line(value, there, found) for value in figure.values),
+        tuple(_line(value, there, found, without, not missing) for value in figure.values),
         tuple(_pair_lines(figure, wanted, pairs)),
+        len(known),
+        len(without),
         (*notes, *found.notes),
     )
 
 
+def _graded(row: Row) -> bool:
+    return row["status"] == "ok" and row["correct"] is not None
+
+
 def _any_graded(conditions: Mapping[str, Sequence[Row]], name: str) -> bool:
-    return any(
-        row["status"] == "ok" and row["correct"] is not None for row in conditions.get(name, ())
-    )
+    return any(_graded(row) for row in conditions.get(name, ()))
 
 
-def _line(value: Value, there: Mapping[str, Sequence[Row]], found: Comparison) -> AccuracyLine:
+def _line(
+    value: Value,
+    there: Mapping[str, Sequence[Row]],
+    found: Comparison,
+    without: set[str],
+    complete: bool,
+) -> AccuracyLine:
     count = value.count
     known = None if count is None or value.n is None else wilson(count, value.n)
-    measured = _measured(value, there.get(value.condition, ()), found)
+    rows = there.get(value.condition, ())
+    measured = _measured(value, rows, found, complete)
+    with_block = None
+    if value.measure == "accuracy":
+        with_block = _share([row for row in rows if row["sample"] not in without], value.split)
     inside = None if measured is None else _overlap(value, measured.low, measured.high)
-    return AccuracyLine(value, known, measured, inside)
+    return AccuracyLine(value, known, measured, with_block, inside)
 
 
-def _measured(value: Value, rows: Sequence[Row], found: Comparison) -> Proportion | None:
+def _measured(
+    value: Value, rows: Sequence[Row], found: Comparison, complete: bool
+) -> Proportion | None:
     report = next((c for c in found.conditions if c.condition == value.condition), None)
     if report is None:
         return None
     if value.measure == "unparsed":
         return wilson(report.unparsed, report.n)
     if value.measure == "jointly parsed":
-        return report.jointly_parsed
-    if value.split == ALL:
-        return report.accuracy
+        return report.jointly_parsed if complete else None
+    return _share(rows, value.split)
+
+
+def _share(rows: Sequence[Row], split: str) -> Proportion | None:
     right = [
-        bool(row["correct"])
-        for row in rows
-        if row["status"] == "ok" and row["correct"] is not None
-        if row.get("category") == value.split
+        bool(row["correct"]) for row in rows if _graded(row) and split in (ALL, row.get("category"))
     ]
     return wilson(sum(right), len(right)) if right else None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -45,10 +47,8 @@ def accuracy_figure(
         for share in references.values() if measure == "accuracy" else ():
             ax.axvline(share, color=SOFT, lw=0.8, ls=":", zorder=0)
     pair_axes(found.pairs, axes[-1])
-    drawn.suptitle(heading, fontsize=9)
-    dotted = "; ".join(f"{name} {share:.3g}" for name, share in references.items())
-    drawn.supxlabel(LEGEND + (f"\ndotted: {dotted}" if references else ""), fontsize=7)
-    return drawn
+    dotted = "; ".join(f"{name}: {share:.3g}" for name, share in references.items())
+    return _titled(drawn, heading, LEGEND + (f"\ndotted: {dotted}" if references else ""))
 
 
 def share_axes(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
@@ -57,7 +57,7 @@ def share_axes(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
     for split, some in groupby(sorted(lines, key=_split_first), lambda v: v.published.split):
         if split != ALL:
             height -= 0.4
-            ax.text(0, height - 0.1, split, transform=ax.get_yaxis_transform(), fontsize=7)
+            ax.text(0.02, height - 0.1, split, transform=ax.get_yaxis_transform(), fontsize=7)
             height -= 0.9
         for line in some:
             _share(line, height, ax)
@@ -92,13 +92,12 @@ def retrieval_figure(
     left, right = drawn.subplots(1, 2)
     recall_axes(figure, found, left)
     mean_rank_axes(figure, found, right)
-    drawn.suptitle(heading, fontsize=9)
-    drawn.supxlabel(
+    return _titled(
+        drawn,
+        heading,
         "shaded: 95 % of what random pairing gives; red diamond: published; dark: measured, with "
-        "its 95 % interval",
-        fontsize=7,
+        "its 95 % interval, beside its k",
     )
-    return drawn
 
 
 def recall_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes) -> Axes:
@@ -111,16 +110,21 @@ def recall_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison], a
     for shift, (comparison, mark) in enumerate(zip(found, "os", strict=False)):
         for line in comparison.lines:
             if line.measure.startswith("R@") and line.n == n:
-                k = int(line.measure.removeprefix("R@")) + 0.25 * (shift + 1)
-                ax.plot([k, k], [100 * line.low, 100 * line.high], color=INK, lw=1.2)
-                ax.plot([k], [100 * line.measured], mark, color=INK, ms=4, mfc=_face(shift))
+                k = int(line.measure.removeprefix("R@"))
+                at = k + 0.25 * (shift + 1)
+                style: dict[str, Any] = {"color": INK, "clip_on": False}
+                ax.plot([at, at], [100 * line.low, 100 * line.high], lw=1.2, **style)
+                style |= {"label": comparison.query if k == 1 else None, "mfc": _face(shift)}
+                ax.plot([at], [100 * line.measured], mark, ms=4, **style)
     recall = figure.retrieval.recall if figure.retrieval else {}
-    ax.plot(list(recall), [100 * share for share in recall.values()], "D", color=ACCENT, ms=5)
+    shares = [100 * share for share in recall.values()]
+    ax.plot(list(recall), shares, "D", color=ACCENT, ms=5, clip_on=False, label="published")
+    ax.legend(frameon=False, fontsize=7, loc="center right")
     ax.set_xticks([1, 5, 10])
-    # A model that retrieves is orders of magnitude above chance, and none at all is on the axis.
-    ax.set_yscale("symlog", linthresh=1)
-    ax.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
-    ax.set_ylim(0, 130)
+    # Roots, as a model that retrieves is far above chance, and one that does not near zero.
+    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
+    ax.set_yticks([0, 1, 5, 10, 25, 50, 100])
+    ax.set_ylim(0, 105)
     ax.set_xlabel("k")
     ax.set_ylabel("recall at k, %")
     ax.set_title("recall against k / n", fontsize=8)
@@ -166,6 +170,19 @@ def mean_rank_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison]
     ax.set_xlabel("mean rank / n (0 is best)")
     ax.set_title("rank test", fontsize=8)
     return _plain(ax)
+
+
+def _titled(drawn: Figure, heading: str, legend: str) -> Figure:
+    """Heading and legend, broken at the width of the figure."""
+    width = drawn.get_figwidth()
+
+    def broken(text: str, per_inch: float) -> str:
+        lines = text.splitlines()
+        return "\n".join(textwrap.fill(line, int(per_inch * width)) for line in lines)
+
+    drawn.suptitle(broken(heading, 14), fontsize=9)
+    drawn.supxlabel(broken(legend, 19), fontsize=7)
+    return drawn
 
 
 def _face(index: int) -> str:

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
+from lantern_probe.answers import Parser
 from lantern_probe.errors import LanternError
 from lantern_probe.retrieval.tally import RECALL_AT
 
@@ -68,7 +69,7 @@ class RetrievalFigures:
     """Retrieval of the own oracle latents among those of n samples.
 
     Attributes:
-        recall: Share with the right one among the first 1, 5, 10; may be empty.
+        recall: Share with the right one among the first 1, 5, 10.
         mean_rank: 1 is best.
         mrr: Mean reciprocal rank.
     """
@@ -90,6 +91,9 @@ class PublishedFigure:
         source: Where it stands.
         shows: What the numbers show at face value, in our words.
         note: What else a reader should know.
+        caveat: Why a run of ours is never the published setting; empty where it can be.
+        images: Corruption of the images under which it was measured; empty for clean ones.
+        parser: How the published answers were read.
         model: The checkpoint's name on the Hub; None where none was published.
         data: Name of the data set.
         n: Samples by split; a split is missing where its n was not published.
@@ -108,6 +112,9 @@ class PublishedFigure:
     source: str
     shows: str
     note: str
+    caveat: str
+    images: str
+    parser: Parser
     model: str | None
     data: str
     n: dict[str, int]
@@ -164,6 +171,9 @@ def _figure(name: str, table: Mapping[str, Any]) -> PublishedFigure:
         source=table["source"],
         shows=table["shows"],
         note=table.get("note", ""),
+        caveat=table.get("caveat", ""),
+        images=table.get("images", ""),
+        parser="strict" if table.get("records") else "official",
         model=table.get("model"),
         data=table["data"],
         n=n,
@@ -174,7 +184,7 @@ def _figure(name: str, table: Mapping[str, Any]) -> PublishedFigure:
         flips_mark=flips["mark"] if flips else "",
         retrieval=found
         and RetrievalFigures(
-            {k: found["recall"][str(k)] for k in RECALL_AT} if "recall" in found else {},
+            {k: found["recall"][str(k)] for k in RECALL_AT},
             found["mean_rank"],
             found["mrr"],
         ),

@@ -84,7 +84,8 @@ def compare_retrieval(
     Raises:
         LanternError: the record lacks what is needed.
     """
-    assert figure.retrieval is not None
+    if figure.retrieval is None:
+        raise LanternError(f"{figure.name} is no figure of retrieval")
     try:
         view = _pooled(record["among_all"][query])
         alike = _pooled(record["among_alike"][query])

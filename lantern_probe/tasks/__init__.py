@@ -42,16 +42,40 @@ def load_folder(folder: Path, seed: int = 0) -> list[Sample]:
     Raises:
         LanternError: it is neither, or a file in it is not as it should be.
     """
-    names = {path.name.partition(".")[0] for path in folder.iterdir()}
-    if names & {*CATEGORIES, QUESTIONS.partition(".")[0]}:
+    if folder_kind(folder) == "V*":
         return vstar(folder, seed=seed)
-    there = [name for name in SUB_TASKS if name in names]
-    if there:
-        return blink(folder, sub_tasks=there)
+    return blink(folder, sub_tasks=[name for name in SUB_TASKS if name in _names(folder)])
+
+
+def folder_kind(folder: Path) -> str:
+    """Which benchmark a folder is a copy of: `BLINK` or `V*`.
+
+    Raises:
+        LanternError: it is neither.
+    """
+    names = _names(folder)
+    if names & {*CATEGORIES, QUESTIONS.partition(".")[0]}:
+        return "V*"
+    if names & {*SUB_TASKS}:
+        return "BLINK"
     raise LanternError(
         f"'{folder}' is a copy of neither BLINK ({' or '.join(SUB_TASKS)}) nor V* "
         f"({QUESTIONS}, or {' or '.join(CATEGORIES)})"
     )
 
 
-__all__ = ["TASKS", "Sample", "blink", "load_folder", "load_task", "scenes", "tetris", "vstar"]
+def _names(folder: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in folder.iterdir()}
+
+
+__all__ = [
+    "TASKS",
+    "Sample",
+    "blink",
+    "folder_kind",
+    "load_folder",
+    "load_task",
+    "scenes",
+    "tetris",
+    "vstar",
+]

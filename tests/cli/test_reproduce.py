@@ -15,6 +15,7 @@ from experiments import ablate_latents
 from experiments.reproduce import Config, main
 from lantern_probe.errors import LanternError
 from lantern_probe.literature import published_figures
+from lantern_probe.records import read_rows
 
 SHARED = Path(__file__).parents[3] / "shared" / "published" / "lvr_results"
 
@@ -49,7 +50,7 @@ def test_the_list_names_every_figure_and_what_it_takes(
     for figure in published_figures().values():
         assert figure.name in done.stdout
     assert "stand-in: vanilla on scenes" in done.stdout
-    assert "yes, with --records FOLDER" in done.stdout
+    assert "with --records FOLDER of theirs" in done.stdout
     assert command("reproduce").stdout == done.stdout
     refused = command("reproduce", "--figure", "sft-viscott")
     assert refused.returncode == 2
@@ -70,7 +71,7 @@ def test_a_figure_of_accuracies_on_its_stand_in(
     assert lines["oracle"]["measured"]["count"] >= 38
     assert lines["own"]["measured"]["n"] == 40 and lines["own"]["measured"]["estimate"] < 0.4
     assert lines["oracle"]["published"]["low"] == 0.925
-    assert found["published"]["mark"] == "P" and found["git"]
+    assert found["published"]["mark"] == "P" and found["packages"]
     assert (tmp_path / "tetris" / "figure.pdf").read_bytes().startswith(b"%PDF")
     with Image.open(tmp_path / "tetris" / "figure.png") as picture:
         assert min(picture.size) > 700
@@ -91,7 +92,7 @@ def test_a_figure_of_retrieval_on_its_stand_in_and_from_its_record(
     config = Config(figure=("retrieval-sft",), model="faithful", samples=60, output=tmp_path)
     assert main(config) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "the authors' reading: recall near k / n, which the authors call chance" in said
+    assert "the authors' reading: recall near k / n, which the authors call near random" in said
     assert "the rank test, published: 134, by chance 150.5, z = -3.30, p = 0.00097" in said
     assert "n is 60, not 300" in said
     found = saved(tmp_path, "retrieval-sft")
@@ -102,7 +103,13 @@ def test_a_figure_of_retrieval_on_its_stand_in_and_from_its_record(
     record = tmp_path / "retrieval-sft" / "run"
     again = Config(figure=("retrieval-rl",), records=(record,), output=tmp_path)
     assert main(again) == 0
-    assert saved(tmp_path, "retrieval-rl")["comparison"][0]["measured_test"] == own["measured_test"]
+    read = saved(tmp_path, "retrieval-rl")
+    assert read["comparison"][0]["measured_test"] == own["measured_test"]
+    assert "the data are scenes, not VisCoT" in read["measured"]["departures"]
+    # Fewer samples than were captured before are measured as asked.
+    fewer = Config(figure=("retrieval-sft",), model="faithful", samples=30, output=tmp_path)
+    assert main(fewer) == 0
+    assert saved(tmp_path, "retrieval-sft")["comparison"][0]["lines"][0]["n"] == 30
     with pytest.raises(LanternError, match="has retrieval of faithful; choose one by --model"):
         main(Config(figure=("retrieval-rl",), records=(record,), model="bypass", output=tmp_path))
 
@@ -130,7 +137,50 @@ def test_official_result_files_are_read_by_condition_and_split(tmp_path: Path) -
     assert measured["random-box", "all"]["estimate"] == 0
     other = saved(tmp_path, "lvr7b-vstar")
     assert other["measured"]["departures"] == ["n is 20, not 191"]
+    assert "which name neither model nor data" in other["measured"]["trust"][0]
+    departures = saved(tmp_path, "sft-vstar")["measured"]["departures"]
+    assert departures[-1] == "result files do not say that they are of AGViveiros/LanteRn-3B-SFT"
     assert other["comparison"]["notes"][0] == "not measured: noise"
+
+
+def test_one_condition_by_itself_and_what_is_odd_about_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = official(tmp_path / "results", {"own": "AB" * 10})
+    path = files / "own" / "vstar" / "vstar.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([*entries, entries[0]]))
+    assert main(Config(figure=("lvr7b-vstar",), records=(files,), output=tmp_path)) == 0
+    assert "note: own: " in capsys.readouterr().out  # the duplicate
+    official(files, {"no_lvr": "AB" * 10, "empty_latent": "AB" * 10})
+    with pytest.raises(LanternError, match="several result files are of skip"):
+        main(Config(figure=("lvr7b-vstar",), records=(files,), output=tmp_path))
+
+
+def test_a_record_of_generated_data_is_never_the_published_setting(tmp_path: Path) -> None:
+    """Whatever its checkpoint is called."""
+    run = tmp_path / "run"
+    ablate_latents.main(
+        ablate_latents.Config(model=("vanilla",), samples=12, conditions=("own",), output=run)
+    )
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["config"]["model"] = "AGViveiros/LanteRn-3B-SFT"
+    (run / "run.json").write_text(json.dumps(manifest))
+    assert main(Config(figure=("sft-viscot",), records=(run,), output=tmp_path)) == 0
+    departures = saved(tmp_path, "sft-viscot")["measured"]["departures"]
+    assert departures == ["the data are scenes, not VisCoT", "n is 12, not 1200"]
+
+
+def test_a_real_model_is_run_under_the_published_corruption(tmp_path: Path) -> None:
+    config = Config(
+        figure=("black-box",), model="vanilla", task="scenes", samples=24, output=tmp_path
+    )
+    assert main(config) == 0
+    lines = saved(tmp_path, "black-box")["comparison"]["lines"]
+    measured = {line["published"]["condition"]: line["measured"]["estimate"] for line in lines}
+    assert measured["oracle"] > measured["own"] + 0.3  # the box is black, and vanilla looks there
+    run = tmp_path / "black-box" / "run" / "vanilla"
+    assert {row["condition"] for row in read_rows(run)} >= {"own", "own@black-box"}
 
 
 def test_all_figures_are_tried_and_those_without_records_said(
@@ -158,6 +208,10 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     refused("cannot use .*retrieval.json", figure=("retrieval-sft",), records=(tmp_path,))
     (tmp_path / "retrieval.json").write_text('{"no": 1}')
     refused("is no retrieval record", figure=("retrieval-sft",), records=(tmp_path,))
+    refused(
+        "--records runs nothing: leave out --task, --samples",
+        figure=("tetris",), records=(tmp_path,), task="scenes", samples=3,
+    )  # fmt: skip
     several = tmp_path / "several"
     ablate_latents.main(
         ablate_latents.Config(

@@ -132,7 +132,9 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(
     monkeypatch.setattr("lantern_probe.checkpoint.free_memory", lambda device: 1e6)
     with pytest.raises(LanternError, match=r"in bfloat16, and cpu has .* choose another device"):
         LanternModel(str(untrained_folder), dtype=torch.bfloat16, device_map={"": "cpu"})
-    check_memory("any", None, "auto", "auto")  # spread over devices: nothing to hold it against
+    for spread in ("auto", "balanced_low_0", {"model": 0, "lm_head": 1}):
+        check_memory("any", None, torch.float32, spread)  # nothing to hold it against
+    check_memory("any", None, "no such dtype", "cpu")  # for transformers to refuse
 
 
 def test_a_checkpoint_saved_with_its_cache_off_has_it_on(copy: Path, untrained: LanternModel):

@@ -159,8 +159,8 @@ Image(work / "tetris" / "figure.png", width=760)
 # ## Retrieval, in two readings
 #
 # Does a latent find its own oracle among those of 300 samples? Published recall at 1, 5 and 10 is
-# near k / n, and was read as near random. But recall at small k throws most of the ranks away. The mean
-# rank uses them all, and a test of it needs no more than the published mean.
+# near k / n, and was read as near random. But recall at small k throws most of the ranks away. The
+# mean rank uses them all, and a test of it needs no more than the published mean.
 
 # %%
 from lantern_probe.retrieval import rank_test_from_summary

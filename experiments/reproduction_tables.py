@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -30,43 +30,43 @@ PREFIX, CONTINUATION = 60, 100
 SAMPLES_TOGETHER, ROWS_TOGETHER = 8, 32
 
 
-def print_list(figures: Iterable[PublishedFigure]) -> None:
+def print_list(figures: Collection[PublishedFigure]) -> None:
     """Every figure, what its published setting needs, and what can be made here."""
     table = titled_table("published figures")
-    table.add_column("figure", no_wrap=True)
-    table.add_column("mark")
-    table.add_column("n", justify="right")
-    table.add_column("the published setting needs")
-    table.add_column("GPU h", justify="right")
-    table.add_column("here")
+    for name in ("figure", "mark", "n", "checkpoint", "data", "GPU h", "stand-in"):
+        table.add_column(name, justify="right" if name in ("n", "GPU h") else "left", no_wrap=True)
     for figure in figures:
         hours = guessed_hours(figure)
         table.add_row(
             figure.name,
             figure.mark,
             str(figure.n.get(ALL, "?")),
-            escape(needs(figure)),
+            "their records" if figure.records else escape(figure.model or "none is known"),
+            figure.data,
             "-" if hours is None else f"{hours:.1f}" if hours >= 0.1 else "<0.1",
-            escape(here(figure)),
+            figure.stand_in[0] if figure.stand_in else "--records",
         )
     print_table(table)
     print_caption(
         "mark: "
         + "; ".join(f"{mark} {meaning}" for mark, meaning in MARKS.items())
-        + f". GPU h: a guess for one GPU, {STEP * 1000:g} ms a decode step and {LOOK:g} s to read "
-        "an image; never measured. A stand-in is an organism on a generated task: it shows that "
-        "the figure can be made, and what a model of known truth gives."
+        + ". The published setting is --model CHECKPOINT --data DATA, on a GPU of 10 GB or more. "
+        f"GPU h: a guess, {STEP * 1000:g} ms a decode step and {LOOK:g} s to read an image, never "
+        "measured. Stand-in: what can be made without all that, from an organism on the task that "
+        "its truth is stated for, or from --records FOLDER; an organism shows that the figure can "
+        "be made, and what a model of known truth gives."
     )
+    there = [
+        name
+        for name in dict.fromkeys(figure.model for figure in figures if figure.model)
+        if isinstance(try_to_load_from_cache(name, "config.json"), str)
+    ]
+    gpu = "a GPU" if torch.cuda.is_available() else "no GPU"
+    cached = ", ".join(there) or "none of the checkpoints"
+    console.print(f"This machine has {gpu}, and {cached} in the Hub's cache.", highlight=False)
+    console.print()
     for figure in figures:
         console.print(f"[bold]{figure.name}[/]: {escape(figure.title)}; {escape(figure.shows)}")
-
-
-def needs(figure: PublishedFigure) -> str:
-    """What the published setting takes."""
-    if figure.records:
-        return f"their record files of {figure.data}, no model"
-    checkpoint = figure.model or "a checkpoint that was not released"
-    return f"{checkpoint}, {figure.data}, a GPU of 10 GB or more"
 
 
 def guessed_hours(figure: PublishedFigure) -> float | None:
@@ -77,23 +77,6 @@ def guessed_hours(figure: PublishedFigure) -> float | None:
     rows = n * (len(figure.conditions) or 3)  # retrieval captures three conditions
     steps = n / SAMPLES_TOGETHER * PREFIX + rows / ROWS_TOGETHER * CONTINUATION
     return (steps * STEP + n * LOOK) / 3600
-
-
-def here(figure: PublishedFigure) -> str:
-    """What can be made with what this machine has."""
-    stand_in = f"stand-in: {' on '.join(figure.stand_in)}" if figure.stand_in else ""
-    if figure.records:
-        return "with --records FOLDER of theirs"
-    missing = []
-    if figure.model is None:
-        missing.append("checkpoint")
-    elif not isinstance(try_to_load_from_cache(figure.model, "config.json"), str):
-        missing.append("checkpoint not in the Hub cache")
-    if not torch.cuda.is_available():
-        missing.append("no GPU")
-    if missing:
-        return stand_in
-    return f"yes, with --model {figure.model} --data; {stand_in}"
 
 
 def print_accuracies(

@@ -49,8 +49,10 @@ def test_the_list_names_every_figure_and_what_it_takes(
     assert done.returncode == 0, done.stderr
     for figure in published_figures().values():
         assert figure.name in done.stdout
-    assert "stand-in: vanilla on scenes" in done.stdout
-    assert "with --records FOLDER of theirs" in done.stdout
+        assert figure.model is None or figure.model in done.stdout
+        assert figure.stand_in is None or figure.stand_in[0] in done.stdout
+    assert "--records FOLDER" in done.stdout
+    assert all(len(line) <= 98 for line in done.stdout.splitlines())
     assert command("reproduce").stdout == done.stdout
     refused = command("reproduce", "--figure", "sft-viscott")
     assert refused.returncode == 2

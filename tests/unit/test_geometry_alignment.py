@@ -52,6 +52,37 @@ def biased_cka(one: np.ndarray, two: np.ndarray) -> float:
     return cross / (np.linalg.norm(one.T @ one) * np.linalg.norm(two.T @ two))
 
 
+def test_intervals_of_alignment_cover_as_often_as_they_say() -> None:
+    """The truth is the value of many samples; 95 % of 60 give or take three standard errors."""
+
+    def drawn(n: int, seed: int) -> tuple[VectorSet, VectorSet]:
+        one = gaussian(n, 6, seed=seed)
+        return pair(one, one + 1.2 * gaussian(n, 6, seed=seed + 10_000))
+
+    many = alignment_rows(*drawn(2_000, 99), permutations=1, resamples=2)
+    inside = {CKA: 0, RSA: 0}
+    for seed in range(60):
+        for row in alignment_rows(*drawn(60, seed), permutations=1, seed=seed):
+            assert row.low is not None and row.high is not None
+            assert row.low <= row.estimate <= row.high and "jackknife: 40 draws of 48" in row.how
+            inside[row.measure] += row.low <= pick(many, row.measure).estimate <= row.high
+    assert all(hits >= 60 * 0.95 - 3 * (60 * 0.95 * 0.05) ** 0.5 for hits in inside.values()), (
+        inside
+    )
+
+
+def test_an_interval_takes_enough_images() -> None:
+    """Four samples give a value; a draw of three of them has none."""
+    few = alignment_rows(*pair(gaussian(4, 3), gaussian(4, 3, seed=1)))
+    row = pick(few, CKA)
+    assert math.isfinite(row.estimate) and row.low is row.high is None
+    assert row.how.startswith("too few for an interval")
+    one_image = pair(gaussian(6, 3), gaussian(6, 3, seed=1), ["x"] * 6)
+    assert all(row.low is None for row in alignment_rows(*one_image))
+    with pytest.raises(LanternError, match="at least 2 draws, not 1"):
+        alignment_rows(*pair(gaussian(9, 3), gaussian(9, 3)), resamples=1)
+
+
 def test_cka_is_that_of_the_printed_estimator() -> None:
     one, two = gaussian(20, 7), gaussian(20, 5, seed=1)
     two[:, :3] += one[:, :3]

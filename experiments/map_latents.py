@@ -31,20 +31,13 @@ from typing import Any
 import numpy as np
 import torch
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from torch import Tensor
 from torch.nn.functional import rms_norm
 
 from experiments import capture_activations
 from experiments.console import console, run_main
-from experiments.inputs import Inputs, file_name, load_model, load_samples, taken
+from experiments.inputs import Inputs, file_name, load_model, load_samples, progress_bar, taken
 from experiments.map_figure import DUMMY, FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS, draw
 from experiments.map_tables import print_geometry, print_retrieval
 from lantern_probe.errors import LanternError
@@ -333,13 +326,11 @@ def main(config: Config) -> int:
     """Capture what is missing, measure, show and draw."""
     if not config.model:
         raise LanternError("--model needs at least one model")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     records = []
     for model in dict.fromkeys(config.model):
         folder = config.output / file_name(model)
         # A capture shows its own progress, and two cannot be shown at once.
-        progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
-        records.append(report(config, model, folder, progress))
+        records.append(report(config, model, folder, progress_bar()))
     geometry, retrieval = zip(*records, strict=True)
     write_json(config.output / "geometry.json", geometry)
     write_json(config.output / "retrieval.json", retrieval)

@@ -22,20 +22,20 @@ from matplotlib.figure import Figure
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.table import Table
 from tyro.conf import Suppress
 
 from experiments import ablate_latents, exchange_latents
 from experiments.console import console, print_table, run_main
-from experiments.inputs import file_name, load_model, load_samples, run_settings, taken
+from experiments.inputs import (
+    file_name,
+    load_model,
+    load_samples,
+    progress_bar,
+    run_settings,
+    taken,
+)
 from experiments.tables import p_value
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Span
@@ -308,14 +308,7 @@ def main(config: Config) -> int:
             f"'{config.output}' holds the run of one model; give several another --output"
         )
     results = []
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    ) as progress:
+    with progress_bar() as progress:
         for name in names:
             folder = config.output if len(names) == 1 else config.output / file_name(name)
             results.append(patch_model(config, name, folder, progress))

@@ -10,7 +10,7 @@ config of transformers 4.57. The weights are random and the tokenizer is word-le
 special tokens at their real ids. Its generation config biases pairs of tokens, so that every text
 thinks for six words, opens a block and answers behind it; the rest is the model's own choice.
 What is reported is time and memory of every stage, weights and cache beside what
-`lantern_probe.footprint` and `batching` say, and how far `own` in an ablation agrees with plain
+`lantern_probe.model.memory` say, and how far `own` in an ablation agrees with plain
 generation: in bfloat16 the size of a batch changes the rounding, and a random model is often
 undecided between two tokens. The files are loaded right after they were written, from the memory
 in which the system keeps them; on a CPU they are only mapped then, and read while warming up.
@@ -42,19 +42,20 @@ from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
 from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
-from lantern_probe.ablation import Ablation
-from lantern_probe.batching import free_memory, rows_that_fit
-from lantern_probe.branching import run_prefixes
-from lantern_probe.capture import capture_batch
-from lantern_probe.checkpoint import STOCK_PIXELS
+from lantern_probe.capture.batch import capture_batch
+from lantern_probe.causal.ablation import Ablation
+from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
-from lantern_probe.footprint import Footprint, footprint
 from lantern_probe.interventions import parse_condition
-from lantern_probe.model import LanternModel
-from lantern_probe.organisms import build
-from lantern_probe.records import Run, write_json
-from lantern_probe.sites import layer_count, parse_sites
+from lantern_probe.model.checkpoint import STOCK_PIXELS
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.memory import Footprint, footprint, free_memory, rows_that_fit
+from lantern_probe.model.sites import layer_count
+from lantern_probe.organisms.training import build
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample, load_task
+from lantern_probe.vocabulary import parse_sites
 
 Result = TypeVar("Result")
 

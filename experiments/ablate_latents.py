@@ -29,17 +29,20 @@ from experiments.inputs import (
     progress_bar,
     run_settings,
 )
-from experiments.tables import print_condition_table, print_side_by_side
-from lantern_probe.ablation import Ablation, with_own
-from lantern_probe.corruptions import Corruption, parse_corruption
+from experiments.tables.ablation import print_condition_table, print_side_by_side
+from lantern_probe.analysis.ablation import ConditionSummary, as_records, summarize
+from lantern_probe.causal.ablation import Ablation, with_own
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import STANDARD, Intervention, parse_condition
-from lantern_probe.knockout import KnockOut, parse_cut
-from lantern_probe.plots import ablation_figure, save_figure
-from lantern_probe.records import Run, read_rows, write_json
-from lantern_probe.summary import ConditionSummary, as_records, summarize
+from lantern_probe.interventions.edges import KnockOut, parse_cut
+from lantern_probe.interventions.image import Corruption, parse_corruption
+from lantern_probe.plots.ablation import ablation_figure
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
-from lantern_probe.tasks.pairs import TWIN_ANSWER
+from lantern_probe.tasks.twins import TWIN_ANSWER
 
 
 @dataclass(frozen=True)

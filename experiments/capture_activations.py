@@ -7,7 +7,7 @@
 
 One pass generates and captures. A run that was cut off goes on where it stopped, more --samples
 are added to those that are there, and --shard divides them among processes. Read them with
-lantern_probe.store.Store("runs/capture").
+lantern_probe.records.Store("runs/capture").
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from rich.markup import escape
 from experiments.ablate_latents import seeded
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, load_model, load_samples, progress_bar, run_settings
-from lantern_probe.capture import Capture, bytes_per_sample, check_condition, store_dtype
+from lantern_probe.capture.batch import store_dtype
+from lantern_probe.capture.dataset import Capture, bytes_per_sample, check_condition
 from lantern_probe.errors import LanternError
-from lantern_probe.records import Row, Run
-from lantern_probe.sites import layer_count, parse_sites
-from lantern_probe.store import Store, check_room, part_folder
+from lantern_probe.model.checkpoint import untrain
+from lantern_probe.model.sites import layer_count
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.records.store import Store, check_room, part_folder
 from lantern_probe.tasks import Sample
-from lantern_probe.untrained import untrain
+from lantern_probe.vocabulary import parse_sites
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ The folder holds a checkpoint and what the official generation loop and helpers 
 (layout: its README). Exit code 0 only if every single-row case is token-identical with latents
 within 1e-4, at least 90 % of the rows of batched cases are token-identical, and every crop box
 and oracle compression agrees. Attention is rounded as in transformers 4.57, under which the
-outputs were recorded (`lantern_probe.attention`), so that decoding is compared and not kernels;
+outputs were recorded (`lantern_probe.model.attention`), so that decoding is compared and not kernels;
 `--attn-implementation sdpa` compares with what is used otherwise.
 """
 
@@ -26,13 +26,13 @@ from rich.markup import escape
 from rich.progress import track
 
 from experiments.console import console, run_main
-from lantern_probe.attention import REPEATED_SDPA
-from lantern_probe.decoding import OWN, RowPlan
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import table
-from lantern_probe.model import LanternModel
-from lantern_probe.oracle import compress, crop_box
-from lantern_probe.records import write_json
+from lantern_probe.interventions import fed
+from lantern_probe.model.attention import REPEATED_SDPA
+from lantern_probe.model.blocks import OWN, RowPlan
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.records.json_files import write_json
+from lantern_probe.tasks.crops import compress, crop_box
 
 LATENT_TOLERANCE = 1e-4
 BATCHED_SHARE = 0.9
@@ -170,7 +170,7 @@ def _plans(condition: str, injected: torch.Tensor) -> list[RowPlan]:
         "skip": RowPlan(mode="skip"),
     }
     if condition == "injected":
-        return [RowPlan(edit=table(latents)) for latents in injected]
+        return [RowPlan(edit=fed(latents)) for latents in injected]
     if condition not in plans:
         raise LanternError(f"the manifest names an unknown condition {condition!r}")
     return [plans[condition]] * len(injected)

@@ -21,23 +21,23 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.comparison_tables import (
+from experiments.console import console, run_main
+from experiments.tables.comparison import (
     print_conditions,
     print_log_odds,
     print_pairs,
     print_parsing,
     print_reading,
 )
-from experiments.console import console, run_main
-from lantern_probe.comparison import Comparison, Settings, compare
+from lantern_probe.analysis.comparison import CompareSettings, Comparison, compare
+from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.errors import LanternError
-from lantern_probe.forest import forest_figure
-from lantern_probe.jsonfile import explained, to_plain
-from lantern_probe.plots import save_figure
-from lantern_probe.provenance import provenance
-from lantern_probe.published import condition_names, read_published
-from lantern_probe.records import Row, read_rows, write_json
-from lantern_probe.wording import read_pair
+from lantern_probe.plots.comparison import forest_figure
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import explained, to_plain, write_json
+from lantern_probe.records.official import condition_names, read_published
+from lantern_probe.records.provenance import provenance
+from lantern_probe.records.rows import Row, read_rows, reread
 
 
 @dataclass(frozen=True)
@@ -137,23 +137,6 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
     return [row for row in rows if row["sample"] not in without], [note]
 
 
-def reread(row: Row, parser: str, folder: Path) -> Row:
-    """The row with its answer as another parser reads it.
-
-    Raises:
-        LanternError: the row does not say how.
-    """
-    if row["status"] != "ok":
-        return row
-    if parser not in row.get("parsed", {}):
-        raise LanternError(
-            f"the {parser!r} parser has not read the answers in '{folder}': it reads letters only; "
-            "leave --parser out"
-        )
-    answer = row["parsed"][parser]
-    return {**row, "answer": answer, "correct": answer == row["gold"]}
-
-
 def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
     """Both sides as one, and the conditions of equal name as pairs.
 
@@ -228,7 +211,7 @@ def main(config: Config) -> int:
         side, pairs = joined(side, load_side(config.against, names, config))
     else:
         pairs = chosen_pairs(list(side.conditions), config.reference)
-    settings = Settings(
+    settings = CompareSettings(
         margin=config.margin,
         alpha=config.alpha,
         power=config.power,

@@ -22,11 +22,13 @@ from rich.markup import escape
 
 from experiments import ablate_latents
 from experiments.console import console, print_table, run_main, titled_table
-from experiments.tables import interval, number
-from lantern_probe.decomposition import FULL, RetainedGain, gain_axes, retained_gains
+from lantern_probe.analysis.decomposition import FULL, RetainedGain, retained_gains
+from lantern_probe.analysis.format import interval, number
 from lantern_probe.errors import LanternError
-from lantern_probe.plots import save_figure
-from lantern_probe.records import read_rows, write_json
+from lantern_probe.plots.decomposition import gain_axes
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import read_rows
 
 
 @dataclass(frozen=True)

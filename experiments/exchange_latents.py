@@ -14,59 +14,49 @@ TIE), and which slots carry it: alone, left out, and their Shapley shares over a
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from experiments import ablate_latents
 from experiments.ablate_latents import Part
-from experiments.console import console, print_table, run_main
+from experiments.console import console, run_main
 from experiments.inputs import load_samples
-from experiments.tables import interval, p_value
-from lantern_probe.corruptions import CORRUPTIONS, parse_image_corruption
-from lantern_probe.errors import LanternError
-from lantern_probe.exchange import (
-    Exchange,
+from experiments.tables.exchange import LEGEND, print_exchanges, print_mediation, print_shares
+from lantern_probe.analysis.exchange import (
     SlotShare,
     exchanges,
+    first_samples,
+    rates_by_count,
     slot_shares,
     subset_label,
     subsets,
-    usable,
 )
-from lantern_probe.exchange_plots import by_count, donor_rates, effect_bars, slot_bars
+from lantern_probe.analysis.mediation import mediate
+from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
-from lantern_probe.mediation import EFFECTS, Mediation, mediate
-from lantern_probe.plots import save_figure
-from lantern_probe.records import Row, read_rows, write_json
-from lantern_probe.stats import Difference, SignFlip
+from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
+from lantern_probe.plots.exchange import by_count, donor_rates, effect_bars, slot_bars
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import read_rows
 from lantern_probe.tasks import Sample
-from lantern_probe.tasks.pairs import with_twins
 from lantern_probe.tasks.scenes import twin
+from lantern_probe.tasks.twins import with_twins
 
 SCENE_TWINS = ("color", "shape", "cell")
+
+
 EXCHANGES = ("self-swap", "twin", "twin-oracle", "swap")
+
+
 LANTERN_SLOTS = 8
+
+
 MOST_SLOTS = 10
 """All sets of so many slots are run for Shapley shares; each more doubles their number."""
-
-LEGEND = (
-    "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
-    "by how much the donor's answer gained on the own one, over the samples that open an answer "
-    "under both; TE = NDE + TIE: total, natural direct and total indirect effect; NIE: natural "
-    "indirect effect; [95 % bootstrap interval, clustered by pair]; p: sign-flip test that it is 0 "
-    "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
-    "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
-    "the four effects; self-swap is a sham: it shows rounding, which is not tested"
-)
 
 
 @dataclass(frozen=True)
@@ -117,84 +107,6 @@ def load_pairs(config: Config, model: str) -> tuple[str, list[Sample]]:
     if without:
         console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
     return f"{task} with twins by {config.twin}", pairs
-
-
-def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
-    """One model's exchanges."""
-    console.print(f"[bold]{escape(items[0].model)}[/]: what comes out")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("exchange", no_wrap=True)
-    for name in ("n", "donor's answer", "lift", "p", "Holm", "as before"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in items:
-        table.add_row(
-            escape(item.condition),
-            str(item.n),
-            *(shown(d) for d in (item.donor_rate, item.lift)),
-            *p_values(item.lift_test, item.lift_holm_p),
-            shown(item.kept),
-        )
-    print_table(table, console)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("exchange", no_wrap=True)
-    for name in ("n", "margin, nats", "p", "Holm"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in items:
-        table.add_row(
-            escape(item.condition),
-            str(item.scored),
-            shown(item.margin) if item.margin is not None else "-",
-            *p_values(item.margin_test, item.margin_holm_p),
-        )
-    print_table(table, console)
-
-
-def print_mediation(item: Mediation, console: Console) -> None:
-    """One model's effects, and which share of them is mediated."""
-    console.print(f"mediation, n = {item.n} ({item.left_out} left out)", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("effect", no_wrap=True)
-    for name in ("nats of the gold log-odds", "p", "Holm"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in EFFECTS:
-        tested = p_values(item.tests.get(name), item.holm_p.get(name))
-        table.add_row(name.upper(), shown(getattr(item, name)), *tested)
-    print_table(table, console)
-    for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
-        text = (
-            interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
-        )
-        console.print(f"{name} {text}", highlight=False, markup=False)
-
-
-def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
-    """One model's slots."""
-    console.print(f"which slots carry the donor's answer (n = {shares[0].shapley.n})")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("slot")
-    for name in ("alone", "left out", "Shapley", "Shapley, nats"):
-        table.add_column(name, justify="right", no_wrap=True)
-    nats = {s.slot: s for s in shares if s.measure == "margin"}
-    for share in shares:
-        if share.measure == "donor":
-            table.add_row(
-                str(share.slot),
-                *(shown(d) for d in (share.alone, share.left_out, share.shapley)),
-                shown(nats[share.slot].shapley),
-            )
-    print_table(table, console)
-
-
-def p_values(test: SignFlip | None, holm_p: float | None) -> tuple[str, str]:
-    """A test's p value, before and after Holm."""
-    return p_value(None if test is None else test.p), p_value(holm_p)
-
-
-def shown(difference: Difference) -> str:
-    """An estimate with its interval."""
-    if difference.method == "undefined":
-        return "-" if difference.n == 0 else f"{difference.estimate:.3f}"
-    return interval(difference.estimate, difference.low, difference.high)
 
 
 def main(config: Config) -> int:
@@ -250,29 +162,6 @@ def report(config: Config, folder: Path, model: str, axes: Any, size: int | None
         slot_bars([s for s in shares if s.measure == "donor"], axes[3])
     console.print()
     return {"model": model, "exchanges": found, "mediation": mediation, "slots": shares}
-
-
-def first_samples(rows: Sequence[Row], size: int, frozen: bool) -> list[Row]:
-    """The rows of the samples on which all sets of slots were run."""
-    one = subset_label("twin", (0,), size, frozen=frozen)
-    names = {row["sample"] for row in rows if row["condition"] == one}
-    return [row for row in rows if row["sample"] in names]
-
-
-def rates_by_count(
-    rows: Sequence[Row], size: int, frozen: bool
-) -> tuple[list[int], list[np.ndarray]]:
-    """For every number of exchanged slots, the donor rate of each set of so many."""
-    table = usable(rows)
-    rates: dict[int, list[float]] = {}
-    for subset in subsets(size):
-        moved = [
-            row["answer"] == row["donor_answer"]
-            for row in table[subset_label("twin", subset, size, frozen=frozen)].values()
-            if row["donor_answer"] not in (None, row["gold"])
-        ]
-        rates.setdefault(len(subset), []).append(float(np.mean(moved)) if moved else np.nan)
-    return list(rates), [np.array(values) for values in rates.values()]
 
 
 if __name__ == "__main__":

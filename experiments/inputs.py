@@ -21,9 +21,9 @@ from rich.progress import (
 
 from experiments.console import console
 from lantern_probe import organisms
-from lantern_probe.checkpoint import identity
 from lantern_probe.errors import LanternError
-from lantern_probe.model import LanternModel
+from lantern_probe.model.checkpoint import identity
+from lantern_probe.model.lantern import LanternModel
 from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
 from lantern_probe.tasks.viscot import viscot
 

@@ -38,8 +38,7 @@ from torch.nn.functional import rms_norm
 from experiments import capture_activations
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, progress_bar, taken
-from experiments.map_figure import DUMMY, FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS, draw
-from experiments.map_tables import print_geometry, print_retrieval
+from experiments.tables.geometry import print_geometry, print_retrieval
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry import (
     GeometryRow,
@@ -51,17 +50,14 @@ from lantern_probe.geometry import (
     path_rows,
     preference_rows,
 )
-from lantern_probe.records import write_json
-from lantern_probe.retrieval import (
-    AlikeRetrieval,
-    RankCorrectness,
-    Retrieval,
-    rank_correctness,
-    retrieve,
-    retrieve_alike,
-)
-from lantern_probe.sites import layer_count
-from lantern_probe.store import Store
+from lantern_probe.geometry.retrieval import Retrieval, retrieve
+from lantern_probe.geometry.retrieval_correctness import RankCorrectness, rank_correctness
+from lantern_probe.geometry.retrieval_within import AlikeRetrieval, retrieve_alike
+from lantern_probe.geometry.vectors import DUMMY, FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS
+from lantern_probe.model.sites import layer_count
+from lantern_probe.plots.latents import draw
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.store import Store
 
 FEWEST = 5
 """Samples below which there is nothing to measure: a rank is taken of 4/5 of them."""

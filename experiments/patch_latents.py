@@ -13,21 +13,16 @@ target's own text and latents are fed throughout. Measured is the logit differen
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 from tyro.conf import Suppress
 
 from experiments import ablate_latents, exchange_latents
-from experiments.console import console, print_table, run_main
+from experiments.console import console, run_main
 from experiments.inputs import (
     file_name,
     load_model,
@@ -36,51 +31,20 @@ from experiments.inputs import (
     run_settings,
     taken,
 )
-from experiments.tables import p_value
+from experiments.tables.patching import LEGEND, print_effects
+from lantern_probe.analysis.patching import PatchEffect, patch_effects
+from lantern_probe.causal.patching.sweep import Sweep
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Span
-from lantern_probe.patching import (
-    DIRECTIONS,
-    PATCH_ROLES,
-    PATCHED,
-    Cell,
-    PatchEffect,
-    Sweep,
-    each_slot,
-    layer_sites,
-    patch_effects,
-    shams,
-    whole,
-)
-from lantern_probe.patching_plots import recovery_map
-from lantern_probe.plots import save_figure
-from lantern_probe.records import Run, read_rows, write_json
-from lantern_probe.sites import LAYERED, layer_count
-from lantern_probe.stats import Difference, Ratio
+from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, shams, whole
+from lantern_probe.model.sites import layer_count
+from lantern_probe.plots.patching import draw
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
-from lantern_probe.tasks.pairs import TWIN, TWIN_ANSWER
-
-UNRELATED = "unrelated"
-
-PANELS: tuple[tuple[Literal["slot", "role"], str], ...] = (
-    ("slot", "denoise"),
-    ("slot", "noise"),
-    ("role", "denoise"),
-    ("role", "noise"),
-)
-
-ALPHA = 0.05
-"""Cells left out of the table are counted where their Holm p is below it."""
-
-LEGEND = (
-    "recovery: shift of the logit difference over the difference between the two runs [95 % "
-    "bootstrap interval, clustered by pair], - where the runs may not differ; denoise: clean into "
-    "corrupted; noise: corrupted into clean; flip: share whose most probable answer became the "
-    "donor's; Holm: p of the sign-flip test that the shift is 0, whole pairs (n of them) flipped "
-    "together, exact for up to 20 pairs, after Holm over all cells of the model and direction, "
-    "single slots too; sham: largest shift, nats, with own activations put back, not tested; p "
-    "before Holm, and the shifts with their intervals, are in patching.json"
-)
+from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs
+from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, Span
 
 
 @dataclass(frozen=True)
@@ -127,29 +91,7 @@ def load_pairs(config: Config, model: str) -> tuple[str, list[Sample]]:
     )
 
 
-def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples in pairs of different answers, each the first that fits; one may be left over.
-
-    Raises:
-        LanternError: all have the same answer.
-    """
-    pairs: list[Sample] = []
-    waiting: list[Sample] = []
-    for sample in samples:
-        other = next((one for one in waiting if one.answer != sample.answer), None)
-        if other is None:
-            waiting.append(sample)
-            continue
-        waiting.remove(other)
-        for one, twin in ((other, sample), (sample, other)):
-            known = {TWIN: twin.id, TWIN_ANSWER: twin.answer, "pair": other.id}
-            pairs.append(replace(one, attributes={**one.attributes, **known}))
-    if not pairs:
-        raise LanternError("unrelated pairs need samples of different answers")
-    return pairs
-
-
-def wanted_cells(config: Config, layers: int, slots: int) -> list[Cell]:
+def wanted_cells(config: Config, layers: int, slots: int) -> list[Patch]:
     """Every cell that the configuration names, and a sham for every site.
 
     Raises:
@@ -211,87 +153,6 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
             soft_wrap=True,
         )
     return patch_effects(rows, model=name)
-
-
-def print_effects(effects: Sequence[PatchEffect], console: Console) -> None:
-    """One model's cells, all positions of a role together; single slots are in the figure."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("cell", no_wrap=True)
-    for name in ("n", *(part for way in DIRECTIONS for part in (way, "flip", "Holm")), "sham"):
-        table.add_column(name, justify="right", no_wrap=True)
-    found = {(e.condition, e.direction): e for e in effects}
-    quiet, shifted = 0, 0
-    for label in dict.fromkeys(e.condition for e in effects if e.slot is None and not e.sham):
-        both = [found[label, way] for way in DIRECTIONS]
-        sham = max(found[f"{label}:sham", way].largest for way in DIRECTIONS)
-        figures = [(ratio(e.recovery), share(e.flips)) for e in both]
-        if set(figures) == {(".00 [.00, .00]", ".00")} and not sham:
-            quiet += 1
-            adjusted = [e.shift_holm_p for e in both if e.shift_holm_p is not None]
-            shifted += any(p < ALPHA for p in adjusted)
-            continue
-        cells = [
-            part
-            for e, two in zip(both, figures, strict=True)
-            for part in (*two, p_value(e.shift_holm_p))
-        ]
-        n = "/".join(dict.fromkeys(str(e.n) for e in both))
-        table.add_row(escape(label), n, *cells, f"{sham:.1g}")
-    largest = max(e.n for e in effects)
-    family = {e.condition for e in effects if e.shift_test is not None}
-    draws = max((e.shift_test.resamples for e in effects if e.shift_test is not None), default=0)
-    console.print(
-        f"[bold]{escape(effects[0].model)}[/]: recovery, up to {largest} samples in each direction"
-        f"; Holm over {len(family)} cells" + (f", {draws:,} draws" if draws else ""),
-        highlight=False,
-    )
-    print_table(table, console)
-    console.print(
-        f"and {quiet} cells in which all of these figures but Holm are .00; Holm is below "
-        f"{two_digits(ALPHA)} in {shifted} of them",
-        highlight=False,
-    )
-    console.print()
-
-
-def ratio(value: Ratio) -> str:
-    """A ratio with its interval; a dash where it is not defined."""
-    if not value.defined:
-        return "-"
-    estimate, low, high = (two_digits(end) for end in (value.estimate, value.low, value.high))
-    return f"{estimate} [{low}, {high}]"
-
-
-def share(value: Difference) -> str:
-    """A share; a dash where there is none."""
-    return two_digits(value.estimate) if value.n else "-"
-
-
-def two_digits(value: float) -> str:
-    """Two decimals, without a leading zero, and 0 without a sign."""
-    text = f"{round(value, 2) + 0:.2f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 else text
-
-
-def draw(results: Sequence[Sequence[PatchEffect]]) -> Figure:
-    """Layer x slot and layer x role, both directions side by side; models and components below
-    one another."""
-    lines = []
-    for effects in results:
-        present = {e.component for e in effects}
-        for component in LAYERED:
-            if component in present or (component == "residual" and "embedding" in present):
-                lines.append((effects, component))
-    figure = Figure(figsize=(20, 2.9 * len(lines)), layout="constrained")
-    panels = figure.subplots(len(lines), 4, squeeze=False)
-    for (effects, component), axes in zip(lines, panels, strict=True):
-        for ax, (columns, direction) in zip(axes, PANELS, strict=True):
-            if columns == "slot" and not any(e.role == "slots" for e in effects):
-                ax.set_axis_off()
-                continue
-            recovery_map(effects, ax, component=component, direction=direction, columns=columns)
-            ax.set_title(f"{effects[0].model}: {ax.get_title()}", fontsize=9)
-    return figure
 
 
 def main(config: Config) -> int:

@@ -13,7 +13,6 @@ while the model answers. Goes on where it was cut off.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,21 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import Progress
-from rich.table import Table
 
 from experiments import ablate_latents, capture_activations
-from experiments.console import console, print_table, run_main
+from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_samples, progress_bar, taken
-from experiments.tables import interval, number, p_value
-from lantern_probe.embedding import latent_figure
+from experiments.tables.probing import LEGEND, print_erasure, print_probes
+from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.errors import LanternError
-from lantern_probe.plots import save_figure
-from lantern_probe.probe_plots import probe_figure
+from lantern_probe.plots.embedding import latent_figure
+from lantern_probe.plots.probing import probe_figure
+from lantern_probe.plots.style import save_figure
 from lantern_probe.probing.controls import question_features
-from lantern_probe.probing.table import (
+from lantern_probe.probing.site_scores import (
     Settings,
     Target,
     family_p,
@@ -43,9 +41,10 @@ from lantern_probe.probing.table import (
     probe_row,
     score_site,
 )
-from lantern_probe.records import Row, Run, write_json
-from lantern_probe.store import Store
-from lantern_probe.summary import ConditionSummary
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.records.store import Store
 
 SCENE_TARGETS = ("color", "shape")
 
@@ -250,44 +249,6 @@ def probe_model(
     return made
 
 
-def print_probes(model: str, rows: Sequence[Row]) -> None:
-    """The best slot of every site for every target, with all controls."""
-    for target in dict.fromkeys(row["target"] for row in rows):
-        if target.startswith("distractor_"):
-            continue
-        some = [row for row in rows if row["target"] == target]
-        first = some[0]
-        metric = "accuracy" if first["kind"] == "class" else "R²"
-        console.print(
-            f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
-            f"{first['images']} images; question {number(first['question'])}, image mean "
-            f"{number(first['image_mean'])}, majority {number(first['majority'])}",
-            highlight=False,
-        )
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-        table.add_column("site, best slot", no_wrap=True)
-        for name in ("probe", "other object", "untrained", "control", "p", "all sites", "bits"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for site in dict.fromkeys(row["site"] for row in some):
-            slots = [r for r in some if r["site"] == site]
-            row = max(slots, key=lambda r: r["score"])
-            # The best of several slots is held against the best of their controls.
-            best = {
-                name: max((r[name] for r in slots if r[name] is not None), default=None)
-                for name in ("distractor", "untrained", "control")
-            }
-            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{row['uniform_bits']:.0f}"
-            table.add_row(
-                escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
-                interval(row["score"], row["low"], row["high"]),
-                *(number(best[name]) for name in ("distractor", "untrained", "control")),
-                p_value(row["p"]),
-                p_value(row["p_family"]),
-                share,
-            )
-        print_table(table)
-
-
 def erase_targets(
     config: Config, model: str, folder: Path, targets: Sequence[str]
 ) -> list[ConditionSummary]:
@@ -310,32 +271,6 @@ def erase_targets(
 
 
 ERASURES = ("erase", "erase-shuffled", "erase-random")
-
-
-def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
-    """Decodable beside used."""
-    console.print(f"[bold]{escape(model)}[/]: decodable, and used?", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("erased from the slots", no_wrap=True)
-    for name in ("best probe of the latents", "accuracy", "minus own", "Holm p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for s in summaries:
-        erased = re.sub(r".*attribute=([^,]+).*", r"\1", s.condition)
-        target = "gold" if erased == "answer" else erased
-        scores = [
-            row["score"]
-            for row in rows
-            if row["target"] == target and row["site"] == "latent@slots"
-        ]
-        read = s.condition.startswith("erase:")
-        table.add_row(
-            escape(s.condition),
-            number(max(scores)) if read and scores else "",
-            interval(s.accuracy, s.ci_low, s.ci_high),
-            interval(s.diff_to_own, s.diff_low, s.diff_high, signed=True),
-            p_value(s.holm_p),
-        )
-    print_table(table)
 
 
 def main(config: Config) -> int:
@@ -368,16 +303,6 @@ def main(config: Config) -> int:
     write_json(config.output / "probes.json", summary)
     console.print(f"probes.json and a figure per target are in {config.output}", markup=False)
     return 0
-
-
-LEGEND = (
-    "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
-    "site's slots, and so are its controls; other object: the same attribute of an object nobody "
-    "asked for; untrained: the same site of a model of random weights; control: one random label "
-    "per question; p: permutations, and over all sites (largest score, which takes the choice of "
-    "the best slot into account); bits: online code over uniform code; "
-    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions"
-)
 
 
 def erasable(names: Sequence[str] | dict[str, None]) -> list[str]:

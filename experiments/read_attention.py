@@ -19,34 +19,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 
-from experiments.console import console, print_table, run_main
+from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
-from experiments.tables import interval, number
-from lantern_probe.attention.measures import image_maps
-from lantern_probe.attention.readout import default_queries, read_attention
-from lantern_probe.attention.record import (
-    QUERIES,
-    AttentionMean,
-    attention_figures,
-    attention_means,
-)
-from lantern_probe.attention_plots import attention_over_image
+from experiments.tables.attention import MEASURES, print_means
+from lantern_probe.analysis.attention import AttentionMean, attention_means
+from lantern_probe.capture.attention import default_queries, read_attention
+from lantern_probe.capture.attention_measures import attention_figures, image_maps
 from lantern_probe.errors import LanternError
-from lantern_probe.model import LanternModel
-from lantern_probe.plots import ACCENT, INK, SOFT, save_figure
-from lantern_probe.pool import image_keys
-from lantern_probe.records import Row, Run, write_json
-from lantern_probe.replay import replay
-from lantern_probe.roles import Role, find_roles
-from lantern_probe.stats import Difference
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.replay import replay
+from lantern_probe.model.roles import find_roles
+from lantern_probe.plots.attention import attention_over_image, layer_figure
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
-
-MEASURES = ("mass:image", "mass:question", "mass:slot", "entropy", "enrichment", "percentile")
+from lantern_probe.vocabulary import Role
 
 
 @dataclass(frozen=True)
@@ -114,7 +106,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
                 "sample": sample.id,
                 "condition": "own",
                 "status": "ok",
-                "image": "|".join(sorted(image_keys(sample))),
+                "image": sample.image_key,
                 "emitted": bool(output.blocks[index]),
                 "gold": sample.answer,
                 "answer": output.answers[index],
@@ -154,57 +146,6 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
         ax = axes[rows[sample.id], columns[role]]
         attention_over_image(image, mean, ax, sample.boxes[:1])
         ax.set_title(f"{role.replace('_', ' ')}: {float(mean.sum()):.2f} on the image", fontsize=8)
-    return figure
-
-
-def print_means(found: Sequence[AttentionMean], n: int) -> None:
-    """One model's figures, over all layers."""
-    console.print(f"[bold]{escape(found[0].model)}[/], n = {n}, mean over layers and heads")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("attention of", no_wrap=True)
-    for measure in MEASURES:
-        table.add_column(measure.replace("mass:", "on "), justify="right", no_wrap=True)
-    for query in QUERIES:
-        cells = []
-        for measure in MEASURES:
-            some = [
-                f.mean for f in found if (f.query, f.measure, f.layer) == (query, measure, None)
-            ]
-            cells.append(shown(some[0]) if some else "-")
-        table.add_row(str(query).replace("_", " "), *cells)
-    print_table(table)
-
-
-def shown(mean: Difference) -> str:
-    """An estimate with its interval; alone where all samples are alike, as without slots before."""
-    if mean.method == "undefined":
-        return number(mean.estimate)
-    return interval(mean.estimate, mean.low, mean.high)
-
-
-def layer_figure(found: Sequence[AttentionMean]) -> Figure:
-    """Mass on the image and enrichment of the box by layer, one line per group of queries."""
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    colors = dict(zip(QUERIES, (SOFT, INK, "#2a9d8f", ACCENT), strict=True))
-    for ax, measure in zip(figure.subplots(1, 2), ("mass:image", "enrichment"), strict=True):
-        for query in QUERIES:
-            some = [f for f in found if (f.query, f.measure) == (query, measure)]
-            lines = [(f.layer, f.mean) for f in some if f.layer is not None]
-            if not lines:
-                continue
-            x = [layer for layer, _ in lines]
-            low, high = [m.low for _, m in lines], [m.high for _, m in lines]
-            ax.fill_between(x, low, high, color=colors[query], alpha=0.2, lw=0)
-            label = str(query).replace("_", " ")
-            ax.plot(x, [m.estimate for _, m in lines], "o-", ms=3, color=colors[query], label=label)
-        if measure == "enrichment":
-            ax.axhline(1, color=SOFT, lw=0.8, ls=":", zorder=0)
-        ax.set_xlabel("layer")
-        ax.set_ylabel("attention on the image" if ":" in measure else "box over a mean window")
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False, fontsize=8)
-    n = max(f.mean.n for f in found)
-    figure.suptitle(f"{found[0].model}, n = {n}, 95 % intervals", fontsize=9)
     return figure
 
 

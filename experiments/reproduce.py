@@ -23,30 +23,29 @@ import tyro
 
 from experiments.console import console, run_main
 from experiments.inputs import Inputs
-from experiments.map_figure import FORCED, OWN
-from experiments.reproduction_sources import (
-    Source,
+from experiments.reproduce_sources import (
     read_accuracies,
     read_one_retrieval,
     run_accuracies,
     run_retrieval,
 )
-from experiments.reproduction_tables import print_accuracies, print_list, print_retrieval
-from lantern_probe.errors import LanternError
-from lantern_probe.jsonfile import explained
-from lantern_probe.literature import (
+from experiments.tables.literature import print_accuracies, print_list, print_retrieval
+from lantern_probe.analysis.literature.accuracies import compare_accuracies
+from lantern_probe.analysis.literature.figures import (
     PublishedFigure,
-    compare_accuracies,
-    compare_retrieval,
     published_figure,
     published_figures,
 )
-from lantern_probe.literature.drawing import accuracy_figure, retrieval_figure
-from lantern_probe.oracle import crop_box
-from lantern_probe.plots import save_figure
-from lantern_probe.provenance import provenance
-from lantern_probe.records import write_json
+from lantern_probe.analysis.literature.ranks import compare_retrieval
+from lantern_probe.analysis.literature.source import Source
+from lantern_probe.errors import LanternError
+from lantern_probe.geometry.vectors import FORCED, OWN
+from lantern_probe.plots.literature import accuracy_figure, retrieval_figure
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import explained, write_json
+from lantern_probe.records.provenance import provenance
 from lantern_probe.stats import wilson
+from lantern_probe.tasks.crops import crop_box
 from lantern_probe.tasks.tetris import CHANCE, answer_from_panel, tetris
 
 EVERY = "all"

@@ -19,28 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 
-from experiments.console import console, print_table, run_main
+from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
-from experiments.tables import interval, number
-from lantern_probe.capture import capture_batch
-from lantern_probe.corruptions import parse_image_corruption
+from experiments.tables.sensitivity import print_sensitivities
+from lantern_probe.analysis.sensitivity import Sensitivity, sensitivities
+from lantern_probe.capture.batch import capture_batch
+from lantern_probe.capture.sensitivity import between, distances
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import generator
-from lantern_probe.model import LanternModel
-from lantern_probe.plots import ACCENT, INK, SOFT, save_figure
-from lantern_probe.pool import image_keys
-from lantern_probe.records import Row, Run, write_json
-from lantern_probe.sensitivity import Sensitivity, between, distances, sensitivities
-from lantern_probe.sites import Site, layer_count, parse_sites
-from lantern_probe.stats import Difference
+from lantern_probe.interventions.image import parse_image_corruption
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.sites import layer_count
+from lantern_probe.plots.sensitivity import share_figure
+from lantern_probe.plots.style import save_figure
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
+from lantern_probe.vocabulary import Site, parse_sites
 
 QUESTION = "swap-question"
 
@@ -172,65 +172,11 @@ def rows_of(
             for label, state in after[sample.id].items()
             if label in apart[sample.id] and bool(state.isfinite().all())
         }
-        image = "|".join(sorted(image_keys(sample)))
+        image = sample.image_key
         rows.append(
             row | {"status": "ok", "image": image, "moved": moved, "between": apart[sample.id]}
         )
     return rows
-
-
-def print_sensitivities(found: Sequence[Sensitivity]) -> None:
-    """One model's table, means over slots."""
-    console.print(f"[bold]{escape(found[0].model)}[/]: how far the states move", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for name in ("change", "site"):
-        table.add_column(name, no_wrap=True)
-    for name in ("n", "cosine distance", "of that between samples"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in found:
-        if item.slot is None:
-            share = item.share
-            table.add_row(
-                escape(item.change),
-                escape(item.site),
-                str(item.moved.n),
-                shown(item.moved),
-                interval(share.estimate, share.low, share.high) if share.defined else "-",
-            )
-    print_table(table)
-
-
-def shown(moved: Difference) -> str:
-    """An estimate with its interval; alone where all samples are alike."""
-    if moved.method == "undefined":
-        return number(moved.estimate)
-    return interval(moved.estimate, moved.low, moved.high)
-
-
-def share_figure(found: Sequence[Sensitivity]) -> Figure:
-    """Per change, the share of the distance between samples: by slot, and the references."""
-    changes = list(dict.fromkeys(item.change for item in found))
-    figure = Figure(figsize=(2.6 * len(changes), 2.8), layout="constrained")
-    axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
-    for change, ax in zip(changes, axes, strict=True):
-        some = [item for item in found if item.change == change]
-        slots = [i for i in some if i.slot is not None and i.share.defined]
-        for item in slots:
-            ax.plot([item.slot] * 2, [item.share.low, item.share.high], color=INK, lw=1.4)
-        ax.plot([i.slot for i in slots], [i.share.estimate for i in slots], "o", color=INK, ms=4)
-        references = [i for i in some if i.slot is None and i.site != "latent@slots"]
-        for item, color in zip(references, (SOFT, ACCENT, "#2a9d8f"), strict=False):
-            if item.share.defined:
-                label = item.site.partition("@")[2]
-                ax.axhline(item.share.estimate, color=color, lw=1, ls="--", label=label)
-        ax.set_title(change, fontsize=9)
-        ax.set_xlabel("slot")
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("moved / between samples")
-    axes[-1].legend(frameon=False, fontsize=7)
-    n = max(item.moved.n for item in found)
-    figure.suptitle(f"{found[0].model}, n = {n}; dots: latents, 95 % intervals", fontsize=9)
-    return figure
 
 
 def main(config: Config) -> int:

@@ -27,9 +27,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from lantern_probe.errors import LanternError
-from lantern_probe.organisms import build, recipe, truth
-from lantern_probe.organisms.mixtures import DEFAULT, HELD_OUT, MIXTURES, Kind
 from lantern_probe.organisms.registry import OrganismCard
+from lantern_probe.organisms.training import build, recipe, truth
+from lantern_probe.organisms.training.mixtures import DEFAULT, HELD_OUT, MIXTURES, Kind
 from lantern_probe.tasks import load_task
 from lantern_probe.tasks.scenes import CHANCE, COLORS
 

@@ -31,9 +31,9 @@ import numpy as np
 import torch
 
 from lantern_probe import LanternModel, load_task
-from lantern_probe.capture import capture_batch
+from lantern_probe.capture.batch import capture_batch
 from lantern_probe.organisms import card
-from lantern_probe.sites import parse_sites
+from lantern_probe.vocabulary import parse_sites
 
 torch.set_num_threads(1)  # more only slow down models and matrices this small, here and in numpy
 MODELS = ("faithful", "bypass")
@@ -47,7 +47,7 @@ for name in MODELS:
 #
 # A site is a module and a role: `latent@slots` is what is fed at the slots, `residual.2@slots` the
 # output of layer 2 there. `capture_batch` generates and reads in one pass. The experiment
-# `capture_activations` writes any number of sites to disk, and `lantern_probe.store.Store` reads
+# `capture_activations` writes any number of sites to disk, and `lantern_probe.records.Store` reads
 # them.
 
 # %%
@@ -76,7 +76,8 @@ for name, lantern in lanterns.items():
 # was asked for. On the right, the same dots have the colour of an object that nobody asked about.
 
 # %%
-from lantern_probe.embedding import embed, embedding_axes, explained_variance
+from lantern_probe.geometry.projection import embed, explained_variance
+from lantern_probe.plots.embedding import embedding_axes
 
 LAST = 7
 color = [sample.attributes["color"] for sample in samples]
@@ -108,8 +109,8 @@ for row, name in zip(axes, MODELS, strict=True):
 # %%
 from umap import UMAP
 
+from lantern_probe.model.checkpoint import untrain
 from lantern_probe.stats import clustered_share
-from lantern_probe.untrained import untrain
 
 shown = {name: latents[name][:, LAST].double().numpy() for name in MODELS}
 untrained, _ = capture(untrain(LanternModel("faithful")), texts["faithful"])
@@ -207,7 +208,7 @@ scores = {
 print(f"question {question.estimate:.3f}, always the most frequent colour {most:.3f}")
 
 # %%
-from lantern_probe.plots import ACCENT, INK, SOFT
+from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
@@ -240,11 +241,12 @@ legend = axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_an
 # directions: what does it cost to erase by this procedure where there is nothing to erase?
 
 # %%
-from lantern_probe.ablation import Ablation
+from lantern_probe.analysis.ablation import summarize
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.plots import accuracy_by_condition
-from lantern_probe.records import Run, read_rows
-from lantern_probe.summary import summarize
+from lantern_probe.plots.ablation import accuracy_by_condition
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 
 CONDITIONS = [
     "own",

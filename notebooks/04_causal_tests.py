@@ -33,9 +33,9 @@ import torch
 
 from lantern_probe import LanternModel, load_task
 from lantern_probe.organisms import card
-from lantern_probe.plots import ACCENT, INK, SOFT
-from lantern_probe.tasks.pairs import with_twins
+from lantern_probe.plots.style import ACCENT, INK, SOFT
 from lantern_probe.tasks.scenes import twin
+from lantern_probe.tasks.twins import with_twins
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
 MODELS = ("faithful", "bypass", "collapsed")
@@ -85,7 +85,7 @@ title = figure.suptitle(shown.question, fontsize=11)
 # the colour of another object.
 
 # %%
-from lantern_probe.sensitivity import between, distances
+from lantern_probe.capture.sensitivity import between, distances
 from lantern_probe.stats import ratio_of_means
 
 CHANGES = {
@@ -146,9 +146,10 @@ legend = ax.legend(frameon=False, fontsize=8)
 # | `twin-oracle` | the twin's oracle latents | what perfect latents would do |
 
 # %%
-from lantern_probe.ablation import Ablation
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.records import Run, read_rows
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 
 EXCHANGES = ["self-swap", "twin", "swap", "twin-oracle"]
 
@@ -175,8 +176,8 @@ for name in MODELS:
 # to resample. Donors of `swap` with the sample's own answer are left out of *n*.
 
 # %%
-from lantern_probe.exchange import exchanges
-from lantern_probe.exchange_plots import donor_rates
+from lantern_probe.analysis.exchange import exchanges
+from lantern_probe.plots.exchange import donor_rates
 
 
 def shown_as(value, digits=2):
@@ -234,8 +235,8 @@ for ax, name in zip(axes, MODELS, strict=True):
 # and four effects cannot give less than 0.0004.
 
 # %%
-from lantern_probe.exchange_plots import effect_bars
-from lantern_probe.mediation import mediate
+from lantern_probe.analysis.mediation import mediate
+from lantern_probe.plots.exchange import effect_bars
 
 PARTS = ("te", "nde", "tie", "nie")
 mediations = {name: mediate(rows[name], model=name) for name in MODELS}
@@ -287,9 +288,9 @@ for ax, name in zip(axes, MODELS, strict=True):
 # Cutting edges may hurt by itself. So each cut has a control, `random=1`: as many *other* edges.
 
 # %%
-from lantern_probe.knockout import KnockOut, parse_cut
-from lantern_probe.plots import accuracy_by_condition
-from lantern_probe.summary import summarize
+from lantern_probe.analysis.ablation import summarize
+from lantern_probe.interventions.edges import KnockOut, parse_cut
+from lantern_probe.plots.ablation import accuracy_by_condition
 
 CUTS = [parse_cut(edge) for edge in ("after->slots", "after->image", "after->image+slots")]
 CUTS.append(parse_cut("start+slots->image"))
@@ -360,16 +361,11 @@ pd.DataFrame(lines).transpose()
 # Each cell has a sham: the run's own activations, put back by the same hooks.
 
 # %%
-from lantern_probe.patching import (
-    Sweep,
-    each_slot,
-    layer_sites,
-    patch_effects,
-    shams,
-    whole,
-)
-from lantern_probe.patching_plots import recovery_map
-from lantern_probe.sites import layer_count
+from lantern_probe.analysis.patching import patch_effects
+from lantern_probe.causal.patching.sweep import Sweep
+from lantern_probe.interventions.patches import each_slot, layer_sites, shams, whole
+from lantern_probe.model.sites import layer_count
+from lantern_probe.plots.patching import recovery_map
 
 ROLES = ("box", "last-question", "slots", "lvr_end", "answer")
 pairs, _ = with_twins(load_task("scenes", 16), twin, answers_known=True)

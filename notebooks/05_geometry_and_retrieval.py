@@ -32,15 +32,16 @@ import torch
 from scipy.stats import binomtest, norm
 
 from lantern_probe import LanternModel, geometry, load_task, retrieval, stats
-from lantern_probe.capture import capture_batch
-from lantern_probe.embedding import embed, embedding_axes
+from lantern_probe.capture.batch import capture_batch
 from lantern_probe.geometry import VectorSet
+from lantern_probe.geometry.projection import embed
 from lantern_probe.geometry.similarity import BETWEEN
-from lantern_probe.geometry_plots import ranks_by_slot, spectrum
 from lantern_probe.interventions import parse_condition
 from lantern_probe.organisms import card
-from lantern_probe.plots import ACCENT, INK, SOFT
-from lantern_probe.sites import parse_sites
+from lantern_probe.plots.embedding import embedding_axes
+from lantern_probe.plots.geometry import ranks_by_slot, spectrum
+from lantern_probe.plots.style import ACCENT, INK, SOFT
+from lantern_probe.vocabulary import parse_sites
 
 torch.set_num_threads(1)  # more only slow down models and matrices this small, here and in numpy
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})

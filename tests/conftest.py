@@ -85,7 +85,7 @@ def conformance() -> Path:
 @pytest.fixture(scope="session")
 def official(conformance: Path) -> Any:
     """The conformance checkpoint: random weights, no chat template, takes ready inputs."""
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
     return LanternModel(str(conformance / "checkpoint"), offline=True)
 
@@ -109,7 +109,7 @@ def official_inputs(conformance: Path, official: Any) -> Callable[[str], dict[st
 @pytest.fixture(scope="session")
 def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An organism before any training, as a checkpoint folder."""
-    from lantern_probe.organisms.build import build_model, save
+    from lantern_probe.organisms.training.build import build_model, save
 
     folder = tmp_path_factory.mktemp("untrained")
     save(build_model(seed=0), folder)
@@ -119,6 +119,6 @@ def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def untrained(untrained_folder: Path) -> Any:
     """An organism before any training: blocks come only where a bias asks for them."""
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
     return LanternModel(str(untrained_folder), offline=True)

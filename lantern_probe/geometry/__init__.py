@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lantern_probe.geometry.alignment import alignment_rows, debiased_cka
-from lantern_probe.geometry.path import norm_rows, path_rows
-from lantern_probe.geometry.preference import preference_rows
-from lantern_probe.geometry.rank import (
+from lantern_probe.geometry.effective_rank import (
     effective_rank,
     participation_ratio,
     rank_rows,
     singular_values,
 )
+from lantern_probe.geometry.norms import norm_rows, path_rows
+from lantern_probe.geometry.oracle_preference import preference_rows
 from lantern_probe.geometry.row import GeometryRow
 from lantern_probe.geometry.similarity import cosine_rows
 from lantern_probe.geometry.vectors import SPACES, VectorSet, in_space

@@ -11,10 +11,10 @@ from jaxtyping import Float, Float32, Int
 from scipy.stats import norm, rankdata
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.resampling import exchanges
 from lantern_probe.geometry.row import GeometryRow, undefined
 from lantern_probe.geometry.vectors import VectorSet, centred, check_pairing, directions
-from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.resampling import permute_images
 
 CKA, RSA = "debiased linear CKA", "RSA"
 
@@ -61,7 +61,7 @@ def alignment_rows(
     check_level(level)
     if resamples < 2:
         raise LanternError(f"a jackknife needs at least 2 draws, not {resamples}")
-    partners = exchanges(own.images, permutations, seed)
+    partners = permute_images(own.images, permutations, seed)
     size = own.image_count * 4 // 5
     rng = np.random.default_rng(seed)
     draws = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from lantern_probe.geometry.resampling import image_sums, interval, ratios
 from lantern_probe.geometry.vectors import VectorSet
+from lantern_probe.stats.resampling import image_sums, interval, ratios
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.resampling import (
-    bootstrap_counts,
-    image_index,
-    image_sums,
-    interval,
-)
 from lantern_probe.geometry.row import GeometryRow, bootstrap_words, mean_row, undefined
 from lantern_probe.geometry.vectors import (
     SPACES,
@@ -24,7 +18,8 @@ from lantern_probe.geometry.vectors import (
     in_space,
     members_of,
 )
-from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.resampling import bootstrap_counts, image_index, image_sums, interval
 
 BETWEEN, WITHIN, SLOT_PAIR = "cosine between samples", "cosine between slots", "slot cosine"
 ALIKE = "cosine between samples alike"

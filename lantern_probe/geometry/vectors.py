@@ -10,14 +10,16 @@ from jaxtyping import Bool, Float, Float32, Int
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.resampling import image_index
 from lantern_probe.stats import Clusters
+from lantern_probe.stats.resampling import image_index
 
 SPACES = ("raw", "centred", "whitened")
+
 
 ROUNDING = 1e-6
 """A vector this close to the mean, in units of the set's root mean square norm, equals it:
 float32 holds no more, and the direction of a rounding error means nothing."""
+
 
 _CHUNK = 256
 """Samples looked at together where the whole set need not be copied."""
@@ -206,3 +208,9 @@ def directions(
     defined = norms > 0
     scale = np.divide(1, norms, out=np.zeros_like(norms), where=defined)
     return vectors * scale[..., None].astype(np.float32), defined
+
+
+OWN, FORCED, ORACLE, DUMMY = "own", "teacher-forced", "oracle", "dummy"
+
+
+QUESTION, IMAGE, WORDS = "question token", "image mean", "word embeddings"

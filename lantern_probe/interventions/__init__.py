@@ -7,37 +7,25 @@ from (its seed, its name, the sample's id), so it does not depend on order, batc
 
 from __future__ import annotations
 
-from lantern_probe.interventions.base import Intervention, Replacement, Span, generator, table
-from lantern_probe.interventions.donors import (
-    Oracle,
-    RandomBox,
-    RandomBoxOther,
-    SelfSwap,
-    Swap,
-    Twin,
-    TwinOracle,
-    overlap,
-)
+from lantern_probe.interventions.base import Intervention, Replacement, fed, generator
+from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
+from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
-from lantern_probe.interventions.kinds import (
+from lantern_probe.interventions.regions import Oracle, RandomBox, RandomBoxOther
+from lantern_probe.interventions.replacements import (
     Additive,
-    Ban,
     Constant,
-    Direct,
     FirstRepeat,
-    KSlots,
-    Mask,
     Mean,
     Noise,
     NoiseMatched,
     NoiseNorm,
     Own,
     Shuffle,
-    Skip,
-    Stock,
     Zeros,
 )
-from lantern_probe.naming import parse_named
+from lantern_probe.tasks.crops import overlap
+from lantern_probe.vocabulary import Span, parse_named
 
 STANDARD = (
     *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
@@ -88,10 +76,10 @@ __all__ = [
     "Twin",
     "TwinOracle",
     "Zeros",
+    "fed",
     "generator",
     "overlap",
     "parse_condition",
-    "table",
 ]
 
 

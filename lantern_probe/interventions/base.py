@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Generator, Tensor
 
-from lantern_probe.decoding import RowPlan, Slot, SlotEdit
 from lantern_probe.errors import LanternError
-from lantern_probe.naming import Named
-from lantern_probe.pool import LatentPool
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import RowPlan, Slot, SlotEdit
 from lantern_probe.tasks.sample import Sample
+from lantern_probe.vocabulary import Named, Span
 
 if TYPE_CHECKING:
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
 
 @dataclass(frozen=True)
@@ -117,34 +116,6 @@ class Replacement(Intervention):
         return RowPlan(edit=scoped)
 
 
-@dataclass(frozen=True)
-class Span:
-    """A set of slots or blocks as it is written on the command line."""
-
-    numbers: frozenset[int]
-    excluded: bool
-
-    @classmethod
-    def parse(cls, text: str) -> Span:
-        """From `3`, `0+3`, `2-5`, `!3`, or nothing for all.
-
-        Raises:
-            LanternError: it is none of these.
-        """
-        if not re.fullmatch(r"(!?\d+(-\d+)?(\+\d+(-\d+)?)*)?", text):
-            raise LanternError(f"no slots {text!r}; write 3, 0+3, 2-5, or !3 for all but 3")
-        numbers: set[int] = set()
-        for part in filter(None, text.removeprefix("!").split("+")):
-            first, _, last = part.partition("-")
-            if last and int(last) < int(first):
-                raise LanternError(f"slots {text!r}: {part} runs backwards")
-            numbers |= set(range(int(first), int(last or first) + 1))
-        return cls(frozenset(numbers), text.startswith("!") or not text)
-
-    def __contains__(self, number: int) -> bool:
-        return (number in self.numbers) != self.excluded
-
-
 def generator(seed: int, name: str, sample: str) -> Generator:
     """The random stream of one intervention on one sample (CPU, so the same on any device)."""
     digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode()).digest()
@@ -156,7 +127,7 @@ def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:
     return generator(seed, name, f"{sample}\0{slot.block}\0{slot.index}")
 
 
-def table(values: Tensor) -> SlotEdit:
+def fed(values: Tensor) -> SlotEdit:
     """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
     return lambda own, slot: values[slot.index].to(own)
 

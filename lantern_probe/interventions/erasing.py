@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from lantern_probe.decoding import Slot, SlotEdit
-from lantern_probe.erasure import Eraser, fit_eraser, random_eraser
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
-from lantern_probe.pool import LatentPool, image_keys
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import Slot, SlotEdit
+from lantern_probe.probing.erasure import Eraser, fit_eraser, random_eraser
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
 FOLDS = 5
 """A sample's erasers are fitted on the folds without its image."""
@@ -113,6 +113,6 @@ def attribute_of(sample: Sample, attribute: str) -> str | None:
 def fold_of(sample: Sample) -> int:
     """The fold of a sample: the same for all with its images and for its twin, whatever else is
     run."""
-    key = sample.attributes.get("pair") or "|".join(sorted(image_keys(sample)))
+    key = sample.attributes.get("pair") or sample.image_key
     digest = hashlib.sha256(key.encode()).digest()
     return digest[0] % FOLDS

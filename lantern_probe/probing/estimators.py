@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.basis import fit_basis
-from lantern_probe.probing.choice import check_grid, first_best
 from lantern_probe.probing.classify import predict_split
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.penalties import check_grid, first_best
 from lantern_probe.probing.ridge import fit_ridge, predict_ridge_split, r2
 from lantern_probe.probing.softmax import TOLERANCE, fit_softmax
 

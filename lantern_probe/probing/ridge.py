@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.basis import Basis, check_features, fit_basis
-from lantern_probe.probing.choice import Scores, check_grid, choose_inside
 from lantern_probe.probing.folds import check_folds
+from lantern_probe.probing.penalties import Scores, check_grid, choose_inside
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from lantern_probe.stats.bootstrap import (
     clustered_share,
     mean_difference,
 )
+from lantern_probe.stats.clusters import Clusters, design_effect
 from lantern_probe.stats.equivalence import (
     Equivalence,
     accuracy_equivalence,
@@ -39,7 +40,6 @@ from lantern_probe.stats.paired import (
     mcnemar,
     wilson,
 )
-from lantern_probe.stats.pairing import Clusters, design_effect
 from lantern_probe.stats.permutation import SignFlip, sign_flip_test
 from lantern_probe.stats.power import (
     Detectable,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import check_counts, check_level, paired_outcomes
+from lantern_probe.stats.clusters import check_counts, check_level, paired_outcomes
 
 
 @dataclass(frozen=True)

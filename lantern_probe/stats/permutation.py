@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import Clusters, by_cluster, paired_differences
+from lantern_probe.stats.clusters import Clusters, by_cluster, paired_differences
 
 EXACT_UP_TO = 20
 """Clusters whose 2^g sign patterns are all gone through: a million."""

@@ -16,7 +16,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import check_rate
+from lantern_probe.stats.clusters import check_rate
 
 _TAIL = 1e-12
 _MOST = 10_000_000

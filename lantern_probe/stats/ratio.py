@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import Clusters, by_cluster, check_level, paired_differences
+from lantern_probe.stats.clusters import Clusters, by_cluster, check_level, paired_differences
 
 RESAMPLES_AT_ONCE = 1_000
 

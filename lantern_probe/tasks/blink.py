@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.rows import Row, hub_rows, json_lines, parquet_rows
+from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
@@ -65,7 +65,7 @@ def blink(
     return list(samples.values())
 
 
-def _local(root: Path, sub_task: str) -> list[Row]:
+def _local(root: Path, sub_task: str) -> list[Entry]:
     shards = sorted(root.glob(f"{sub_task}/{SPLIT}-*.parquet"))
     if shards:
         return [row for shard in shards for row in parquet_rows(shard)]
@@ -78,7 +78,7 @@ def _local(root: Path, sub_task: str) -> list[Row]:
     )
 
 
-def _sample(row: Row, sub_task: str, root: Path | None) -> Sample:
+def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
     question, choices = row.text("question"), row.texts("choices", at_least=2)
     letters = string.ascii_uppercase[: len(choices)]
     there = [name for name in _IMAGES if row.fields.get(name) is not None] or _IMAGES[:1]

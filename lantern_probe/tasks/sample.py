@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from lantern_probe.errors import LanternError
 
 ImageSource = str | Path | Image.Image | np.ndarray
+
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
 
@@ -72,6 +77,16 @@ class Sample:
         """What the user turn says."""
         return self.question if self.prompt is None else self.prompt
 
+    @cached_property
+    def image_keys(self) -> frozenset[str]:
+        """One key per image, equal for equal images: a path, or a hash of the pixels."""
+        return frozenset(_image_key(image) for image in self.images)
+
+    @property
+    def image_key(self) -> str:
+        """The keys of all images as one text: what samples of the same images share."""
+        return "|".join(sorted(self.image_keys))
+
     def open_images(self) -> list[Image.Image]:
         """The images, decoded, in RGB.
 
@@ -87,6 +102,14 @@ class Sample:
             LanternError: as for `open_images`.
         """
         return [open_image(source, self.id) for source in self.oracle_images or self.images]
+
+
+def _image_key(image: ImageSource) -> str:
+    if isinstance(image, str | PathLike):
+        return str(image)
+    size = image.size if isinstance(image, Image.Image) else image.shape
+    kind = image.mode if isinstance(image, Image.Image) else "array"
+    return hashlib.sha256(f"{kind} {size}".encode() + image.tobytes()).hexdigest()
 
 
 def open_image(source: ImageSource, sample: str = "") -> Image.Image:

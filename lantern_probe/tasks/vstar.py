@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.rows import Row, hub_rows, json_lines, json_object
+from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, json_object
 from lantern_probe.tasks.sample import Box, Sample
 
 CATEGORIES = ("direct_attributes", "relative_position")
@@ -87,7 +87,7 @@ def vstar(
     return found
 
 
-def _given(row: Row, root: Path | None) -> tuple[Row, Sample]:
+def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
     """A line of `test_questions.jsonl`, or such a row of the Hub."""
     text = row.text("text").split(INSTRUCTION)[0].strip()
     marked = list(_OPTION.finditer(text))
@@ -150,7 +150,7 @@ def _beside(path: Path) -> Path:
     return next((file for file in named if file.suffix != ".json"), path.with_suffix(".jpg"))
 
 
-def _regions(row: Row) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     """The boxes of the targets, and what they hold."""
     targets, boxes = row.texts("target_object", at_least=1), row.field("bbox")
     if not isinstance(boxes, list) or len(boxes) != len(targets):
@@ -161,7 +161,7 @@ def _regions(row: Row) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     return tuple(_box(row, box) for box in boxes), targets
 
 
-def _box(row: Row, box: Any) -> Box:
+def _box(row: Entry, box: Any) -> Box:
     numbers = box if isinstance(box, list) else []
     if len(numbers) != 4 or not all(
         isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
@@ -171,7 +171,7 @@ def _box(row: Row, box: Any) -> Box:
     return x, y, x + width, y + height
 
 
-def _unique(found: Sequence[tuple[Row, Sample]]) -> list[Sample]:
+def _unique(found: Sequence[tuple[Entry, Sample]]) -> list[Sample]:
     samples: dict[str, Sample] = {}
     for row, sample in found:
         if sample.id in samples:

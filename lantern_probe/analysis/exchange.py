@@ -1,0 +1,314 @@
+"""Latent exchange from rows: does the answer follow the latents that stand in the slots?
+
+The rows are those of an ablation on pairs (`tasks.pairs`) with the conditions `own`,
+`self-swap` (sham), `twin` and `swap` (unrelated donor), each possibly within a scope of slots.
+With a known expected answer this is interchange intervention accuracy (arXiv 2303.02536). Both
+directions of a pair are samples, and a pair is one cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from lantern_probe.errors import LanternError
+from lantern_probe.records.rows import Row
+from lantern_probe.stats import (
+    Difference,
+    SignFlip,
+    accuracy_difference,
+    clustered_share,
+    holm,
+    mean_difference,
+    sign_flip_test,
+)
+
+OWN = "own"
+
+
+SHAM = "self-swap"
+"""It changes nothing but rounding, so a test of it would be a test of rounding: it has none."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What one exchange does to the answers.
+
+    Attributes:
+        model: Name of the model.
+        condition: Label.
+        n: Samples with a block under both conditions whose donor calls for another answer.
+        donor_rate: Share of answers that are the donor's (the interchange intervention accuracy
+            where the donor is a twin), with its 95 % bootstrap interval clustered by pair.
+        lift: The same minus the share that give this answer with their own latents anyway.
+        kept: Share of answers that are as with the own latents, with its interval.
+        margin: Shift of log p(donor's answer) - log p(own answer) in nats, over the `scored`
+            samples that open an answer under both; None without any.
+        scored: Samples in `margin`.
+        lift_test: Sign-flip test that the lift is 0, whole pairs flipped together; None for a
+            sham, and without samples.
+        lift_holm_p: Its p value after Holm over the conditions asked for together.
+        margin_test: The same of the margin.
+        margin_holm_p: The same, a family of its own.
+    """
+
+    model: str
+    condition: str
+    n: int
+    donor_rate: Difference
+    lift: Difference
+    kept: Difference
+    margin: Difference | None
+    scored: int
+    lift_test: SignFlip | None
+    lift_holm_p: float | None
+    margin_test: SignFlip | None
+    margin_holm_p: float | None
+
+
+def exchanges(
+    rows: Sequence[Row], *, model: str, conditions: Sequence[str], donors: str | None = None
+) -> list[Exchange]:
+    """One summary per condition.
+
+    Args:
+        rows: Of one run.
+        model: Its name.
+        conditions: Labels of exchanges, in the order wanted. Those with samples, other than shams,
+            are the family of Holm's adjustment.
+        donors: The condition whose donors' answers are counted for conditions that have no donor
+            of their own, as `self-swap`; `twin` shows how often they come anyway.
+
+    Raises:
+        LanternError: the run has no own rows, or none of a condition.
+    """
+    table = usable(rows)
+    found = []
+    for label in conditions:
+        named = table.get(label, {})
+        answers = {key: row.get("donor_answer") for key, row in named.items()}
+        if not any(answers.values()) and donors is not None:
+            other = table.get(donors, {})
+            answers = {key: other[key].get("donor_answer") for key in named if key in other}
+        found.append(_exchange(model, label, named, answers, table[OWN]))
+    adjusted = zip(
+        found,
+        holm([item.lift_test.p if item.lift_test else None for item in found]),
+        holm([item.margin_test.p if item.margin_test else None for item in found]),
+        strict=True,
+    )
+    return [
+        replace(item, lift_holm_p=lift, margin_holm_p=margin) for item, lift, margin in adjusted
+    ]
+
+
+def usable(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Rows by condition and sample, those that ran and have a block.
+
+    Raises:
+        LanternError: there are none of `own`.
+    """
+    table: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        if row["status"] == "ok" and row["emitted"] and row.get("acted", True):
+            table.setdefault(row["condition"], {})[row["sample"]] = row
+    if OWN not in table:
+        raise LanternError("no sample ran with its own latents and a latent block")
+    return table
+
+
+def _exchange(
+    model: str,
+    label: str,
+    rows: Mapping[str, Row],
+    donors: Mapping[str, str | None],
+    own: Mapping[str, Row],
+) -> Exchange:
+    keys = [k for k in rows if k in own and donors.get(k) not in (None, own[k]["gold"])]
+    clusters = [rows[k]["image"] for k in keys]
+    moved = [rows[k]["answer"] == donors[k] for k in keys]
+    before = [own[k]["answer"] == donors[k] for k in keys]
+    same = [rows[k]["answer"] == own[k]["answer"] for k in keys]
+    shifts = {
+        k: shift
+        for k in keys
+        if (shift := _margin_shift(rows[k], own[k], str(donors[k]))) is not None
+    }
+    scored = [rows[k]["image"] for k in shifts]
+    sham = label.partition(":")[0] == SHAM
+    gains = [int(a) - int(b) for a, b in zip(moved, before, strict=True)]
+    return Exchange(
+        model=model,
+        condition=label,
+        n=len(keys),
+        donor_rate=clustered_share(moved, clusters),
+        lift=accuracy_difference(moved, before, clusters),
+        kept=clustered_share(same, clusters),
+        margin=mean_difference(list(shifts.values()), scored) if shifts else None,
+        scored=len(shifts),
+        lift_test=sign_flip_test(gains, clusters) if gains and not sham else None,
+        lift_holm_p=None,
+        margin_test=sign_flip_test(list(shifts.values()), scored) if shifts and not sham else None,
+        margin_holm_p=None,
+    )
+
+
+def _margin_shift(row: Row, own: Row, donor: str) -> float | None:
+    """By how many nats the donor's answer gained on the gold one; None where not scored."""
+    margins = []
+    for one in (row, own):
+        scores = one["logprobs"] or {}
+        pair = scores.get(donor), scores.get(one["gold"])
+        if pair[0] is None or pair[1] is None:
+            return None
+        margins.append(pair[0] - pair[1])
+    return float(margins[0] - margins[1])
+
+
+@dataclass(frozen=True)
+class SlotShare:
+    """What exchanging one slot does, three ways; in the unit of the measure (share or nats).
+
+    Attributes:
+        model: Name of the model.
+        slot: 0-based.
+        measure: `donor` (share of answers that are the donor's) or `margin` (nats).
+        alone: Only this slot exchanged, minus none.
+        left_out: All exchanged, minus all but this one (leave-one-out).
+        shapley: Mean gain from exchanging this slot over all orders of exchanging them one by
+            one (Shapley 1953; exact, from all 2^K subsets). The shares of all slots add up to
+            the effect of exchanging all.
+    """
+
+    model: str
+    slot: int
+    measure: str
+    alone: Difference
+    left_out: Difference
+    shapley: Difference
+
+
+def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
+    """The label of an exchange of some of the slots; all of them need no scope."""
+    settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
+    # With every slot in scope there is nothing left to be frozen.
+    settings += ["frozen=1"] if frozen and settings else []
+    return ":".join([condition, ",".join(settings)]) if settings else condition
+
+
+def subsets(size: int) -> list[tuple[int, ...]]:
+    """All non-empty sets of slots, small ones first."""
+    return [s for count in range(1, size + 1) for s in combinations(range(size), count)]
+
+
+def slot_shares(
+    rows: Sequence[Row], *, model: str, size: int, condition: str = "twin", frozen: bool = False
+) -> list[SlotShare]:
+    """Leave-one-out, keep-one and Shapley shares of every slot.
+
+    Args:
+        rows: Of a run with `own` and every subset of slots (`subset_label`).
+        model: Its name.
+        size: Slots in a block.
+        condition: The exchange.
+        frozen: Whether slots out of scope kept their own values.
+
+    Raises:
+        LanternError: a subset was not run on any sample.
+    """
+    table = usable(rows)
+    labels = {(): OWN} | {
+        subset: subset_label(condition, subset, size, frozen=frozen) for subset in subsets(size)
+    }
+    for label in labels.values():
+        if label not in table:
+            raise LanternError(f"the run has no rows of {label!r}, so there are no Shapley shares")
+    whole = labels[tuple(range(size))]
+    donors = {key: row.get("donor_answer") for key, row in table[whole].items()}
+    keys = [
+        key
+        for key in table[whole]
+        if all(key in table[label] for label in labels.values())
+        and donors[key] not in (None, table[OWN][key]["gold"])
+    ]
+    clusters = [table[OWN][key]["image"] for key in keys]
+    found = []
+    for measure in ("donor", "margin"):
+        value: dict[tuple[int, ...], list[float]] = {}
+        used = keys
+        if measure == "margin":
+            used = [
+                k for k in keys if all(_scored(table[lb][k], donors[k]) for lb in labels.values())
+            ]
+        groups = [c for c, k in zip(clusters, keys, strict=True) if k in set(used)]
+        for subset, label in labels.items():
+            value[subset] = [_value(measure, table[label][k], str(donors[k])) for k in used]
+        for slot in range(size):
+            everything = tuple(range(size))
+            rest = tuple(s for s in everything if s != slot)
+            found.append(
+                SlotShare(
+                    model,
+                    slot,
+                    measure,
+                    alone=mean_difference(_minus(value[(slot,)], value[()]), groups),
+                    left_out=mean_difference(_minus(value[everything], value[rest]), groups),
+                    shapley=mean_difference(_shapley(value, slot, size), groups),
+                )
+            )
+    return found
+
+
+def _scored(row: Row, donor: str | None) -> bool:
+    scores = row["logprobs"] or {}
+    return scores.get(donor) is not None and scores.get(row["gold"]) is not None
+
+
+def _value(measure: str, row: Row, donor: str) -> float:
+    if measure == "donor":
+        return float(row["answer"] == donor)
+    return float(row["logprobs"][donor] - row["logprobs"][row["gold"]])
+
+
+def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(first, second, strict=True)]
+
+
+def _shapley(value: Mapping[tuple[int, ...], list[float]], slot: int, size: int) -> list[float]:
+    """Per sample: the weighted mean of what adding the slot to each set without it brings."""
+    total = [0.0] * len(value[()])
+    for subset in [(), *subsets(size)]:
+        if slot in subset:
+            continue
+        weight = math.factorial(len(subset)) * math.factorial(size - len(subset) - 1)
+        gains = _minus(value[tuple(sorted((*subset, slot)))], value[subset])
+        for index, gain in enumerate(gains):
+            total[index] += weight * gain / math.factorial(size)
+    return total
+
+
+def first_samples(rows: Sequence[Row], size: int, frozen: bool) -> list[Row]:
+    """The rows of the samples on which all sets of slots were run."""
+    one = subset_label("twin", (0,), size, frozen=frozen)
+    names = {row["sample"] for row in rows if row["condition"] == one}
+    return [row for row in rows if row["sample"] in names]
+
+
+def rates_by_count(
+    rows: Sequence[Row], size: int, frozen: bool
+) -> tuple[list[int], list[np.ndarray]]:
+    """For every number of exchanged slots, the donor rate of each set of so many."""
+    table = usable(rows)
+    rates: dict[int, list[float]] = {}
+    for subset in subsets(size):
+        moved = [
+            row["answer"] == row["donor_answer"]
+            for row in table[subset_label("twin", subset, size, frozen=frozen)].values()
+            if row["donor_answer"] not in (None, row["gold"])
+        ]
+        rates.setdefault(len(subset), []).append(float(np.mean(moved)) if moved else np.nan)
+    return list(rates), [np.array(values) for values in rates.values()]

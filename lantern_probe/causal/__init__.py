@@ -1,0 +1,39 @@
+"""Changing something and seeing what is answered: branches, ablation, knockout, patching."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.causal.ablation import Ablation, with_own
+    from lantern_probe.causal.branching import Branch, Prefix, run_branches, run_prefixes
+    from lantern_probe.causal.knockout import EdgeCuts, cut_edges, cutting_edges, run_cut_branches
+    from lantern_probe.causal.patching import Patched, Recording, Sweep, record, run_cells
+
+__all__ = [
+    "Ablation",
+    "Branch",
+    "EdgeCuts",
+    "Patched",
+    "Prefix",
+    "Recording",
+    "Sweep",
+    "cut_edges",
+    "cutting_edges",
+    "record",
+    "run_branches",
+    "run_cells",
+    "run_cut_branches",
+    "run_prefixes",
+    "with_own",
+]
+
+__getattr__ = lazily(
+    __name__,
+    branching="Branch Prefix run_branches run_prefixes",
+    ablation="Ablation with_own",
+    knockout="EdgeCuts cutting_edges cut_edges run_cut_branches",
+    patching="Patched Recording Sweep record run_cells",
+)

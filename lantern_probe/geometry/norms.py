@@ -1,0 +1,64 @@
+"""How long latents are, and how they move from slot to slot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lantern_probe.geometry.row import GeometryRow, mean_row
+from lantern_probe.geometry.vectors import VectorSet, directions
+from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.resampling import bootstrap_counts
+
+NORM, TO_FIRST, STEP = "norm", "cosine to first slot", "step length"
+
+
+def norm_rows(
+    vectors: VectorSet, *, resamples: int = 1_000, level: float = 0.95, seed: int = 0
+) -> list[GeometryRow]:
+    """Mean length of the vectors, per slot and over all (slot None), in their own unit.
+
+    To be read next to the same rows of ordinary tokens' embeddings: an embedding of another
+    length is out of distribution whatever its direction. Intervals as in `cosine_rows`.
+
+    Raises:
+        LanternError: an option is out of range.
+    """
+    check_level(level)
+    counts = bootstrap_counts(vectors.images, resamples, seed)
+    norms = np.linalg.norm(vectors.vectors, axis=2)
+    places = [(slot, norms[:, place, None]) for place, slot in enumerate(vectors.slots)]
+    if vectors.slotted:
+        places.append((None, norms))
+    return [
+        mean_row(vectors, values, counts, level, measure=NORM, space="raw", slot=slot)
+        for slot, values in places
+    ]
+
+
+def path_rows(
+    vectors: VectorSet, *, resamples: int = 1_000, level: float = 0.95, seed: int = 0
+) -> list[GeometryRow]:
+    """The drift over the slots: `cosine to first slot`, and `step length` |z_t - z_(t-1)|.
+
+    One row each per slot from 1 on, raw; a step in the unit of the vectors. A model that repeats
+    its first latent has cosines of 1 and steps of 0. Intervals as in `cosine_rows`.
+
+    Raises:
+        LanternError: an option is out of range.
+    """
+    check_level(level)
+    if not vectors.slotted:
+        return []
+    counts = bootstrap_counts(vectors.images, resamples, seed)
+    units, defined = directions(vectors.vectors)
+    cosines = np.einsum("nd,nkd->nk", units[:, 0], units)
+    cosines[~(defined & defined[:, :1])] = np.nan
+    steps = np.linalg.norm(np.diff(vectors.vectors, axis=1), axis=2)
+    rows = []
+    for slot in range(1, vectors.vectors.shape[1]):
+        for measure, values in ((TO_FIRST, cosines[:, slot]), (STEP, steps[:, slot - 1])):
+            place: dict[str, Any] = {"measure": measure, "space": "raw", "slot": slot}
+            rows.append(mean_row(vectors, values[:, None], counts, level, **place))
+    return rows

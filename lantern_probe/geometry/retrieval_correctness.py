@@ -1,0 +1,159 @@
+"""Does a sample whose latents find their oracle get the right answer more often?"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from lantern_probe.errors import LanternError
+from lantern_probe.stats import Clusters
+from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.resampling import bootstrap_counts, image_index, interval, permute_images
+
+
+@dataclass(frozen=True)
+class RankCorrectness:
+    """How a sample's rank goes with its answer.
+
+    Attributes:
+        n: Samples.
+        images: Different images, the independent units.
+        right: Samples with the right answer.
+        auc: Probability that a right sample has a better (lower) rank than a wrong one, ties
+            counting half; .5 is chance; NaN if all are right or all wrong, or all ranks equal.
+        auc_low: Lower end of its bootstrap interval; the whole range where `auc` is NaN.
+        auc_high: Upper end.
+        spearman: Spearman correlation of rank and being right; negative if good ranks go with
+            right answers.
+        spearman_low: Lower end of its bootstrap interval.
+        spearman_high: Upper end.
+        p: Two-sided permutation p value, the same for both: with the ranks and the number of
+            right answers given, each determines the other.
+        level: Of the intervals.
+        permutations: Exchanges of ranks between images.
+        resamples: Bootstrap resamples of images.
+        seed: Of both.
+    """
+
+    n: int
+    images: int
+    right: int
+    auc: float
+    auc_low: float
+    auc_high: float
+    spearman: float
+    spearman_low: float
+    spearman_high: float
+    p: float
+    level: float
+    permutations: int
+    resamples: int
+    seed: int
+
+
+def rank_correctness(
+    ranks: ArrayLike,
+    correct: ArrayLike,
+    images: Clusters = None,
+    *,
+    permutations: int = 1_999,
+    resamples: int = 2_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> RankCorrectness:
+    """Test whether the rank of a sample's oracle predicts that its answer is right.
+
+    A link says no more than that some samples are easier in both respects; interventions say what
+    the answer uses.
+
+    Args:
+        ranks: Such as `Retrieval.ranks`, [n]; finite.
+        correct: Right (1, True) or wrong (0, False), [n].
+        images: The image of each sample [n]; each sample its own if None.
+        permutations: Exchanges of ranks, images as a whole.
+        resamples: Bootstrap resamples of images; percentile intervals.
+        level: Of the intervals.
+        seed: Of both.
+
+    Raises:
+        LanternError: the lengths differ, a rank is not finite, an answer neither 0 nor 1, or an
+            option is out of range.
+    """
+    check_level(level)
+    values, truth = np.asarray(ranks, dtype=np.float64), np.asarray(correct)
+    if values.ndim != 1 or values.shape != truth.shape or not len(values):
+        raise LanternError(
+            "one rank and one answer per sample are needed, not "
+            f"{list(values.shape)} and {list(truth.shape)}"
+        )
+    bad = np.flatnonzero(~np.isfinite(values) | ~np.isin(truth, (0, 1)))
+    if len(bad):
+        raise LanternError(
+            f"sample {bad[0]} (counted from 0): rank {values[bad[0]]}, right {truth[bad[0]]!r}; "
+            "ranks must be finite and answers 0 or 1"
+        )
+    truth = truth.astype(np.float64)
+    index = image_index(images, len(values))
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    counts = bootstrap_counts(index, resamples, seed)
+    partners = permute_images(index, permutations, seed)
+
+    def measures(weights: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws 2"]:
+        right, wrong = (
+            np.add.reduceat((weights * which)[:, order], starts, axis=1)
+            for which in (truth, 1 - truth)
+        )
+        return _auc_and_spearman(right, wrong)
+
+    auc, spearman = measures(np.ones((1, len(values))))[0].tolist()
+    n, groups, hits = len(values), int(index.max()) + 1, int(truth.sum())
+    if not math.isfinite(spearman):
+        nothing = (math.nan, 0.0, 1.0, math.nan, -1.0, 1.0, 1.0)
+        return RankCorrectness(n, groups, hits, *nothing, level, permutations, resamples, seed)
+    pieces = np.array_split(counts, max(1, counts.shape[0] * n // 1_000_000))
+    draws = np.concatenate([measures(piece[:, index].astype(np.float64)) for piece in pieces])
+    auc_low, auc_high = _ends(draws[:, 0], level, groups, (0.0, 1.0))
+    low, high = _ends(draws[:, 1], level, groups, (-1.0, 1.0))
+    # Given ranks and answers, both are linear in the sum of the right samples' midranks.
+    sizes = np.diff(starts, append=n)
+    middle = np.empty(n)
+    middle[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
+    seen = middle @ truth
+    drawn = middle[partners[:, truth == 1]].sum(1)
+    lower = int((drawn <= seen + 1e-6).sum()) + 1
+    upper = int((drawn >= seen - 1e-6).sum()) + 1
+    p = min(1.0, 2 * min(lower, upper) / (permutations + 1))
+    return RankCorrectness(
+        n, groups, hits, auc, auc_low, auc_high, spearman, low, high, p, level, permutations,
+        resamples, seed,
+    )  # fmt: skip
+
+
+def _ends(
+    draws: Float[np.ndarray, " resamples"], level: float, groups: int, whole: tuple[float, float]
+) -> tuple[float, float]:
+    """The interval; the whole range where one image leaves nothing to resample."""
+    low, high = interval(draws, level) if groups > 1 else (None, None)
+    return whole if low is None or high is None else (low, high)
+
+
+def _auc_and_spearman(
+    right: Float[np.ndarray, "draws ranks"], wrong: Float[np.ndarray, "draws ranks"]
+) -> Float[np.ndarray, "draws 2"]:
+    """Both measures from how many right and wrong samples have each rank; NaN if undefined."""
+    both = right + wrong
+    n, hits, misses = (part.sum(1) for part in (both, right, wrong))
+    after = misses[:, None] - np.cumsum(wrong, 1) + wrong / 2
+    middle = np.cumsum(both, 1) - both / 2 + 0.5
+    spread = (both * middle**2).sum(1) - n * ((n + 1) / 2) ** 2
+    above = (right * middle).sum(1) - hits * (n + 1) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        auc = (right * after).sum(1) / (hits * misses)
+        spearman = above / np.sqrt(spread * hits * misses / n)
+    known = (hits > 0) & (misses > 0) & (spread > 1e-6)
+    return np.where(known[:, None], np.stack([auc, spearman], 1), np.nan)

@@ -1,0 +1,85 @@
+"""Conditions on the block itself: skipped, banned, hidden, or of another length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.base import Intervention
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import RowPlan
+from lantern_probe.tasks.answers import TAG
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+
+@dataclass(frozen=True)
+class Skip(Intervention):
+    """The end marker right after the start marker: markers without slots (official `no_lvr`)."""
+
+    name: ClassVar[str] = "skip"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="skip")
+
+
+@dataclass(frozen=True)
+class Ban(Intervention):
+    """The start marker cannot be generated: no markers, no slots."""
+
+    name: ClassVar[str] = "ban"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(ban=True)
+
+
+@dataclass(frozen=True)
+class Stock(Intervention):
+    """transformers' plain `generate`: nothing forced, nothing fed; a `<|lvr_sep|>` that the model
+    writes itself gets its token embedding."""
+
+    name: ClassVar[str] = "stock"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="stock")
+
+
+@dataclass(frozen=True)
+class Mask(Intervention):
+    """From the end marker on nothing may attend to the slots: removal with positions kept."""
+
+    name: ClassVar[str] = "mask"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(hide=("slots",))
+
+
+@dataclass(frozen=True)
+class Direct(Intervention):
+    """The answer at once, `<answer>` right behind the prompt: no thought, no markers, no slots."""
+
+    name: ClassVar[str] = "direct"
+    needs_block: ClassVar[bool] = False
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        opening = lantern.processor.tokenizer.encode(TAG, add_special_tokens=False)
+        return RowPlan(ban=True, opening=tuple(opening))
+
+
+@dataclass(frozen=True)
+class KSlots(Intervention):
+    """A block of k slots instead of the model's K: the sweep over the budget."""
+
+    name: ClassVar[str] = "k-slots"
+    k: int
+
+    def check(self, latent_size: int) -> None:
+        if self.k < 0:
+            raise LanternError(f"a block cannot have {self.k} slots")
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        self.check(lantern.latent_size)
+        return RowPlan(size=self.k)

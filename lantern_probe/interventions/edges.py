@@ -1,0 +1,175 @@
+"""Edges of attention that are cut, as a condition (arXiv 2304.14767)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, generator
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import OWN, RowPlan
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.vocabulary import PROMPT_SETS, WRITTEN_SETS, Named, Sets, Span, parse_named
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+
+CUT_QUERIES = ("start", "slots", "end", "after", "answer")
+"""Queries that come behind the fork of a prefix, whose edges can be cut."""
+
+
+CUT_KEYS = (*PROMPT_SETS, *WRITTEN_SETS)
+
+
+CUT_EDGES = ("slots->image", "slots->question", "after->slots", "after->image") + tuple(
+    f"answer->{keys}" for keys in ("slots", "image", "question")
+)
+"""The edges of METHODS, and those by which the slots or the image reach all that is said later."""
+
+
+@dataclass(frozen=True)
+class Cut(Named):
+    """The edges from a set of queries to a set of keys, cut in some layers.
+
+    The first latent is made at the start marker, before any slot: what slots may learn from the
+    image is cut by `start+slots->image`, while `slots->image` leaves that one.
+
+    Attributes:
+        queries: Of `QUERIES`, several joined by `+` (see `attention.places`).
+        keys: Of `KEYS`, likewise.
+        layers: Which layers: `3`, `0+3`, `2-5`, `!3` for all but 3; empty for all.
+        random: Not these keys but as many others, drawn from (seed, sample id): the control that
+            tells an edge that matters from the harm of cutting that many edges. The other keys
+            are all of the prefix and, for queries behind the block, its slots.
+        seed: Of the draw.
+
+    Raises:
+        LanternError: there are no such positions or layers.
+    """
+
+    name: ClassVar[str] = "cut"
+
+    queries: str
+    keys: str
+    layers: str = ""
+    random: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for what, given, known in (
+            ("queries", self.queries, CUT_QUERIES),
+            ("keys", self.keys, CUT_KEYS),
+        ):
+            if wrong := [part for part in given.split("+") if part not in known]:
+                raise LanternError(
+                    f"cut {self.label!r}: no {what} {wrong[0]!r}; there are {', '.join(known)}"
+                )
+        if self.random and (written := {"end", "after", "answer"} & set(self.keys.split("+"))):
+            raise LanternError(
+                f"cut {self.label!r}: how many keys {', '.join(sorted(written))} will be is not "
+                "known before, so there is no random control of as many"
+            )
+        try:
+            Span.parse(self.layers)
+        except LanternError:
+            raise LanternError(
+                f"cut {self.label!r}: no layers {self.layers!r}; write 3, 0+3, 2-5, or !3"
+            ) from None
+
+    @property
+    def label(self) -> str:
+        """As it is written: `after->slots`, `answer->image:layers=2-3`."""
+        edge = f"{self.queries}->{self.keys}"
+        _, _, settings = super().label.partition(f"queries={self.queries},keys={self.keys}")
+        return ":".join(filter(None, [edge, settings.removeprefix(",")]))
+
+    @property
+    def control(self) -> Cut:
+        """The same queries and as many random keys."""
+        return replace(self, random=True)
+
+    def in_layers(self, count: int) -> Bool[Tensor, " layers"]:
+        """Which of the model's layers.
+
+        Raises:
+            LanternError: the model has no such layer.
+        """
+        span = Span.parse(self.layers)
+        if span.numbers and max(span.numbers) >= count:
+            raise LanternError(
+                f"cut {self.label!r}: there is no layer {max(span.numbers)}; the model has layers "
+                f"0 to {count - 1}"
+            )
+        return torch.tensor([layer in span for layer in range(count)])
+
+    def has_query(self, sets: Sets) -> bool:
+        """Whether a position is among the queries."""
+        return not sets.isdisjoint(self.queries.split("+"))
+
+    def has_key(self, sets: Sets) -> bool:
+        """Whether a position is among the keys, without regard to `random`."""
+        return not sets.isdisjoint(self.keys.split("+"))
+
+    def drawn(self, prefix: Sequence[Sets], size: int, sample: str) -> frozenset[int]:
+        """The keys of a random cut.
+
+        Args:
+            prefix: The sets of all positions up to the fork: the first start marker, or the
+                end of the prompt.
+            size: Slots in a block.
+            sample: The sample's id.
+
+        Raises:
+            LanternError: there are fewer other keys than those to be replaced.
+        """
+        slots = [frozenset({"slots"})] * size if "start" in prefix[-1] else []
+        behind = set(self.queries.split("+")).isdisjoint({"start", "slots"})
+        count = sum(map(self.has_key, [*prefix, *slots]))
+        seen = [*prefix, *slots] if behind else list(prefix)
+        others = [at for at, sets in enumerate(seen) if not self.has_key(sets)]
+        if count > len(others):
+            raise LanternError(
+                f"cut {self.label!r}: {count} keys cannot be replaced by others, of which the "
+                f"sequence has {len(others)}"
+            )
+        draw = generator(self.seed, f"{self.queries}->{self.keys}", sample)
+        order = torch.randperm(len(others), generator=draw)[:count].tolist()
+        return frozenset(others[index] for index in order)
+
+
+@dataclass(frozen=True)
+class KnockOut(Intervention):
+    """A cut as a condition of an ablation: own latents, fewer edges."""
+
+    name: ClassVar[str] = "knockout"
+    cut: Cut
+
+    @property
+    def label(self) -> str:
+        """That of the cut: `after->slots:layers=2-3`."""
+        return self.cut.label
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        self.cut.in_layers(lantern.hf.config.get_text_config().num_hidden_layers)
+        return OWN
+
+
+def parse_cut(text: str) -> Cut:
+    """A cut from its label: `after->slots`, `slots->image+question:layers=2-3,random=1`.
+
+    Raises:
+        LanternError: naming the positions, or the settings, there are.
+    """
+    edge, _, settings = text.partition(":")
+    queries, arrow, keys = edge.partition("->")
+    if not arrow:
+        raise LanternError(f"no cut {text!r}; write QUERIES->KEYS, as in {', '.join(CUT_EDGES)}")
+    written = ",".join(filter(None, [f"queries={queries}", f"keys={keys}", settings]))
+    return parse_named(f"{Cut.name}:{written}", {Cut.name: Cut}, "cut")

@@ -1,0 +1,73 @@
+"""What is patched: one component of one layer, at the positions of one role."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import LAYERED, PATCH_ROLES, PATCHED, Site
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch, measured in a forward row of its own.
+
+    Attributes:
+        site: Component, layer and role.
+        slot: The only slot patched (0-based), where the role is `slots`; None for all positions.
+        sham: Own activations are put back in place of the donor's.
+
+    Raises:
+        LanternError: the site cannot be patched, or has no slots.
+    """
+
+    site: Site
+    slot: int | None = None
+    sham: bool = False
+
+    def __post_init__(self) -> None:
+        for what, given, known in (
+            ("component", self.site.component, PATCHED),
+            ("role", self.site.role, PATCH_ROLES),
+        ):
+            if given not in known:
+                raise LanternError(
+                    f"{what} {given!r} of site {self.site.label!r} cannot be patched; "
+                    f"take one of {', '.join(known)}"
+                )
+        if self.slot is not None and (self.site.role != "slots" or self.slot < 0):
+            raise LanternError(f"site {self.site.label!r} has no slot {self.slot}")
+
+    @property
+    def label(self) -> str:
+        """How the cell is named in the record: `residual.3@slots[5]`, `mlp.0@answer:sham`."""
+        slot = "" if self.slot is None else f"[{self.slot}]"
+        return f"{self.site.label}{slot}{':sham' if self.sham else ''}"
+
+
+def layer_sites(
+    components: Sequence[str], layers: Sequence[int], roles: Sequence[str]
+) -> list[Site]:
+    """Every component at every role, in every layer where it has layers."""
+    return [
+        Site(component, layer, role)
+        for component in components
+        for layer in (layers if component in LAYERED else [None])
+        for role in roles
+    ]
+
+
+def whole(sites: Sequence[Site]) -> list[Patch]:
+    """All positions of each site's role together."""
+    return [Patch(site) for site in sites]
+
+
+def each_slot(sites: Sequence[Site], slots: int) -> list[Patch]:
+    """Each slot alone, for the sites at the slots."""
+    return [Patch(s, slot) for s in sites if s.role == "slots" for slot in range(slots)]
+
+
+def shams(sites: Sequence[Site]) -> list[Patch]:
+    """Own activations put back at all positions of each site's role."""
+    return [Patch(site, sham=True) for site in sites]

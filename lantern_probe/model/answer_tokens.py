@@ -1,0 +1,58 @@
+"""Tokens of an answer: where it begins in a text, and how each candidate may be written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lantern_probe.tasks.answers import TAG
+
+
+@dataclass(frozen=True)
+class AnswerPlace:
+    """Where an answer begins in a sequence of tokens.
+
+    Attributes:
+        start: Index of the first token of the answer itself.
+        lead: Characters of the tag that the tokenizer merged into that token (mostly none).
+    """
+
+    start: int
+    lead: str = ""
+
+
+def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
+    """Where the answer begins, after the last `<answer>` tag and any white space; None without.
+
+    Args:
+        tokenizer: Decodes single tokens.
+        ids: Generated tokens.
+    """
+    pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids]
+    text = "".join(pieces)
+    tag = text.rfind(TAG)
+    if tag < 0:
+        return None
+    end, position = tag + len(TAG), 0
+    for index, piece in enumerate(pieces):
+        after = position + len(piece)
+        if after > end and piece[max(0, end - position) :].strip():
+            return AnswerPlace(index, text[position:end] if position < end else "")
+        position = after
+    return AnswerPlace(len(pieces))
+
+
+def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[int]]:
+    """The token sequences in which a candidate may be written: bare, or after a space."""
+    forms = {
+        tuple(tokenizer.encode(lead + space + candidate, add_special_tokens=False))
+        for space in ("", " ")
+    }
+    return [list(form) for form in sorted(forms)]
+
+
+def indistinct(forms: dict[str, list[list[int]]], unknown: int | None) -> bool:
+    """Whether the tokenizer cannot tell candidates apart, so that no scores can."""
+    written = [tuple(form) for of_one in forms.values() for form in of_one]
+    return len(set(written)) < len(written) or any(unknown in form for form in written)

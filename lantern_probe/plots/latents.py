@@ -1,0 +1,59 @@
+"""One model's geometry and retrieval in one figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lantern_probe.analysis.format import number, p_value
+from lantern_probe.geometry import GeometryRow
+from lantern_probe.geometry.norms import NORM
+from lantern_probe.geometry.oracle_preference import SLOT_TO_ORACLE
+from lantern_probe.geometry.retrieval import Retrieval
+from lantern_probe.geometry.retrieval_within import AlikeRetrieval
+from lantern_probe.geometry.vectors import FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS
+from lantern_probe.plots import geometry as panels
+from lantern_probe.plots.style import save_figure
+
+
+def draw(
+    rows: Sequence[GeometryRow],
+    found: Mapping[str, Sequence[Retrieval]],
+    alike: Mapping[str, Sequence[AlikeRetrieval]],
+    title: str,
+    path: Path,
+) -> None:
+    """Write nine panels: what latents look like, and whether they find their oracle."""
+    figure = Figure(figsize=(16, 15), layout="constrained")
+    axes = figure.subplots(3, 3)
+    mine = [row for row in rows if row.name not in (QUESTION, WORDS, IMAGE)]
+    panels.cosines_by_slot(mine, axes[0, 0]).set_title("cosines between samples, between slots")
+    panels.ranks_by_slot(mine, axes[0, 1]).set_title("dimensions used")
+    without = [row for row in rows if row.name != IMAGE]
+    panels.by_slot(without, axes[0, 2], (NORM,), "raw").set_title("norms")
+    panels.spectrum(without, axes[1, 0]).set_title("spectrum, mean over the slots")
+    panels.cosine_matrix(rows, axes[1, 1], OWN).set_title("own latents: cosine, raw")
+    both = f"{OWN}, {ORACLE}"
+    panels.cosine_matrix(rows, axes[1, 2], both, space="centred", measure=SLOT_TO_ORACLE)
+    axes[1, 2].set_title("own to oracle: cosine, centred")
+    panels.alignment_by_slot(rows, axes[2, 0]).set_title("alike with the oracle?")
+    for name, ax in ((OWN, axes[2, 1]), (FORCED, axes[2, 2])):
+        pooled = next(view for view in found[name] if view.view == "pooled")
+        panels.rank_histogram(pooled.ranks, pooled.candidates, ax)
+        place = next(view.place for view in alike[name] if view.view == "pooled")
+        ax.set_title(
+            f"{name} latents, pooled: rank of their oracle\n"
+            f"among samples alike: place {number(place.estimate)}, p {p_value(place.p)}"
+            if math.isfinite(place.estimate)
+            else f"{name} latents, pooled: rank of their oracle"
+        )
+    for ax in (*axes[0], axes[1, 0], axes[2, 0]):
+        # Below: within, it would lie on lines.
+        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
+        ax.legend(**below, ncols=2, fontsize=7, handlelength=3.5, frameon=False)
+    figure.suptitle(title)
+    save_figure(figure, path)

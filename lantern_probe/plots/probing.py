@@ -1,0 +1,277 @@
+"""Figures of probes with their controls, from rows alone (`probing.table.probe_row`)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from lantern_probe.errors import LanternError
+from lantern_probe.plots.style import ACCENT, INK, SOFT
+
+ProbeRow = Mapping[str, Any]
+
+FIELDS = {
+    "score": "probe",
+    "distractor": "other object",
+    "untrained": "untrained model",
+    "control": "control task",
+    "selectivity": "selectivity",
+}
+"""Columns of a row that have a value per layer and slot, and how figures call them."""
+
+MARKS = {"majority": "majority", "question": "question only", "image_mean": "image mean"}
+"""Columns that are the same for every layer and slot."""
+
+OTHER = "#2a9d8f"
+NOTHING = "#dcdcdc"
+"""A cell without a score; no colour of the scale comes near it."""
+
+
+def layer_slot_map(
+    rows: Sequence[ProbeRow],
+    ax: Axes,
+    field: str = "score",
+    vmin: float = 0.0,
+    vmax: float = 1.0,
+) -> Axes:
+    """One field over layers and slots as a heat map, the first layer at the bottom.
+
+    What is fed at the slots (`latent@slots`, then any other site of the slots) is under the first
+    layer. Values outside the scale have the colour of its end; cells without a value are grey.
+    The map is `ax.images[0]`.
+
+    Args:
+        rows: Of one target and model; those of sites elsewhere than `slots` are left out.
+        ax: To draw on.
+        field: One of `FIELDS`.
+        vmin: Lower end of the colour scale.
+        vmax: Its upper end.
+
+    Raises:
+        LanternError: there is no row of the slots, or there are rows of several targets.
+    """
+    found = _of_slots(rows)
+    sites = _sites(found)
+    cells = _cells(found, sites, field)
+    colors = colormaps["viridis"].with_extremes(bad=NOTHING)
+    ax.imshow(np.ma.masked_invalid(cells), colors, vmin=vmin, vmax=vmax, aspect="auto")
+    if np.isnan(cells).all():
+        ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=INK)
+    ax.invert_yaxis()
+    ax.set_title(FIELDS.get(field, field), fontsize=9)
+    slots = cells.shape[1]
+    ax.set_xticks(range(0, slots, -(-slots // 16)))
+    names = [_short(site) for site in sites]
+    layers = sum(name.isdigit() for name in names)
+    every = max(1, -(-layers // 24))
+    shown = [i for i, n in enumerate(names) if not n.isdigit() or int(n) % every == 0]
+    ax.set_yticks(shown, [names[i] for i in shown])
+    if 0 < layers < len(names):
+        # Layers are last: the gap parts them from what is not in the residual stream.
+        ax.axhline(len(names) - layers - 0.5, color="white", lw=3)
+    ax.tick_params(length=0, labelsize=8)
+    ax.set_xlabel("slot", fontsize=8)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def slot_curves(rows: Sequence[ProbeRow], ax: Axes) -> Axes:
+    """Score over the slots with 95 % bands: of the latents, and of the best layer.
+
+    The best layer has the largest mean score over the slots; it is chosen on the scores it is
+    drawn with. Dotted lines of the same colour are the site's controls, horizontal ones what
+    needs no latents. R^2 below 0 is drawn as 0.
+
+    Args:
+        rows: Of one target and model; those of sites elsewhere than `slots` are left out.
+        ax: To draw on.
+
+    Raises:
+        LanternError: there is no row of the slots, or there are rows of several targets.
+    """
+    found = _of_slots(rows)
+    sites = _sites(found)
+    means = {
+        site: np.nanmean(scores)
+        for site, scores in zip(sites, _cells(found, sites, "score"), strict=True)
+        if _short(site).isdigit() and not np.isnan(scores).all()
+    }
+    curves = [(site, _short(site), color) for site, color in _FED.items() if site in sites]
+    if means:
+        best = max(means, key=means.__getitem__)
+        curves.append((best, f"layer {_short(best)}, best of {len(means)}", ACCENT))
+    controls = {}
+    clipped = False
+    for number, (site, name, color) in enumerate(curves):
+        raw = {f: _cells(found, [site], f)[0] for f in ("score", "low", "high", *_DOTTED)}
+        clipped |= any((line < 0).any() for line in raw.values())
+        values = {field: np.clip(line, 0, None) for field, line in raw.items()}
+        x = np.arange(len(values["score"]))
+        ax.fill_between(x, values["low"], values["high"], color=color, alpha=0.2, lw=0)
+        ax.vlines(x, values["low"], values["high"], color=color, lw=1)
+        # Equal curves stay visible around each other.
+        size = 4 + 2 * (len(curves) - 1 - number)
+        ax.plot(x, values["score"], "o-", color=color, ms=size, lw=1.6, label=name)
+        for field, marker in _DOTTED.items():
+            if not np.isnan(values[field]).all():
+                ax.plot(x, values[field], ":", color=color, marker=marker, ms=4, lw=1)
+                controls[field] = Line2D(
+                    [], [], color=SOFT, ls=":", marker=marker, ms=4, label=FIELDS[field]
+                )
+    slots = _cells(found, sites, "score").shape[1]
+    ax.set_xticks(range(0, slots, -(-slots // 16)))
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlabel("slot")
+    ax.set_ylabel(_metric(found[0], clipped))
+    _mark(ax, _marks(found[0]), SOFT, 0.09)
+    ax.spines[["top", "right"]].set_visible(False)
+    handles = [*ax.get_legend_handles_labels()[0], *controls.values()]
+    ax.legend(
+        handles=handles, frameon=False, fontsize=8, ncols=len(handles), loc="lower left",
+        bbox_to_anchor=(0, 1), borderaxespad=0,
+    )  # fmt: skip
+    return ax
+
+
+def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
+    """A target's probe and all its controls over layers and slots, on one colour scale.
+
+    The colour bar has lines at the majority class and at what the question and the image's mean
+    give; under the maps are the curves of `slot_curves`, with their intervals.
+
+    Args:
+        rows: Of one model; those of other targets are left out.
+        target: Whose rows to draw.
+        model: For the title.
+
+    Raises:
+        LanternError: there is no row of this target at the slots.
+    """
+    mine = [row for row in rows if row["target"] == target]
+    if not mine:
+        there = ", ".join(dict.fromkeys(str(row["target"]) for row in rows)) or "none"
+        raise LanternError(f"no probe of target {target!r}; there are rows of {there}")
+    found = _of_slots(mine)
+    lines = len(_sites(found))
+    height = min(max(1.2 + 0.24 * lines, 2.4), 9.0)
+    figure = Figure(figsize=(2 + 1.9 * len(FIELDS), height + 2.8), layout="constrained")
+    panels: Any = figure.subfigures(2, 1, height_ratios=(height, 2.4))
+    above, below = panels
+    axes = above.subplots(1, len(FIELDS), sharey=True)
+    for ax, field in zip(axes, FIELDS, strict=True):
+        layer_slot_map(found, ax, field)
+    axes[0].set_ylabel("layer", fontsize=8)
+    clipped = any((row.get(field) or 0) < 0 for row in found for field in FIELDS)
+    bar = above.colorbar(
+        axes[0].images[0], ax=list(axes), aspect=5 * height, extend="min" if clipped else "neither"
+    )
+    bar.set_label(_metric(found[0], clipped), fontsize=8)
+    bar.ax.yaxis.set_label_position("left")
+    bar.ax.yaxis.set_ticks_position("left")
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    grey = any(np.ma.is_masked(ax.images[0].get_array()) for ax in axes)
+    marks = _marks(found[0])
+    _mark(bar.ax, marks, ACCENT, 0.16 / (height - 0.8))
+    slot_curves(found, below.subplots())
+    first = found[0]
+    missing = [name for name in MARKS.values() if name not in marks and name != "majority"]
+    figure.suptitle(
+        f"{model}: {target}, {first['n']} samples of {first['images']} images"
+        + "".join(f"; no score of {name}" for name in missing)
+        + ("; grey: no score" if grey else ""),
+        fontsize=11,
+    )
+    return figure
+
+
+_FED = {"latent@slots": INK, "oracle:latent@slots": OTHER}
+_DOTTED = {"distractor": "x", "untrained": "+"}
+
+
+def _of_slots(rows: Sequence[ProbeRow]) -> list[ProbeRow]:
+    found = [row for row in rows if row["site"].endswith("@slots")]
+    if not found:
+        raise LanternError("no probe of a site at the slots to draw, such as residual.0@slots")
+    targets = sorted({row["target"] for row in found})
+    if len(targets) > 1:
+        raise LanternError(f"rows of {', '.join(targets)}: give those of one target")
+    return found
+
+
+def _sites(rows: Sequence[ProbeRow]) -> list[str]:
+    """From the bottom up: other sites, what is fed, then the residual stream by layer."""
+    names = dict.fromkeys(row["site"] for row in rows)
+    fed = list(_FED)[::-1]
+
+    def place(site: str) -> tuple[int, int, str]:
+        if _short(site).isdigit():
+            return len(fed), int(_short(site)), site
+        rest = re.sub(r"\d+", lambda number: f"{int(number[0]):06d}", site)
+        return (fed.index(site) if site in fed else -1), 0, rest
+
+    return sorted(names, key=place)
+
+
+def _short(site: str) -> str:
+    """A layer of the residual stream by its number, all else by its name."""
+    name = site.removesuffix("@slots").replace(":", " ")
+    return name.removeprefix("residual.")
+
+
+def _cells(
+    rows: Sequence[ProbeRow], sites: Sequence[str], field: str
+) -> Float[np.ndarray, "sites slots"]:
+    """NaN where there is no value. A block of one slot has rows without a slot."""
+    slots = 1 + max(row["slot"] or 0 for row in rows)
+    cells = np.full((len(sites), slots), np.nan)
+    for row in rows:
+        if row["site"] in sites and row.get(field) is not None:
+            cells[sites.index(row["site"]), row["slot"] or 0] = row[field]
+    return cells
+
+
+def _metric(row: ProbeRow, clipped: bool) -> str:
+    metric = "accuracy" if row["kind"] == "class" else "R²"
+    return f"{metric}; below 0: as 0" if clipped else metric
+
+
+def _marks(row: ProbeRow) -> dict[str, float]:
+    """What needs no latents; the majority has no counterpart among values, whose mean has R^2 0."""
+    return {
+        name: row[field]
+        for field, name in MARKS.items()
+        if row.get(field) is not None and not (field == "majority" and row["kind"] == "value")
+    }
+
+
+def _mark(ax: Axes, marks: Mapping[str, float], color: str, gap: float) -> None:
+    """Horizontal lines with their names to the right, `gap` of the height apart or more."""
+    low, high = ax.get_ylim()
+    lines = {
+        name: min(max(marks[name], 0.0), high) for name in sorted(marks, key=marks.__getitem__)
+    }
+    heights: list[float] = []
+    for line in lines.values():
+        heights.append(max(line, heights[-1] + gap * (high - low)) if heights else line)
+    over = max([0.0, *(height - high for height in heights)])
+    at = ax.get_yaxis_transform()
+    beside = at + ScaledTranslation(16 / 72, 0, ax.figure.dpi_scale_trans)
+    arrow = {"arrowstyle": "-", "color": SOFT, "lw": 0.7, "shrinkA": 0, "shrinkB": 0}
+    for (name, line), height in zip(lines.items(), heights, strict=True):
+        # Above bands and the bar's colours, below curves.
+        ax.axhline(line, color=color, lw=1.2, zorder=1.5)
+        ax.annotate(
+            f"{name} {marks[name]:.2f}", (1, line), (1, height - over), xycoords=at,
+            textcoords=beside, va="center", fontsize=8, color=INK, annotation_clip=False,
+            arrowprops={**arrow, "relpos": (0, 0.5)},
+        )  # fmt: skip

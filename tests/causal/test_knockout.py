@@ -1,0 +1,280 @@
+"""Knockout while decoding: known truths of organisms, and the same edges as in one forward."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lantern_probe.causal.branching import Branch, run_branches, run_prefixes
+from lantern_probe.causal.knockout import cut_edges, cutting_edges, run_cut_branches
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.edges import CUT_EDGES, CUT_KEYS, CUT_QUERIES, Cut, parse_cut
+from lantern_probe.model.blocks import OWN, BranchResult, RowPlan
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.replay import replay
+from lantern_probe.stats import Proportion, wilson
+from lantern_probe.tasks.answers import parse_answer
+from lantern_probe.tasks.scenes import CHANCE, scenes
+
+CUTS = [parse_cut(text) for text in ("after->slots", "start+slots->image", "answer->question")]
+
+
+# -- as it is written ------------------------------------------------------------
+
+
+def several(names: tuple[str, ...]) -> st.SearchStrategy[str]:
+    return st.lists(st.sampled_from(names), min_size=1, unique=True).map("+".join)
+
+
+@given(
+    st.builds(
+        Cut,
+        queries=several(CUT_QUERIES),
+        keys=several(CUT_KEYS),
+        layers=st.sampled_from(["", "3", "0+2", "1-3", "!0"]),
+        random=st.just(False),
+        seed=st.integers(0, 5),
+    )
+)
+def test_a_label_is_read_back(cut: Cut):
+    assert parse_cut(cut.label) == cut
+
+
+def test_labels():
+    assert Cut("after", "slots").label == "after->slots"
+    cut = parse_cut("slots->image+question:layers=2-3,random=1")
+    assert cut == Cut("slots", "image+question", layers="2-3", random=True)
+    assert cut.label == "slots->image+question:layers=2-3,random=1"
+    assert cut == replace(cut, random=False).control
+    assert [parse_cut(edge).label for edge in CUT_EDGES] == list(CUT_EDGES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slots", "write QUERIES->KEYS"),
+        ("image->slots", "no queries 'image'; there are start"),
+        ("slots->picture", "no keys 'picture'; there are system"),
+        ("->image", "no queries ''"),
+        ("slots->image:layers=two", "no layers 'two'"),
+        ("slots->image:layers=3-1", "no layers '3-1'"),
+        ("slots->image:window=2", "no setting 'window=2'"),
+        ("slots->image:seed=x", "seed takes int"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(text: str, message: str):
+    with pytest.raises(LanternError, match=message):
+        parse_cut(text)
+
+
+# -- which edges -----------------------------------------------------------------
+
+
+def cut_of_prefix(cut: Cut, sample: str = "a") -> frozenset[int]:
+    prompt = ["system"] * 3 + ["image"] * 4 + ["question"] * 5 + ["thought"] * 2 + ["start"]
+    return cut.drawn([frozenset({name}) for name in prompt], 8, sample)
+
+
+def test_a_control_has_as_many_keys_and_none_of_the_same():
+    image, slots = set(range(3, 7)), set(range(15, 23))
+    control = Cut("after", "image").control
+    drawn = [cut_of_prefix(replace(control, seed=seed)) for seed in range(40)]
+    assert {len(keys) for keys in drawn} == {4}
+    assert set().union(*drawn) == set(range(23)) - image  # slots are keys like others
+    early = [cut_of_prefix(Cut("slots", "image", seed=seed).control) for seed in range(40)]
+    assert set().union(*early) == set(range(15)) - image  # not all slots see all slots
+    assert {len(cut_of_prefix(Cut("end", "slots").control))} == {8}
+    assert cut_of_prefix(Cut("end", "slots").control).isdisjoint(slots)
+
+
+def test_a_control_is_drawn_from_seed_and_sample_alone():
+    control = Cut("after", "image", random=True)
+    assert cut_of_prefix(control) == cut_of_prefix(replace(control, layers="2"))
+    assert cut_of_prefix(control) != cut_of_prefix(control, "b")
+    assert cut_of_prefix(control) != cut_of_prefix(replace(control, seed=1))
+    with pytest.raises(LanternError, match="9 keys cannot be replaced"):
+        cut_of_prefix(Cut("slots", "image+question", random=True))
+
+
+# -- while decoding --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [0.0, 9.0])  # 9: some texts open a block again
+@pytest.mark.parametrize(
+    ("name", "edge", "hidden"),
+    [("faithful", "after->slots", "slots"), ("bypass", "after->image", "image")],
+)
+def test_cuts_behind_the_block_equal_hiding(name: str, edge: str, hidden: Any, extra: float):
+    """Two ways to the same texts: positions masked for a whole row, and edges of queries."""
+    lantern = LanternModel(name)
+    bias = {"sequence_bias": [[[lantern.lvr.start], extra]]}  # type: ignore[union-attr]
+    # One option has several tokens, and is scored by a forward of its own.
+    samples = [replace(s, options=(*s.options, "red blue green")) for s in scenes(8, seed=3)]
+    prefixes = run_prefixes(lantern, samples, **bias)
+    plan = RowPlan(hide=(hidden,))
+    expected = run_branches(lantern, [Branch(p, plan) for p in prefixes], **bias)
+    branches = [Branch(p, OWN) for p in prefixes]
+    own = run_branches(lantern, branches, **bias)
+    found = run_cut_branches(lantern, branches, [parse_cut(edge)] * len(branches), **bias)
+    assert any(len(r.blocks) > 1 for r in found) == (extra > 0)
+    assert [r.ids.tolist() for r in found] == [r.ids.tolist() for r in expected]
+    scores = [[[*(r.logprobs or {}).values()] for r in rows] for rows in (found, expected, own)]
+    assert all(scores[0][0])
+    for cut, hid, plain in zip(*scores, strict=True):
+        assert cut == pytest.approx(hid, abs=1e-3)
+        assert cut != pytest.approx(plain, abs=1e-2) or not cut
+
+
+def test_a_decoding_under_cuts_is_the_one_forward_under_the_same_edges():
+    """Rows of different lengths and cuts, all in one batch: each latent is the hidden state of
+    the position before, each word the one that the forward prefers, each score its own."""
+    lantern = LanternModel("faithful")
+    scenes_of_prefixes = scenes(6, seed=3)
+    texts = ["start+slots->image", "after->slots:layers=1-2", "start+slots+after->image+thought"]
+    cuts = [parse_cut(text) for text in texts] + [parse_cut(texts[0]).control]
+    prefixes = run_prefixes(lantern, scenes_of_prefixes)
+    pairs = list(itertools.product(prefixes, cuts))
+    samples = [sample for sample in scenes_of_prefixes for _ in cuts]
+    assert len({len(p.ids) for p in prefixes}) > 1
+    branches = [Branch(p, OWN) for p, _ in pairs]
+    results = run_cut_branches(lantern, branches, [cut for _, cut in pairs])
+    for cut in cuts:
+        chosen = [i for i, (_, used) in enumerate(pairs) if used is cut]
+        again = replay(lantern, [samples[i] for i in chosen], [results[i] for i in chosen])
+        length = again.ids.shape[1]
+        edges = torch.zeros(len(chosen), length, length, dtype=torch.bool)
+        for row, (index, first) in enumerate(zip(chosen, again.first, strict=True)):
+            own = again.own_ids(row)
+            edges[row, first:, first:] = cut_edges(
+                lantern, cut, own, again.prompt_lengths[row], samples[index].id
+            )
+        layers = cut.in_layers(4).nonzero()[:, 0].tolist()
+        with torch.no_grad(), cutting_edges(lantern, edges, layers):
+            forward = lantern.hf(**again.inputs, output_hidden_states=True)
+        for row, (index, first) in enumerate(zip(chosen, again.first, strict=True)):
+            states = forward.hidden_states[-1][row, first:]
+            blocks = results[index].blocks
+            for block in blocks:
+                fed = states[block.start : block.slots.stop - 1]
+                assert torch.allclose(fed, block.latents, atol=1e-4)
+            end = blocks[-1].end
+            assert end is not None
+            logprobs = forward.logits[row, first:].log_softmax(-1)
+            assert torch.equal(logprobs[end:-1].argmax(-1), again.own_ids(row)[end + 1 :])
+            answer = int((again.own_ids(row) == token(lantern, "<answer>")).nonzero()[-1])
+            scores = results[index].logprobs
+            assert scores is not None
+            for option, score in scores.items():
+                expected = float(logprobs[answer, token(lantern, option)])
+                assert score == pytest.approx(expected, abs=1e-3)
+
+
+def token(lantern: Any, text: str) -> int:
+    return int(lantern.processor.tokenizer.convert_tokens_to_ids(text))
+
+
+def test_rows_without_a_cut_are_as_ever_and_a_branch_may_stand_there_twice():
+    lantern = LanternModel("faithful")
+    branches = [Branch(p, OWN) for p in run_prefixes(lantern, scenes(6, seed=3))]
+    own = run_branches(lantern, branches)
+    alone = run_cut_branches(lantern, branches, [CUTS[0]] * 6)
+    cuts = [None] * 6 + [CUTS[0]] * 6 + [CUTS[2]] * 6
+    mixed = run_cut_branches(lantern, branches * 3, cuts)
+    for expected, found in zip([*own, *alone], mixed[:12], strict=True):
+        assert torch.equal(expected.ids, found.ids)
+        assert (expected.logprobs or {}) == pytest.approx(found.logprobs or {}, abs=1e-4)
+    texts = [r.text for r in mixed]
+    assert texts[:6] != texts[6:12] != texts[12:]
+
+
+def test_a_text_without_a_block_cannot_be_cut(untrained: Any):
+    ban = {"sequence_bias": [[[untrained.lvr.start], -1e4]]}
+    prefixes = run_prefixes(untrained, scenes(2), max_new_tokens=4, **ban)
+    results = run_cut_branches(
+        untrained, [Branch(p, OWN) for p in prefixes], [CUTS[0]] * 2, score=False, **ban
+    )
+    for prefix, result in zip(prefixes, results, strict=True):
+        assert torch.equal(result.ids, prefix.ids)
+
+
+def test_the_model_is_clean_after_a_failure():
+    lantern = LanternModel("faithful")
+    branches = [Branch(p, OWN) for p in run_prefixes(lantern, scenes(2))]
+    with pytest.raises(LanternError, match="no layer 9; the model has layers 0 to 3"):
+        run_cut_branches(lantern, branches, [parse_cut("after->slots:layers=9")] * 2)
+
+    def broken(own: torch.Tensor, slot: Any) -> torch.Tensor:
+        raise LanternError("on purpose")
+
+    failing = [replace(branch, plan=RowPlan(edit=broken)) for branch in branches]
+    with pytest.raises(LanternError, match="on purpose"):
+        run_cut_branches(lantern, failing, [CUTS[0]] * 2)
+    assert lantern.hf.model.language_model.config._attn_implementation == "sdpa"
+    assert not lantern.hf.get_input_embeddings()._forward_pre_hooks
+
+
+# -- the truth of organisms ------------------------------------------------------
+
+TRUTH_SCENES = 64
+
+
+def accuracies(name: str, edges: list[str]) -> tuple[Proportion, dict[str, Proportion]]:
+    lantern = LanternModel(name)
+    samples = scenes(TRUTH_SCENES, seed=77)
+    branches = [Branch(p, OWN) for p in run_prefixes(lantern, samples)]
+
+    def accuracy(results: list[BranchResult]) -> Proportion:
+        answers = [parse_answer(r.text, s) for r, s in zip(results, samples, strict=True)]
+        right = sum(a == s.answer for a, s in zip(answers, samples, strict=True))
+        return wilson(right, len(samples))
+
+    own = accuracy(run_branches(lantern, branches))
+    cuts = {edge: [parse_cut(edge)] * len(branches) for edge in edges}
+    return own, {
+        edge: accuracy(run_cut_branches(lantern, branches, cut)) for edge, cut in cuts.items()
+    }
+
+
+def guesses(accuracy: Proportion) -> bool:
+    return accuracy.low <= CHANCE <= accuracy.high
+
+
+def test_faithful_answers_through_the_slots_alone():
+    own, cut = accuracies(
+        "faithful",
+        ["after->slots", "after->image", "after->slots:random=1", "after->image:random=1"],
+    )
+    assert own.estimate == 1
+    assert guesses(cut["after->slots"])
+    assert cut["after->image"].estimate == 1
+    assert cut["after->slots:random=1"].estimate > 0.9
+    assert cut["after->image:random=1"].estimate > 0.9
+
+
+def test_bypass_needs_no_slots_but_has_two_ways():
+    """With the slots cut it looks at the image; with the image cut, at what the slots hold of it:
+    only both together leave it guessing."""
+    own, cut = accuracies(
+        "bypass",
+        ["after->slots", "after->image", "after->slots+image", "after->slots:random=1"],
+    )
+    assert own.estimate == 1
+    assert cut["after->slots"].estimate == 1
+    assert cut["after->image"].estimate > 0.9
+    assert guesses(cut["after->slots+image"])
+    assert cut["after->slots:random=1"].estimate > 0.9
+
+
+def test_a_random_control_of_keys_that_are_still_to_come_is_refused():
+    """How many they will be is not known, so a control of as many cannot be drawn."""
+    for text in ("answer->end", "answer->after+image", "after->answer"):
+        parse_cut(text)
+        with pytest.raises(LanternError, match="no random control of as many"):
+            parse_cut(f"{text}:random=1")
+    assert parse_cut("after->slots:random=1").random

@@ -1,0 +1,374 @@
+"""Patching: many cells in one forward against one hooked forward per cell, and known truths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lantern_probe.analysis.patching import patch_effects
+from lantern_probe.causal.patching.forward import run_cells
+from lantern_probe.causal.patching.recording import (
+    LeftOut,
+    Recording,
+    candidate_scores,
+    check_layout,
+    record,
+)
+from lantern_probe.causal.patching.sweep import Sweep
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, shams, whole
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.replay import Replay, replay
+from lantern_probe.model.sites import submodule
+from lantern_probe.model.teacher_forcing import ForcedTexts
+from lantern_probe.records.run import Run
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.scenes import scenes, twin
+from lantern_probe.tasks.twins import with_twins
+from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, Site
+
+LAYERS, SLOTS = 4, 8
+SITES = layer_sites(PATCHED, range(LAYERS), PATCH_ROLES)
+TEXT = (
+    "<think> let me look at the star <|lvr_start|>" + " <|lvr_sep|>" * SLOTS + " <|lvr_end|> it is "
+    "here </think> <answer> red </answer>"
+)
+
+
+def color_pairs(count: int, seed: int = 3) -> list[Sample]:
+    samples, _ = with_twins(scenes(count, seed), lambda s: twin(s, "color"), answers_known=True)
+    return samples
+
+
+def forced(lantern: Any, text: str, samples: Sequence[Sample]) -> Any:
+    """The output of a generation that writes a text, whatever the model would."""
+    ids = lantern.processor.tokenizer.encode(text, add_special_tokens=False)
+    prompt = lantern.inputs(samples)["input_ids"].shape[1]
+    force = ForcedTexts([ids] * len(samples), prompt, min(lantern.eos_ids))
+    return lantern.generate(samples, logits_processor=[force], max_new_tokens=len(ids) + 2)
+
+
+def recorded(lantern: Any, samples: Sequence[Sample], output: Any) -> list[Recording]:
+    found = record(lantern, samples, output, SITES)
+    assert all(isinstance(one, Recording) for one in found), found
+    return found  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def faithful() -> LanternModel:
+    return LanternModel("faithful")
+
+
+@pytest.fixture(scope="module")
+def runs(faithful: LanternModel) -> list[Recording]:
+    """Two pairs, prompts of different length in one batch."""
+    samples = color_pairs(2)
+    assert len({len(s.question) for s in samples}) > 1
+    return recorded(faithful, samples, faithful.generate(samples))
+
+
+# -- cells -----------------------------------------------------------------------
+
+
+def test_cells_and_their_labels():
+    sites = layer_sites(("embedding", "mlp"), (0, 2), ("slots", "answer"))
+    assert [cell.label for cell in whole(sites)] == [
+        *("embedding@slots", "embedding@answer", "mlp.0@slots", "mlp.0@answer"),
+        *("mlp.2@slots", "mlp.2@answer"),
+    ]
+    assert [cell.label for cell in each_slot(sites, 2)][:3] == [
+        *("embedding@slots[0]", "embedding@slots[1]", "mlp.0@slots[0]"),
+    ]
+    assert shams(sites)[2].label == "mlp.0@slots:sham"
+
+
+@pytest.mark.parametrize(
+    ("site", "slot", "message"),
+    [
+        (Site("latent", None, "slots"), None, "component 'latent'.*take one of embedding"),
+        (Site("mlp", 1, "image-mean"), None, "role 'image-mean'.*take one of box"),
+        (Site("mlp", 1, "answer"), 0, "'mlp.1@answer' has no slot 0"),
+    ],
+)
+def test_what_cannot_be_patched_is_refused(site: Site, slot: int | None, message: str):
+    with pytest.raises(LanternError, match=message):
+        Patch(site, slot)
+
+
+# -- against one forward per cell --------------------------------------------------
+
+
+@contextmanager
+def hand_hook(lantern: Any, cell: Patch, change: Any) -> Iterator[None]:
+    module = submodule(lantern, cell.site.component, cell.site.layer)
+    if cell.site.component == "embedding":
+        handle = module.register_forward_pre_hook(lambda m, a: (change(a[0].clone()), *a[1:]))
+    else:
+        handle = module.register_forward_hook(lambda m, a, out: change(out.clone()))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def by_hand(
+    lantern: Any, again: Replay, target: int, donor: int, runs: Sequence[Recording], cell: Patch
+) -> torch.Tensor:
+    """The candidates' logits by two whole forwards of all rows: one is read, one written to."""
+    read: list[torch.Tensor] = []
+    rows = [(row, [again.first[row] + at for at in runs[row].at(cell.site, cell.slot)])
+            for row in (target, donor)]  # fmt: skip
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        read.append(value[rows[1][0], rows[1][1]])
+        return value
+
+    def write(value: torch.Tensor) -> torch.Tensor:
+        value[rows[0][0], rows[0][1]] = read[0]
+        return value
+
+    with hand_hook(lantern, cell, keep):
+        lantern.hf(**again.inputs)
+    with hand_hook(lantern, cell, write):
+        logits = lantern.hf(**again.inputs).logits
+    answer = again.first[target] + runs[target].positions["answer"][0]
+    return candidate_scores(logits[target, answer][None], runs[target].candidates)[0]
+
+
+CELLS = [
+    Patch(Site("embedding", None, "slots")),
+    Patch(Site("embedding", None, "box")),
+    Patch(Site("residual", 0, "slots"), 0),
+    Patch(Site("residual", 2, "slots")),
+    Patch(Site("residual", 1, "box")),
+    Patch(Site("attention", 1, "last-question")),
+    Patch(Site("attention", 2, "slots"), 5),
+    Patch(Site("attention", 0, "lvr_start")),
+    Patch(Site("mlp", 0, "last-prompt")),
+    Patch(Site("mlp", 3, "answer")),
+    Patch(Site("mlp", 1, "lvr_end")),
+]
+
+
+@pytest.mark.parametrize("name", ["faithful", "untrained"])
+def test_a_batch_of_cells_is_one_hooked_forward_per_cell(
+    name: str, faithful: LanternModel, untrained: Any
+):
+    lantern: Any = faithful if name == "faithful" else untrained
+    samples = color_pairs(2)
+    trained = name == "faithful"
+    output = lantern.generate(samples) if trained else forced(lantern, TEXT, samples)
+    runs, again = recorded(lantern, samples, output), replay(lantern, samples, output)
+    moved = 0
+    for target, donor in ((0, 1), (3, 2)):
+        result = run_cells(lantern, runs[target], runs[donor], CELLS)
+        for cell, base, patched in zip(CELLS, result.base, result.patched, strict=True):
+            expected = by_hand(lantern, again, target, donor, runs, cell)
+            assert torch.allclose(patched, expected, atol=1e-4), cell.label
+            assert torch.allclose(base, runs[target].scores, atol=1e-4)
+            moved += not torch.allclose(patched, base, atol=1e-4)
+    assert moved > len(CELLS)  # more than half of them do something: the test can fail
+
+
+def test_small_batches_give_the_same(faithful: LanternModel, runs: list[Recording]):
+    cells = [*CELLS, *shams(layer_sites(("mlp",), (1,), ("slots", "box")))]
+    whole_batch = run_cells(faithful, runs[0], runs[1], cells)
+    for rows in (1, 2, 4):
+        some = run_cells(faithful, runs[0], runs[1], cells, batch_rows=rows)
+        assert torch.allclose(some.patched, whole_batch.patched, atol=1e-4)
+        assert torch.equal(some.base[-2:], some.patched[-2:])
+
+
+# -- what holds by construction ----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["faithful", "untrained"])
+def test_shams_change_nothing_at_all(name: str, faithful: LanternModel, untrained: Any):
+    lantern: Any = faithful if name == "faithful" else untrained
+    samples = color_pairs(1)
+    target, donor = recorded(lantern, samples, forced(lantern, TEXT, samples))
+    cells = [*whole(SITES), *shams(SITES)]
+    result = run_cells(lantern, target, donor, cells)
+    assert torch.equal(result.patched[len(SITES) :], result.base[len(SITES) :])
+    assert not torch.equal(result.patched[: len(SITES)], result.base[: len(SITES)])
+
+
+def test_ones_own_recording_as_donor_changes_nothing_but_rounding(
+    faithful: LanternModel, runs: list[Recording]
+):
+    result = run_cells(faithful, runs[0], runs[0], whole(SITES))
+    assert torch.allclose(result.patched, result.base, atol=1e-4)
+
+
+def test_the_last_layer_at_the_answer_is_the_donors_answer_and_at_slots_nothing(
+    faithful: LanternModel, runs: list[Recording]
+):
+    cells = [Patch(Site("residual", LAYERS - 1, role)) for role in ("answer", "slots", "box")]
+    result = run_cells(faithful, runs[0], runs[1], cells)
+    assert torch.allclose(result.patched[0], runs[1].scores, atol=1e-4)
+    assert torch.equal(result.patched[1:], result.base[1:])
+
+
+def test_nothing_is_left_on_the_model(faithful: LanternModel, runs: list[Recording]):
+    output = faithful.generate(scenes(1))
+    broken = replace(runs[1], activations={})
+    with pytest.raises(LanternError, match="mlp.1@slots was not recorded"):
+        run_cells(faithful, runs[0], broken, [Patch(Site("mlp", 1, "slots"))])
+
+    def fail(*call: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    failing = submodule(faithful, "mlp", 2).register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        run_cells(faithful, runs[0], runs[1], whole(SITES))
+    with pytest.raises(RuntimeError, match="on purpose"):
+        record(faithful, scenes(1), output, SITES)
+    failing.remove()
+    for component, layer in {(site.component, site.layer) for site in SITES}:
+        module = submodule(faithful, component, layer)
+        assert not module._forward_hooks and not module._forward_pre_hooks
+    with pytest.raises(LanternError, match="no cells"):
+        run_cells(faithful, runs[0], runs[1], [])
+
+
+# -- what is left out ----------------------------------------------------------------
+
+
+def test_runs_that_cannot_be_compared_say_why(faithful: LanternModel, runs: list[Recording]):
+    check_layout(runs[0], runs[1])
+    positions = {role: [at + 1 for at in found] if role == "answer" else found
+                 for role, found in runs[1].positions.items()}  # fmt: skip
+    later = replace(runs[1], positions=positions)
+    with pytest.raises(LeftOut, match="differ in layout: answer stands at"):
+        check_layout(runs[0], later)
+    boxless = {role: at for role, at in runs[1].positions.items() if role != "box"}
+    with pytest.raises(LeftOut, match="has no box to patch"):
+        run_cells(
+            faithful, runs[0], replace(runs[1], positions=boxless), [Patch(Site("mlp", 0, "box"))]
+        )
+    with pytest.raises(LeftOut, match="has no slot 8"):
+        run_cells(faithful, runs[0], runs[1], [Patch(Site("mlp", 0, "slots"), 8)])
+    wide = {**runs[1].positions, "box": [*runs[1].positions["box"], 20]}
+    with pytest.raises(LeftOut, match="has 1 positions and .* has 2"):
+        run_cells(
+            faithful, runs[0], replace(runs[1], positions=wide), [Patch(Site("mlp", 0, "box"))]
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<think> it is here </think> <answer> red </answer>", "it has no lvr_start"),
+        (TEXT.partition(" <answer>")[0], "it has no answer"),
+        ("<answer> red </answer> " + TEXT.partition(" it is")[0], "comes before the block"),
+    ],
+)
+def test_texts_without_a_block_before_an_answer_are_left_out(
+    faithful: LanternModel, text: str, message: str
+):
+    samples = scenes(2)
+    found = record(faithful, samples, forced(faithful, text, samples), SITES)
+    assert all(isinstance(one, LeftOut) for one in found)
+    assert message in str(found[0])
+
+
+def test_candidates_are_told_apart_by_their_first_tokens(faithful: LanternModel):
+    sample = scenes(1)[0]
+    bad = replace(sample, options=(*sample.options, "red blue"))
+    output = faithful.generate([bad, sample])
+    first, second = record(faithful, [bad, sample], output, SITES)
+    assert isinstance(first, LeftOut) and "no token begins 'red'" in str(first)
+    assert isinstance(second, Recording) and len(second.candidates) == 8
+    assert list(second.candidates)[int(second.scores.argmax())] == sample.answer
+
+
+# -- a sweep -------------------------------------------------------------------------
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
+    faithful: LanternModel, tmp_path: Path
+):
+    samples = color_pairs(5, seed=77)
+    sites = layer_sites(("embedding",), (), ("slots", "last-question"))
+    some, more = whole(sites), [*whole(sites), *each_slot(sites, SLOTS), *shams(sites)]
+    counted: list[int] = []
+    with Run.open(tmp_path, {}) as run:
+        Sweep(faithful, samples[:2], some, run, advance=counted.append).execute()
+        first = run.rows()
+        Sweep(faithful, samples, more, run, advance=counted.append).execute()
+        rows = run.rows()
+        Sweep(faithful, samples, more, run, advance=counted.append).execute()
+        assert run.rows() == rows and rows[: len(first)] == first
+    assert sum(counted) == len(rows) == 10 * len(more)
+    assert {row["status"] for row in rows} == {"ok"}
+    for row in rows:
+        assert row["direction"] == ("denoise" if "~" in row["sample"] else "noise")
+        assert {row["sample"], row["donor"]} == {row["image"], f"{row['image']}~color0"}
+    effects = {(e.condition, e.direction): e for e in patch_effects(rows, model="faithful")}
+    for direction in ("denoise", "noise"):
+        latents = effects["embedding@slots", direction]
+        assert latents.n == 5 and latents.flips.estimate == 1
+        assert latents.recovery.estimate > 0.9
+        for slot in range(SLOTS):
+            alone = effects[f"embedding@slots[{slot}]", direction].recovery.estimate
+            assert 0 < alone < latents.recovery.estimate / 2
+        assert effects["embedding@slots:sham", direction].largest == 0
+
+
+def test_bypass_is_moved_by_the_image_and_not_by_the_slots(tmp_path: Path):
+    cells = whole(layer_sites(("embedding",), (), ("slots", "box")))
+    with Run.open(tmp_path, {}) as run:
+        Sweep(LanternModel("bypass"), color_pairs(6, seed=77), cells, run).execute()
+        effects = patch_effects(run.rows(), model="bypass")
+    for effect in effects:
+        if effect.role == "box":
+            assert effect.flips.estimate > 0.8
+        else:
+            assert effect.flips.estimate == 0
+
+
+def test_what_cannot_be_measured_is_a_row_that_says_why(faithful: LanternModel, tmp_path: Path):
+    def changed(name: str, **fields: Any) -> list[Sample]:
+        """A pair under other ids, changed in some way."""
+        first, second = color_pairs(1)
+        ids = (name, f"{name}~")
+        return [
+            replace(
+                one,
+                id=own,
+                attributes={**one.attributes, "twin": other, "pair": name},
+                **fields,
+            )
+            for one, own, other in zip((first, second), ids, ids[::-1], strict=True)
+        ]
+
+    same, _ = with_twins(scenes(1, 3), lambda s: twin(s, "cell"), answers_known=True)
+    samples = [
+        *same,
+        *changed("unseen", images=("/nowhere.png",)),
+        *changed("boxless", boxes=()),
+        *changed("optionless", options=(), answer=None),
+    ]
+    cells = whole(layer_sites(("mlp",), (1,), ("box", "slots")))
+    with Run.open(tmp_path, {}) as run:
+        Sweep(faithful, samples, cells, run).execute()
+        rows = run.rows()
+        with pytest.raises(LanternError, match="not followed by its twin"):
+            Sweep(faithful, [*same[:1], *samples[2:3]], cells, run).execute()
+    assert len(rows) == len(samples) * len(cells)
+    said = {(row["sample"], row["role"]): (row["status"], row.get("error", "")) for row in rows}
+    for key, status, message in [
+        ((same[0].id, "slots"), "left out", "have the same answer"),
+        (("unseen", "slots"), "failed", "no image at"),
+        (("boxless", "box"), "left out", "has no box to patch"),
+        (("boxless", "slots"), "ok", ""),
+        (("optionless~", "box"), "left out", "has no options"),
+    ]:
+        assert said[key][0] == status and message in said[key][1]

@@ -32,7 +32,7 @@ from experiments.tables.comparison import (
 from lantern_probe.analysis.comparison import CompareSettings, Comparison, compare
 from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.comparison import forest_figure
+from lantern_probe.plots.comparison import comparison_figure
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import explained, to_plain, write_json
 from lantern_probe.records.official import condition_names, read_published
@@ -195,7 +195,7 @@ def write_output(config: Config, comparison: Comparison, output: Path) -> None:
         plain["reading"] = read_pair(pair, comparison)
     record = {"experiment": "compare_records", **provenance(), "config": config, **record}
     write_json(output / "comparison.json", record)
-    save_figure(forest_figure(comparison), output / "differences.png")
+    save_figure(comparison_figure(comparison), output / "differences.png")
     console.print(f"comparison.json and differences.png are in {output}")
 
 

@@ -22,10 +22,11 @@ from rich.markup import escape
 
 from experiments import ablate_latents
 from experiments.console import console, print_table, run_main, titled_table
-from lantern_probe.analysis.decomposition import FULL, RetainedGain, retained_gains
+from lantern_probe.analysis import decomposition
+from lantern_probe.analysis.decomposition import FULL, RetainedGain
 from lantern_probe.analysis.format import interval, number
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.decomposition import gain_axes
+from lantern_probe.plots.decomposition import plot_gains
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import read_rows
@@ -84,7 +85,7 @@ def main(config: Config) -> int:
     results = ablate_latents.ablate_models(config)
     problems = ablate_latents.report_problems(list(results.values()))
     found = [
-        retained_gains(
+        decomposition.summarize(
             read_rows(folder),
             model=summaries[0].model,
             base=config.base,
@@ -108,7 +109,7 @@ def main(config: Config) -> int:
         figsize=(1.0 + 3.4 * len(found), 1.3 + 0.3 * len(found[0])), layout="constrained"
     )
     for gains, ax in zip(found, figure.subplots(1, len(found), squeeze=False)[0], strict=True):
-        gain_axes(gains, ax)
+        plot_gains(gains, ax)
     figure.supxlabel("95 % intervals, paired; dashed: the whole gain, with own latents", fontsize=8)
     save_figure(figure, config.output / "gains.png")
     write_json(config.output / "gains.json", [item for gains in found for item in gains])

@@ -25,20 +25,23 @@ from experiments.ablate_latents import Part
 from experiments.console import console, run_main
 from experiments.inputs import load_samples
 from experiments.tables.exchange import LEGEND, print_exchanges, print_mediation, print_shares
-from lantern_probe.analysis.exchange import (
+from lantern_probe.analysis import exchange, mediation, slot_shares
+from lantern_probe.analysis.slot_shares import (
     SlotShare,
-    exchanges,
     first_samples,
     rates_by_count,
-    slot_shares,
     subset_label,
     subsets,
 )
-from lantern_probe.analysis.mediation import mediate
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
-from lantern_probe.plots.exchange import by_count, donor_rates, effect_bars, slot_bars
+from lantern_probe.plots.exchange import (
+    plot_donor_rates,
+    plot_donor_rates_by_count,
+    plot_effects,
+    plot_slot_shares,
+)
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import read_rows
@@ -144,24 +147,24 @@ def report(config: Config, folder: Path, model: str, axes: Any, size: int | None
     """Print and draw one model's figures; they are returned for the record."""
     rows = read_rows(folder)
     labels = [label for label in config.conditions if label.partition(":")[0] in EXCHANGES]
-    found = exchanges(rows, model=model, conditions=labels, donors="twin")
+    found = exchange.summarize(rows, model=model, conditions=labels, donors="twin")
     found = [item for item in found if item.n]
-    mediation = mediate(rows, model=model)
+    effects = mediation.summarize(rows, model=model)
     if found:
         print_exchanges(found, console)
-        donor_rates(found, axes[0])
-    print_mediation(mediation, console)
-    effect_bars(mediation, axes[1])
+        plot_donor_rates(found, axes[0])
+    print_mediation(effects, console)
+    plot_effects(effects, axes[1])
     shares: list[SlotShare] = []
     if size is not None:
         some = first_samples(rows, size, config.frozen)
-        shares = slot_shares(some, model=model, size=size, frozen=config.frozen)
+        shares = slot_shares.summarize(some, model=model, size=size, frozen=config.frozen)
         print_shares(shares, console)
         counts, rates = rates_by_count(some, size, config.frozen)
-        by_count(counts, rates, axes[2])
-        slot_bars([s for s in shares if s.measure == "donor"], axes[3])
+        plot_donor_rates_by_count(counts, rates, axes[2])
+        plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
     console.print()
-    return {"model": model, "exchanges": found, "mediation": mediation, "slots": shares}
+    return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
 
 
 if __name__ == "__main__":

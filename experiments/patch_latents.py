@@ -32,12 +32,13 @@ from experiments.inputs import (
     taken,
 )
 from experiments.tables.patching import LEGEND, print_effects
-from lantern_probe.analysis.patching import PatchEffect, patch_effects
+from lantern_probe.analysis import patching
+from lantern_probe.analysis.patching import PatchEffect
 from lantern_probe.causal.patching.sweep import Sweep
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, shams, whole
 from lantern_probe.model.sites import layer_count
-from lantern_probe.plots.patching import draw
+from lantern_probe.plots.patching import patching_figure
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import read_rows
@@ -152,7 +153,7 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
             markup=False,
             soft_wrap=True,
         )
-    return patch_effects(rows, model=name)
+    return patching.summarize(rows, model=name)
 
 
 def main(config: Config) -> int:
@@ -177,7 +178,7 @@ def main(config: Config) -> int:
         print_effects(effects, console)
     console.print(LEGEND, highlight=False, markup=False)
     write_json(config.output / "patching.json", [e for effects in results for e in effects])
-    save_figure(draw(results), config.output / "patching.png")
+    save_figure(patching_figure(results), config.output / "patching.png")
     console.print(f"rows, patching.json and patching.png are in {config.output}", markup=False)
     return 0 if all(any(e.n for e in effects) for effects in results) else 1
 

@@ -29,7 +29,7 @@ from experiments.inputs import Inputs, file_name, load_samples, progress_bar, ta
 from experiments.tables.probing import LEGEND, print_erasure, print_probes
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.embedding import latent_figure
+from lantern_probe.plots.embedding import embedding_figure
 from lantern_probe.plots.probing import probe_figure
 from lantern_probe.plots.style import save_figure
 from lantern_probe.probing.controls import question_features
@@ -295,7 +295,9 @@ def main(config: Config) -> int:
                 save_figure(probe_figure(rows, target, model), folder / f"{file_name(target)}.png")
         named = [name for name in classes if not name.startswith("distractor_")]
         if named:
-            save_figure(latent_figure(Store(folder / "own"), named, model), folder / "latents.png")
+            save_figure(
+                embedding_figure(Store(folder / "own"), named, model), folder / "latents.png"
+            )
         summary += [
             {"model": model, **{k: v for k, v in row.items() if k != "null"}} for row in rows
         ]

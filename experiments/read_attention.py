@@ -25,14 +25,15 @@ from rich.progress import track
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
 from experiments.tables.attention import MEASURES, print_means
-from lantern_probe.analysis.attention import AttentionMean, attention_means
+from lantern_probe.analysis import attention
+from lantern_probe.analysis.attention import AttentionMean
 from lantern_probe.capture.attention import default_queries, read_attention
 from lantern_probe.capture.attention_measures import attention_figures, image_maps
 from lantern_probe.errors import LanternError
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.replay import replay
 from lantern_probe.model.roles import find_roles
-from lantern_probe.plots.attention import attention_over_image, layer_figure
+from lantern_probe.plots.attention import attention_figure, plot_attention_over_image
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import Row
@@ -144,7 +145,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
         ax.axis("off")
     for sample, role, image, mean in panels:
         ax = axes[rows[sample.id], columns[role]]
-        attention_over_image(image, mean, ax, sample.boxes[:1])
+        plot_attention_over_image(image, mean, ax, sample.boxes[:1])
         ax.set_title(f"{role.replace('_', ' ')}: {float(mean.sum()):.2f} on the image", fontsize=8)
     return figure
 
@@ -157,7 +158,7 @@ def main(config: Config) -> int:
     for name in dict.fromkeys(config.model):
         folder = config.output / file_name(name)
         rows, drawn = read_model(config, name, folder)
-        found = attention_means(rows, model=name, measures=MEASURES)
+        found = attention.summarize(rows, model=name, measures=MEASURES)
         good = sum(row["status"] == "ok" for row in rows)
         if good < len(rows):
             console.print(
@@ -167,7 +168,7 @@ def main(config: Config) -> int:
             console.print(f"{name}: no sample has a latent block or an answer", markup=False)
             continue
         print_means(found, good)
-        save_figure(layer_figure(found), folder / "layers.png")
+        save_figure(attention_figure(found), folder / "layers.png")
         if drawn is not None:
             save_figure(drawn, folder / "overlays.png")
         everything += found

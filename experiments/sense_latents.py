@@ -26,7 +26,8 @@ from torch import Tensor
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
 from experiments.tables.sensitivity import print_sensitivities
-from lantern_probe.analysis.sensitivity import Sensitivity, sensitivities
+from lantern_probe.analysis import sensitivity
+from lantern_probe.analysis.sensitivity import Sensitivity
 from lantern_probe.capture.batch import capture_batch
 from lantern_probe.capture.sensitivity import between, distances
 from lantern_probe.errors import LanternError
@@ -34,7 +35,7 @@ from lantern_probe.interventions import generator
 from lantern_probe.interventions.image import parse_image_corruption
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.sites import layer_count
-from lantern_probe.plots.sensitivity import share_figure
+from lantern_probe.plots.sensitivity import sensitivity_figure
 from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import Row
@@ -193,10 +194,10 @@ def main(config: Config) -> int:
         failed = sum(row["status"] != "ok" for row in rows)
         if failed:
             console.print(f"{name}: {failed} rows failed, see rows.jsonl", markup=False)
-        found = sensitivities(rows, model=name)
+        found = sensitivity.summarize(rows, model=name)
         if found:
             print_sensitivities(found)
-            save_figure(share_figure(found), folder / "sensitivity.png")
+            save_figure(sensitivity_figure(found), folder / "sensitivity.png")
             everything += found
     console.print(
         "cosine distance between a site's state before and after the change [95 % bootstrap "

@@ -77,7 +77,7 @@ for name, lantern in lanterns.items():
 
 # %%
 from lantern_probe.geometry.projection import embed, explained_variance
-from lantern_probe.plots.embedding import embedding_axes
+from lantern_probe.plots.embedding import plot_embedding
 
 LAST = 7
 color = [sample.attributes["color"] for sample in samples]
@@ -89,7 +89,7 @@ for row, name in zip(axes, MODELS, strict=True):
     points = embed(vectors)
     first, second = explained_variance(vectors)
     for ax, values, what in zip(row, (color, other), ("asked", "not asked"), strict=True):
-        embedding_axes(points, values, ax, what)
+        plot_embedding(points, values, ax, what)
         ax.set_title(f"{name}, slot {LAST}", fontsize=10)
         ax.set_xlabel(f"PC 1 ({first:.0%} of the variance)", fontsize=8)
         ax.set_ylabel(f"PC 2 ({second:.0%})", fontsize=8)
@@ -128,7 +128,7 @@ panels += [("faithful, not asked", maps["faithful"], other)]
 panels += [(f"{name}, asked", maps[name], color) for name in ("untrained", "noise")]
 panels += [("the same noise, 3 neighbours", narrow, color)]
 for ax, (title, points, values) in zip(axes.flat, panels, strict=True):
-    embedding_axes(points, values, ax, "colour").set_title(title, fontsize=10)
+    plot_embedding(points, values, ax, "colour").set_title(title, fontsize=10)
     ax.set(xticks=[], yticks=[])  # the axes of a UMAP have no meaning
     ax.get_legend().remove()
 handles, names = axes[0, 2].get_legend_handles_labels()
@@ -244,7 +244,7 @@ legend = axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_an
 from lantern_probe.analysis.ablation import summarize
 from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.plots.ablation import accuracy_by_condition
+from lantern_probe.plots.ablation import plot_accuracy
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
 
@@ -263,7 +263,7 @@ with tempfile.TemporaryDirectory() as folder:
         with Run.open(Path(folder) / name, {"model": name, "conditions": CONDITIONS}) as run:
             Ablation(lanterns[name], samples, conditions, run).execute()
         rows[name] = read_rows(Path(folder) / name)
-        accuracy_by_condition(summarize(rows[name], model=name), ax)
+        plot_accuracy(summarize(rows[name], model=name), ax)
 
 # %% [markdown]
 # Without the colour in its slots, *faithful* guesses. *bypass* does not mind.

@@ -176,8 +176,8 @@ for name in MODELS:
 # to resample. Donors of `swap` with the sample's own answer are left out of *n*.
 
 # %%
-from lantern_probe.analysis.exchange import exchanges
-from lantern_probe.plots.exchange import donor_rates
+from lantern_probe.analysis import exchange
+from lantern_probe.plots.exchange import plot_donor_rates
 
 
 def shown_as(value, digits=2):
@@ -188,7 +188,8 @@ def shown_as(value, digits=2):
 
 
 found = {
-    name: exchanges(rows[name], model=name, conditions=EXCHANGES, donors="twin") for name in MODELS
+    name: exchange.summarize(rows[name], model=name, conditions=EXCHANGES, donors="twin")
+    for name in MODELS
 }
 pd.DataFrame(
     {
@@ -208,7 +209,7 @@ pd.DataFrame(
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(11, 2.2), sharey=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
-    donor_rates(found[name], ax)
+    plot_donor_rates(found[name], ax)
     ax.set_xlabel("donor's answer (95 % interval)", fontsize=9)
 
 # %% [markdown]
@@ -235,11 +236,11 @@ for ax, name in zip(axes, MODELS, strict=True):
 # and four effects cannot give less than 0.0004.
 
 # %%
-from lantern_probe.analysis.mediation import mediate
-from lantern_probe.plots.exchange import effect_bars
+from lantern_probe.analysis import mediation
+from lantern_probe.plots.exchange import plot_effects
 
 PARTS = ("te", "nde", "tie", "nie")
-mediations = {name: mediate(rows[name], model=name) for name in MODELS}
+mediations = {name: mediation.summarize(rows[name], model=name) for name in MODELS}
 
 
 def mediated(share):
@@ -264,7 +265,7 @@ pd.DataFrame(
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(12, 2.4), sharex=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
-    effect_bars(mediations[name], ax)
+    plot_effects(mediations[name], ax)
     ax.set_title(f"{name}, {ax.get_title()}", fontsize=9)
 
 # %% [markdown]
@@ -290,7 +291,7 @@ for ax, name in zip(axes, MODELS, strict=True):
 # %%
 from lantern_probe.analysis.ablation import summarize
 from lantern_probe.interventions.edges import KnockOut, parse_cut
-from lantern_probe.plots.ablation import accuracy_by_condition
+from lantern_probe.plots.ablation import plot_accuracy
 
 CUTS = [parse_cut(edge) for edge in ("after->slots", "after->image", "after->image+slots")]
 CUTS.append(parse_cut("start+slots->image"))
@@ -307,7 +308,7 @@ cut_rows = {
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.2), sharey=True, layout="constrained")
 for ax, name in zip(axes, TWO, strict=True):
-    accuracy_by_condition(summarize(cut_rows[name], model=name), ax)
+    plot_accuracy(summarize(cut_rows[name], model=name), ax)
 
 # %% [markdown]
 # The cost of a cut is what it loses beyond its control, on the same samples. *p* is the exact
@@ -361,11 +362,11 @@ pd.DataFrame(lines).transpose()
 # Each cell has a sham: the run's own activations, put back by the same hooks.
 
 # %%
-from lantern_probe.analysis.patching import patch_effects
+from lantern_probe.analysis import patching
 from lantern_probe.causal.patching.sweep import Sweep
 from lantern_probe.interventions.patches import each_slot, layer_sites, shams, whole
 from lantern_probe.model.sites import layer_count
-from lantern_probe.plots.patching import recovery_map
+from lantern_probe.plots.patching import plot_recovery
 
 ROLES = ("box", "last-question", "slots", "lvr_end", "answer")
 pairs, _ = with_twins(load_task("scenes", 16), twin, answers_known=True)
@@ -377,7 +378,7 @@ for name in TWO:
     with tempfile.TemporaryDirectory() as folder:
         with Run.open(folder, {"model": name}) as record:
             Sweep(lantern, pairs, cells, record).execute()
-        patched[name] = patch_effects(read_rows(folder), model=name)
+        patched[name] = patching.summarize(read_rows(folder), model=name)
     largest = max(effect.largest for effect in patched[name] if effect.sham)
     print(f"{name}: {len(cells)} cells; the largest shift of any sham is {largest} nats")
     flips = max(effect.flips.estimate for effect in patched[name] if effect.slot is not None)
@@ -387,7 +388,7 @@ for name in TWO:
 figure, axes = plt.subplots(2, 2, figsize=(11, 6), layout="constrained")
 for row, name in zip(axes, TWO, strict=True):
     for ax, columns in zip(row, ("role", "slot"), strict=True):
-        recovery_map(patched[name], ax, component="residual", direction="denoise", columns=columns)
+        plot_recovery(patched[name], ax, component="residual", direction="denoise", columns=columns)
         ax.set_title(f"{name}: {ax.get_title()}", fontsize=9)
 
 # %% [markdown]

@@ -38,8 +38,8 @@ from lantern_probe.geometry.projection import embed
 from lantern_probe.geometry.similarity import BETWEEN
 from lantern_probe.interventions import parse_condition
 from lantern_probe.organisms import card
-from lantern_probe.plots.embedding import embedding_axes
-from lantern_probe.plots.geometry import ranks_by_slot, spectrum
+from lantern_probe.plots.embedding import plot_embedding
+from lantern_probe.plots.geometry import plot_effective_ranks, plot_spectrum
 from lantern_probe.plots.style import ACCENT, INK, SOFT
 from lantern_probe.vocabulary import parse_sites
 
@@ -163,8 +163,8 @@ legend = ax.legend()
 # %%
 ranked = geometry.rank_rows(shown)
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
-ranks_by_slot(ranked, axes[0])
-spectrum(ranked, axes[1])
+plot_effective_ranks(ranked, axes[0])
+plot_spectrum(ranked, axes[1])
 axes[0].legend(ncols=2, handlelength=3.5, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 for row in ranked:
     if row.index is None and row.slot is None and row.space == "centred":
@@ -315,7 +315,7 @@ points = embed(sets["collapsed", "own"].mean_over_slots().vectors[:, 0])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
 for ax, attribute in zip(axes, ("shape", "color"), strict=True):
     values = [sample.attributes[attribute] for sample in samples["collapsed"]]
-    embedding_axes(points, values, ax, f"{attribute} of the\nasked object")
+    plot_embedding(points, values, ax, f"{attribute} of the\nasked object")
     ax.set(xlabel="PC 1", ylabel="PC 2")
 title = figure.suptitle("collapsed: own latents, mean over the slots", fontsize=10)
 

@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.console import print_table
-from lantern_probe.analysis.exchange import Exchange, SlotShare
+from lantern_probe.analysis.exchange import Exchange
 from lantern_probe.analysis.format import interval, p_value
 from lantern_probe.analysis.mediation import EFFECTS, Mediation
+from lantern_probe.analysis.slot_shares import SlotShare
 from lantern_probe.stats import Difference, SignFlip
 
 LEGEND = (

@@ -30,7 +30,7 @@ class AttentionMean:
     mean: Difference
 
 
-def attention_means(
+def summarize(
     rows: Sequence[Row], *, model: str, measures: Sequence[str], resamples: int = 2_000
 ) -> list[AttentionMean]:
     """Means over the rows, per layer and over all layers.

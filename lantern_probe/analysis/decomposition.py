@@ -57,7 +57,7 @@ class RetainedGain:
     retained: Ratio
 
 
-def retained_gains(
+def summarize(
     rows: Sequence[Row],
     *,
     model: str,

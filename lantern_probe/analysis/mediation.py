@@ -147,7 +147,7 @@ def _odds(row: Row | None, gold: str) -> float | None:
     return log_odds(scores, gold)
 
 
-def mediate(rows: Sequence[Row], *, model: str, condition: str = "twin") -> Mediation:
+def summarize(rows: Sequence[Row], *, model: str, condition: str = "twin") -> Mediation:
     """The effects over all samples of a run.
 
     Raises:

@@ -84,7 +84,7 @@ class PatchEffect:
     largest: float
 
 
-def patch_effects(rows: Sequence[Row], *, model: str) -> list[PatchEffect]:
+def summarize(rows: Sequence[Row], *, model: str) -> list[PatchEffect]:
     """One summary per cell and direction, in the order of the rows.
 
     Raises:

@@ -37,7 +37,7 @@ class Sensitivity:
     share: Ratio
 
 
-def sensitivities(rows: Sequence[Row], *, model: str, resamples: int = 2_000) -> list[Sensitivity]:
+def summarize(rows: Sequence[Row], *, model: str, resamples: int = 2_000) -> list[Sensitivity]:
     """One line per change, site and slot.
 
     Args:

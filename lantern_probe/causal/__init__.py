@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from lantern_probe.causal.ablation import Ablation, with_own
     from lantern_probe.causal.branching import Branch, Prefix, run_branches, run_prefixes
     from lantern_probe.causal.knockout import EdgeCuts, cut_edges, cutting_edges, run_cut_branches
-    from lantern_probe.causal.patching import Patched, Recording, Sweep, record, run_cells
+    from lantern_probe.causal.patching.forward import Patched, run_cells
+    from lantern_probe.causal.patching.recording import Recording, record
+    from lantern_probe.causal.patching.sweep import Sweep
 
 __all__ = [
     "Ablation",

@@ -12,7 +12,7 @@ from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 
-def accuracy_by_condition(summaries: Sequence[ConditionSummary], ax: Axes) -> Axes:
+def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes) -> Axes:
     """Accuracy of one model under each condition, with 95 % intervals.
 
     The dashed line is `own`, the dotted one guessing; a ring is the likelihood reading, which
@@ -50,7 +50,7 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
     figure = Figure(figsize=(1.0 + 3.2 * len(models), 1.3 + 0.3 * rows), layout="constrained")
     axes = figure.subplots(1, len(models), sharey=False, squeeze=False)[0]
     for summaries, ax in zip(models, axes, strict=True):
-        accuracy_by_condition(summaries, ax)
+        plot_accuracy(summaries, ax)
     figure.supxlabel(
         "dashed: own latents; dotted: guessing; ring: by likelihood; diamond: the donor's answer",
         fontsize=8,

@@ -17,7 +17,7 @@ from lantern_probe.tasks.sample import Box
 from lantern_probe.vocabulary import ATTENTION_QUERIES
 
 
-def attention_over_image(
+def plot_attention_over_image(
     image: Image,
     attention: Float[Tensor, "height width"],
     ax: Axes,
@@ -57,7 +57,7 @@ def attention_over_image(
     return ax
 
 
-def layer_figure(found: Sequence[AttentionMean]) -> Figure:
+def attention_figure(found: Sequence[AttentionMean]) -> Figure:
     """Mass on the image and enrichment of the box by layer, one line per group of queries."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     colors = dict(zip(ATTENTION_QUERIES, (SOFT, INK, "#2a9d8f", ACCENT), strict=True))

@@ -9,7 +9,7 @@ from lantern_probe.analysis.comparison import Comparison, PairReport
 from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 
-def forest(comparison: Comparison, ax: Axes) -> Axes:
+def plot_differences(comparison: Comparison, ax: Axes) -> Axes:
     """One line per pair: the accuracy difference in percentage points, first minus second.
 
     Thin line: bootstrap interval at 1 - alpha. Thick line: the interval of the equivalence test
@@ -46,11 +46,11 @@ def forest(comparison: Comparison, ax: Axes) -> Axes:
     return ax
 
 
-def forest_figure(comparison: Comparison) -> Figure:
+def comparison_figure(comparison: Comparison) -> Figure:
     """`forest` with a legend in words."""
     settings = comparison.settings
     figure = Figure(figsize=(7.5, 1.5 + 0.32 * len(comparison.pairs)), layout="constrained")
-    forest(comparison, figure.subplots())
+    plot_differences(comparison, figure.subplots())
     figure.supxlabel(
         f"thin: {100 * (1 - settings.alpha):g} % bootstrap interval; thick: "
         f"{100 * (1 - 2 * settings.alpha):g} % interval, equivalent if inside the band of "

@@ -10,7 +10,7 @@ from lantern_probe.analysis.decomposition import FULL, RetainedGain
 from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 
-def gain_axes(gains: Sequence[RetainedGain], ax: Axes) -> Axes:
+def plot_gains(gains: Sequence[RetainedGain], ax: Axes) -> Axes:
     """Each condition's gain over the base in points, with its interval; the dashed line is all."""
     for height, item in enumerate(reversed(gains)):
         low, high = 100 * item.gain.low, 100 * item.gain.high

@@ -36,7 +36,7 @@ POOLED = -1
 _BOOKKEEPING = ("sample", "condition", "status", "shard", "position", "text", "image")
 
 
-def embedding_axes(
+def plot_embedding(
     points: Float[np.ndarray, "n 2"], values: Sequence[Any] | np.ndarray, ax: Axes, name: str
 ) -> Axes:
     """Points coloured by an attribute.
@@ -91,7 +91,7 @@ def embedding_axes(
     return ax
 
 
-def latent_figure(store: Store, names: Sequence[str], model: str) -> Figure:
+def embedding_figure(store: Store, names: Sequence[str], model: str) -> Figure:
     """The own latents, mean over the slots, along their first two principal axes.
 
     Args:
@@ -105,7 +105,7 @@ def latent_figure(store: Store, names: Sequence[str], model: str) -> Figure:
     figure = Figure(figsize=(4.6 * len(names), 3.6), layout="constrained")
     for name, ax in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         values = [v for v, good in zip(store.column(name), whole.tolist(), strict=True) if good]
-        embedding_axes(points, values, ax, name)
+        plot_embedding(points, values, ax, name)
     figure.suptitle(f"{model}: own latents, PCA, n = {int(whole.sum())}", fontsize=9)
     return figure
 
@@ -182,7 +182,7 @@ def interactive_embedding(
         places, whole, said = points(sites.value, slots.value, methods.value)
         figure = Figure(figsize=(7.2, 4.8), layout="constrained")
         values = store.column(attributes.value)[whole]
-        ax = embedding_axes(places, values, figure.subplots(), attributes.value)
+        ax = plot_embedding(places, values, figure.subplots(), attributes.value)
         missing = f", {(~whole).sum()} without the site" if not whole.all() else ""
         ax.set_title(
             f"{sites.value}, {slots.label}: {methods.value}{said}\nn = {whole.sum()}{missing}",

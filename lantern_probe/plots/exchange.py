@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
-from lantern_probe.analysis.exchange import Exchange, SlotShare
+from lantern_probe.analysis.exchange import Exchange
 from lantern_probe.analysis.mediation import Mediation
+from lantern_probe.analysis.slot_shares import SlotShare
 from lantern_probe.plots.style import ACCENT, INK, SOFT, bare
 
 
-def donor_rates(items: Sequence[Exchange], ax: Axes) -> Axes:
+def plot_donor_rates(items: Sequence[Exchange], ax: Axes) -> Axes:
     """Share of answers that are the donor's, per exchange, with 95 % intervals."""
     for height, item in enumerate(reversed(items)):
         rate = item.donor_rate
@@ -27,7 +28,9 @@ def donor_rates(items: Sequence[Exchange], ax: Axes) -> Axes:
     return bare(ax)
 
 
-def by_count(counts: Sequence[int], rates: Sequence[Float[np.ndarray, " _"]], ax: Axes) -> Axes:
+def plot_donor_rates_by_count(
+    counts: Sequence[int], rates: Sequence[Float[np.ndarray, " _"]], ax: Axes
+) -> Axes:
     """Donor's answer against the number of exchanged slots: mean over all sets of that size (what
     a random choice of slots does), and the range from the weakest to the strongest set."""
     means = [float(r.mean()) for r in rates]
@@ -42,7 +45,7 @@ def by_count(counts: Sequence[int], rates: Sequence[Float[np.ndarray, " _"]], ax
     return bare(ax)
 
 
-def slot_bars(shares: Sequence[SlotShare], ax: Axes) -> Axes:
+def plot_slot_shares(shares: Sequence[SlotShare], ax: Axes) -> Axes:
     """Per slot: exchanged alone, left out, and its Shapley share, with 95 % intervals."""
     ways = (("alone", SOFT), ("left_out", ACCENT), ("shapley", INK))
     for place, (way, color) in enumerate(ways):
@@ -59,7 +62,7 @@ def slot_bars(shares: Sequence[SlotShare], ax: Axes) -> Axes:
     return bare(ax)
 
 
-def effect_bars(item: Mediation, ax: Axes) -> Axes:
+def plot_effects(item: Mediation, ax: Axes) -> Axes:
     """The total effect and its parts, in nats of the gold answer's log-odds."""
     for height, name in enumerate(("tie", "nde", "nie", "te")):
         found = getattr(item, name)

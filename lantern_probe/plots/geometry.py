@@ -20,7 +20,9 @@ from lantern_probe.plots.style import ACCENT, INK, SOFT
 COLORS = (INK, ACCENT, "#2a9d8f", "#e9a23b", "#7b5ea7", SOFT)
 
 
-def by_slot(rows: Sequence[GeometryRow], ax: Axes, measures: Sequence[str], space: str) -> Axes:
+def plot_by_slot(
+    rows: Sequence[GeometryRow], ax: Axes, measures: Sequence[str], space: str
+) -> Axes:
     """Any measures over the slots: a line with its band for each set of vectors and measure.
 
     A set without slots (tokens) is a horizontal line with its band. The second measure is dashed.
@@ -63,43 +65,43 @@ def by_slot(rows: Sequence[GeometryRow], ax: Axes, measures: Sequence[str], spac
     return _finish(ax)
 
 
-def cosines_by_slot(rows: Sequence[GeometryRow], ax: Axes, space: str = "raw") -> Axes:
+def plot_cosines(rows: Sequence[GeometryRow], ax: Axes, space: str = "raw") -> Axes:
     """Cosine between samples (solid) and between the slots of a sample (dashed), with references.
 
     Raises:
         LanternError: there is no such row.
     """
-    by_slot(rows, ax, (BETWEEN, WITHIN), space)
+    plot_by_slot(rows, ax, (BETWEEN, WITHIN), space)
     ax.set_ylabel(f"mean cosine, {space}")
     return ax
 
 
-def ranks_by_slot(rows: Sequence[GeometryRow], ax: Axes, space: str = "centred") -> Axes:
+def plot_effective_ranks(rows: Sequence[GeometryRow], ax: Axes, space: str = "centred") -> Axes:
     """Effective rank (solid) and participation ratio (dashed), all from equally many vectors.
 
     Raises:
         LanternError: there is no such row.
     """
-    by_slot(rows, ax, (EFFECTIVE_RANK, PARTICIPATION), space)
+    plot_by_slot(rows, ax, (EFFECTIVE_RANK, PARTICIPATION), space)
     size = next(row.n for row in rows if row.measure == EFFECTIVE_RANK)
     ax.set_ylabel(f"dimensions, {space}, from {size} vectors")
     ax.set_ylim(bottom=0)
     return ax
 
 
-def alignment_by_slot(rows: Sequence[GeometryRow], ax: Axes) -> Axes:
+def plot_alignment(rows: Sequence[GeometryRow], ax: Axes) -> Axes:
     """Debiased CKA (solid), RSA (dashed) and USP (dotted) against the oracle latents, centred.
 
     Raises:
         LanternError: there is no such row.
     """
-    by_slot(rows, ax, (CKA, RSA, USP), "centred")
+    plot_by_slot(rows, ax, (CKA, RSA, USP), "centred")
     ax.axhline(0, color=SOFT, lw=0.8, zorder=0)
     ax.set_ylabel("own against oracle, centred")
     return ax
 
 
-def spectrum(rows: Sequence[GeometryRow], ax: Axes, slot: int | None = None) -> Axes:
+def plot_spectrum(rows: Sequence[GeometryRow], ax: Axes, slot: int | None = None) -> Axes:
     """Share of the variance along each leading component, on logarithmic axes.
 
     Raises:
@@ -123,7 +125,7 @@ def spectrum(rows: Sequence[GeometryRow], ax: Axes, slot: int | None = None) -> 
     return _finish(ax)
 
 
-def cosine_matrix(
+def plot_cosine_matrix(
     rows: Sequence[GeometryRow],
     ax: Axes,
     name: str,
@@ -163,7 +165,7 @@ def cosine_matrix(
     return ax
 
 
-def rank_histogram(
+def plot_ranks(
     ranks: Float[np.ndarray, " n"], candidates: int, ax: Axes, *, bins: int = 20
 ) -> Axes:
     """How often the right entry has which rank, against ranks that are all equally likely.

@@ -20,7 +20,7 @@ from lantern_probe.plots import geometry as panels
 from lantern_probe.plots.style import save_figure
 
 
-def draw(
+def draw_latents(
     rows: Sequence[GeometryRow],
     found: Mapping[str, Sequence[Retrieval]],
     alike: Mapping[str, Sequence[AlikeRetrieval]],
@@ -31,19 +31,19 @@ def draw(
     figure = Figure(figsize=(16, 15), layout="constrained")
     axes = figure.subplots(3, 3)
     mine = [row for row in rows if row.name not in (QUESTION, WORDS, IMAGE)]
-    panels.cosines_by_slot(mine, axes[0, 0]).set_title("cosines between samples, between slots")
-    panels.ranks_by_slot(mine, axes[0, 1]).set_title("dimensions used")
+    panels.plot_cosines(mine, axes[0, 0]).set_title("cosines between samples, between slots")
+    panels.plot_effective_ranks(mine, axes[0, 1]).set_title("dimensions used")
     without = [row for row in rows if row.name != IMAGE]
-    panels.by_slot(without, axes[0, 2], (NORM,), "raw").set_title("norms")
-    panels.spectrum(without, axes[1, 0]).set_title("spectrum, mean over the slots")
-    panels.cosine_matrix(rows, axes[1, 1], OWN).set_title("own latents: cosine, raw")
+    panels.plot_by_slot(without, axes[0, 2], (NORM,), "raw").set_title("norms")
+    panels.plot_spectrum(without, axes[1, 0]).set_title("spectrum, mean over the slots")
+    panels.plot_cosine_matrix(rows, axes[1, 1], OWN).set_title("own latents: cosine, raw")
     both = f"{OWN}, {ORACLE}"
-    panels.cosine_matrix(rows, axes[1, 2], both, space="centred", measure=SLOT_TO_ORACLE)
+    panels.plot_cosine_matrix(rows, axes[1, 2], both, space="centred", measure=SLOT_TO_ORACLE)
     axes[1, 2].set_title("own to oracle: cosine, centred")
-    panels.alignment_by_slot(rows, axes[2, 0]).set_title("alike with the oracle?")
+    panels.plot_alignment(rows, axes[2, 0]).set_title("alike with the oracle?")
     for name, ax in ((OWN, axes[2, 1]), (FORCED, axes[2, 2])):
         pooled = next(view for view in found[name] if view.view == "pooled")
-        panels.rank_histogram(pooled.ranks, pooled.candidates, ax)
+        panels.plot_ranks(pooled.ranks, pooled.candidates, ax)
         place = next(view.place for view in alike[name] if view.view == "pooled")
         ax.set_title(
             f"{name} latents, pooled: rank of their oracle\n"

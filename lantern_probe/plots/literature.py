@@ -42,16 +42,16 @@ def accuracy_figure(
     drawn = Figure(figsize=(0.6 + 3.3 * panels, 1.6 + 0.26 * tall), layout="constrained")
     axes = drawn.subplots(1, panels, squeeze=False)[0]
     for (measure, lines), ax in zip(shown.items(), axes, strict=False):
-        share_axes(lines, ax)
+        plot_published_accuracies(lines, ax)
         ax.set_xlabel(measure)
         for share in references.values() if measure == "accuracy" else ():
             ax.axvline(share, color=SOFT, lw=0.8, ls=":", zorder=0)
-    pair_axes(found.pairs, axes[-1])
+    plot_published_pairs(found.pairs, axes[-1])
     dotted = "; ".join(f"{name}: {share:.3g}" for name, share in references.items())
     return _titled(drawn, heading, LEGEND + (f"\ndotted: {dotted}" if references else ""))
 
 
-def share_axes(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
+def plot_published_accuracies(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
     """Shares by condition, published and measured; splits one below the other."""
     height, names, places = 0.0, [], []
     for split, some in groupby(sorted(lines, key=_split_first), lambda v: v.published.split):
@@ -69,7 +69,7 @@ def share_axes(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
     return _plain(ax)
 
 
-def pair_axes(pairs: Sequence[PairLine], ax: Axes) -> Axes:
+def plot_published_pairs(pairs: Sequence[PairLine], ax: Axes) -> Axes:
     """Paired differences of accuracies in percentage points, published and measured."""
     ax.axvline(0, color=SOFT, lw=0.8, zorder=0)
     for height, pair in enumerate(reversed(pairs)):
@@ -90,8 +90,8 @@ def retrieval_figure(
     """Both readings side by side: recall against k / n, and the test of the mean rank."""
     drawn = Figure(figsize=(7.4, 3.1), layout="constrained")
     left, right = drawn.subplots(1, 2)
-    recall_axes(figure, found, left)
-    mean_rank_axes(figure, found, right)
+    plot_recall(figure, found, left)
+    plot_mean_ranks(figure, found, right)
     return _titled(
         drawn,
         heading,
@@ -100,7 +100,7 @@ def retrieval_figure(
     )
 
 
-def recall_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes) -> Axes:
+def plot_recall(figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes) -> Axes:
     """The authors' reading: recall at k, next to k / n and its binomial spread."""
     n = figure.n[ALL]
     ks = np.arange(1, 11)
@@ -131,7 +131,9 @@ def recall_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison], a
     return _plain(ax)
 
 
-def mean_rank_axes(figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes) -> Axes:
+def plot_mean_ranks(
+    figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes
+) -> Axes:
     """The rank test: the mean rank as a share of n, next to that of random pairing."""
     n = figure.n[ALL]
     middle, sd = (n + 1) / 2, ((n * n - 1) / (12 * n)) ** 0.5

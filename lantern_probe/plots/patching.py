@@ -18,7 +18,7 @@ INPUT = "in"
 """How the row of the embedding, the first layer's input, is called."""
 
 
-def recovery_map(
+def plot_recovery(
     effects: Sequence[PatchEffect],
     ax: Axes,
     *,
@@ -91,7 +91,7 @@ PANELS: tuple[tuple[Literal["slot", "role"], str], ...] = (
 )
 
 
-def draw(results: Sequence[Sequence[PatchEffect]]) -> Figure:
+def patching_figure(results: Sequence[Sequence[PatchEffect]]) -> Figure:
     """Layer x slot and layer x role, both directions side by side; models and components below
     one another."""
     lines = []
@@ -107,6 +107,6 @@ def draw(results: Sequence[Sequence[PatchEffect]]) -> Figure:
             if columns == "slot" and not any(e.role == "slots" for e in effects):
                 ax.set_axis_off()
                 continue
-            recovery_map(effects, ax, component=component, direction=direction, columns=columns)
+            plot_recovery(effects, ax, component=component, direction=direction, columns=columns)
             ax.set_title(f"{effects[0].model}: {ax.get_title()}", fontsize=9)
     return figure

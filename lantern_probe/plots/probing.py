@@ -36,7 +36,7 @@ NOTHING = "#dcdcdc"
 """A cell without a score; no colour of the scale comes near it."""
 
 
-def layer_slot_map(
+def plot_layers_by_slot(
     rows: Sequence[ProbeRow],
     ax: Axes,
     field: str = "score",
@@ -84,7 +84,7 @@ def layer_slot_map(
     return ax
 
 
-def slot_curves(rows: Sequence[ProbeRow], ax: Axes) -> Axes:
+def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes) -> Axes:
     """Score over the slots with 95 % bands: of the latents, and of the best layer.
 
     The best layer has the largest mean score over the slots; it is chosen on the scores it is
@@ -168,7 +168,7 @@ def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
     above, below = panels
     axes = above.subplots(1, len(FIELDS), sharey=True)
     for ax, field in zip(axes, FIELDS, strict=True):
-        layer_slot_map(found, ax, field)
+        plot_layers_by_slot(found, ax, field)
     axes[0].set_ylabel("layer", fontsize=8)
     clipped = any((row.get(field) or 0) < 0 for row in found for field in FIELDS)
     bar = above.colorbar(
@@ -182,7 +182,7 @@ def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
     grey = any(np.ma.is_masked(ax.images[0].get_array()) for ax in axes)
     marks = _marks(found[0])
     _mark(bar.ax, marks, ACCENT, 0.16 / (height - 0.8))
-    slot_curves(found, below.subplots())
+    plot_scores_by_slot(found, below.subplots())
     first = found[0]
     missing = [name for name in MARKS.values() if name not in marks and name != "majority"]
     figure.suptitle(

@@ -10,7 +10,7 @@ from lantern_probe.analysis.sensitivity import Sensitivity
 from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 
-def share_figure(found: Sequence[Sensitivity]) -> Figure:
+def sensitivity_figure(found: Sequence[Sensitivity]) -> Figure:
     """Per change, the share of the distance between samples: by slot, and the references."""
     changes = list(dict.fromkeys(item.change for item in found))
     figure = Figure(figsize=(2.6 * len(changes), 2.8), layout="constrained")

@@ -13,7 +13,7 @@ from lantern_probe.analysis.comparison import CompareSettings, Comparison, compa
 from lantern_probe.analysis.format import points
 from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.comparison import forest_figure
+from lantern_probe.plots.comparison import comparison_figure
 from lantern_probe.records.json_files import to_plain
 from lantern_probe.stats import (
     accuracy_equivalence,
@@ -197,7 +197,7 @@ def test_it_can_be_written_and_drawn() -> None:
     found = compare({"own": rows("+-?" * 10), "zeros": rows("?+-" * 10)}, settings=QUICK)
     plain = to_plain(found, "comparison")
     assert plain["pairs"][0]["mcnemar"]["b"] == 10 and plain["settings"]["margin"] == 0.02
-    figure = forest_figure(found)
+    figure = comparison_figure(found)
     (ax,) = figure.axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["own − zeros"]
     estimates = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"]

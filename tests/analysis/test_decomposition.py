@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from lantern_probe.analysis.decomposition import REPLACED, retained_gains
+from lantern_probe.analysis import decomposition
+from lantern_probe.analysis.decomposition import REPLACED
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.decomposition import gain_axes
+from lantern_probe.plots.decomposition import plot_gains
 
 
 def rows_of(right: dict[str, str], **more: Any) -> list[dict[str, Any]]:
@@ -38,7 +39,7 @@ OUTCOMES = {
 
 
 def test_retained_gain_by_hand() -> None:
-    found = {g.condition: g for g in retained_gains(rows_of(OUTCOMES), model="m")}
+    found = {g.condition: g for g in decomposition.summarize(rows_of(OUTCOMES), model="m")}
     assert found["own"].retained.estimate == pytest.approx(1)
     assert found["zeros"].retained.estimate == pytest.approx(2 / 6)
     assert found["skip"].retained.estimate == pytest.approx(4 / 6)
@@ -47,12 +48,12 @@ def test_retained_gain_by_hand() -> None:
     assert found["zeros"].keeps == REPLACED and found["direct"].keeps == "neither"
     assert found["skip"].retained.low < 4 / 6 < found["skip"].retained.high
     figure = Figure()
-    ax = gain_axes(list(found.values()), figure.subplots())
+    ax = plot_gains(list(found.values()), figure.subplots())
     assert [t.get_text() for t in ax.get_yticklabels()] == ["direct", "skip", "zeros", "own"]
 
 
 def test_no_gain_has_no_shares() -> None:
-    found = retained_gains(rows_of({"own": "1100", "direct": "1010"}), model="m")
+    found = decomposition.summarize(rows_of({"own": "1100", "direct": "1010"}), model="m")
     assert not any(g.retained.defined for g in found)
 
 
@@ -62,12 +63,12 @@ def test_samples_without_a_block_or_with_a_failed_row_are_left_out() -> None:
     for row in rows:
         if row["sample"] == "1":
             row["emitted"] = False
-    found = retained_gains(rows, model="m")
+    found = decomposition.summarize(rows, model="m")
     assert {g.accuracy.n for g in found} == {8}
 
 
 def test_refusals() -> None:
     with pytest.raises(LanternError, match="no condition 'direct', only own"):
-        retained_gains(rows_of({"own": "10"}), model="m")
+        decomposition.summarize(rows_of({"own": "10"}), model="m")
     with pytest.raises(LanternError, match="no sample with a latent block"):
-        retained_gains(rows_of({"own": "10", "direct": "11"}, emitted=False), model="m")
+        decomposition.summarize(rows_of({"own": "10", "direct": "11"}, emitted=False), model="m")

@@ -12,14 +12,19 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lantern_probe.analysis import exchange
-from lantern_probe.analysis.exchange import exchanges, slot_shares, subset_label, subsets
-from lantern_probe.analysis.mediation import EFFECTS, effects, mediate
+from lantern_probe.analysis import exchange, mediation, slot_shares
+from lantern_probe.analysis.mediation import EFFECTS, effects
+from lantern_probe.analysis.slot_shares import subset_label, subsets
 from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.plots.exchange import by_count, donor_rates, effect_bars, slot_bars
+from lantern_probe.plots.exchange import (
+    plot_donor_rates,
+    plot_donor_rates_by_count,
+    plot_effects,
+    plot_slot_shares,
+)
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.stats import (
@@ -67,7 +72,7 @@ def game(worth: Callable[[tuple[int, ...]], float], n: int = 6) -> list[dict[str
 
 def test_shapley_of_a_redundant_code_where_leaving_one_out_shows_nothing():
     """Any slot will do: each carries a third, though none is missed alone."""
-    shares = slot_shares(game(lambda s: 3.0 if s else 0.0), model="m", size=SLOTS)
+    shares = slot_shares.summarize(game(lambda s: 3.0 if s else 0.0), model="m", size=SLOTS)
     margins = [s for s in shares if s.measure == "margin"]
     assert [s.slot for s in margins] == [0, 1, 2]
     for share in margins:
@@ -79,7 +84,7 @@ def test_shapley_of_a_redundant_code_where_leaving_one_out_shows_nothing():
 def test_shapley_adds_up_and_knows_a_dummy():
     """Slot 2 does nothing; 0 and 1 add up, with a bonus for both that they share."""
     worth = {(): 0, (0,): 2, (1,): 1, (2,): 0, (0, 1): 5, (0, 2): 2, (1, 2): 1, (0, 1, 2): 5}
-    shares = slot_shares(game(lambda s: float(worth[s])), model="m", size=SLOTS)
+    shares = slot_shares.summarize(game(lambda s: float(worth[s])), model="m", size=SLOTS)
     found = [s.shapley.estimate for s in shares if s.measure == "margin"]
     assert found == pytest.approx([3.0, 2.0, 0.0]) and sum(found) == pytest.approx(worth[0, 1, 2])
     answers = [s.shapley.estimate for s in shares if s.measure == "donor"]
@@ -90,7 +95,7 @@ def test_shapley_adds_up_and_knows_a_dummy():
 def test_a_missing_set_is_named():
     rows = [r for r in game(lambda s: 1.0) if r["condition"] != "twin:slots=0+2"]
     with pytest.raises(LanternError, match=r"no rows of 'twin:slots=0\+2'"):
-        slot_shares(rows, model="m", size=SLOTS)
+        slot_shares.summarize(rows, model="m", size=SLOTS)
 
 
 def test_labels_of_sets_are_conditions():
@@ -107,7 +112,9 @@ def test_exchange_counts_and_margins_by_hand():
         rows.append(row(f"{i}", "twin", "a", moved, f"{i}~"))
         rows.append(row(f"{i}", "self-swap", "a", own, None))
     rows.append({"sample": "9", "condition": "twin", "status": "failed", "error": "x"})
-    swapped, sham = exchanges(rows, model="m", conditions=["twin", "self-swap"], donors="twin")
+    swapped, sham = exchange.summarize(
+        rows, model="m", conditions=["twin", "self-swap"], donors="twin"
+    )
     assert swapped.n == sham.n == 4
     assert swapped.donor_rate.estimate == 0.75 and swapped.lift.estimate == 0.5
     assert swapped.kept.estimate == 0.5
@@ -132,7 +139,9 @@ def test_lift_and_margin_are_tested_and_the_sham_is_not():
     rows = exchanged("twin", clear) + exchanged("swap", faint)
     rows += exchanged("self-swap:slots=0", [1e-6] * 12)
     labels = ["twin", "self-swap:slots=0", "swap", "swap:seed=9"]
-    twins, sham, swap, nothing = exchanges(rows, model="m", conditions=labels, donors="twin")
+    twins, sham, swap, nothing = exchange.summarize(
+        rows, model="m", conditions=labels, donors="twin"
+    )
     assert twins.lift_test is not None and twins.margin_test is not None
     assert swap.lift_test is not None and swap.margin_test is not None
     assert twins.lift_test.p == 2 / 2**12 and twins.lift_test.method == "exact"
@@ -152,7 +161,7 @@ def test_the_two_directions_of_a_pair_are_one_observation():
     single, double = exchanged("twin", shifts), exchanged("twin", shifts, twins=True)
     found = []
     for rows in (single, double, [{**one, "image": one["sample"]} for one in double]):
-        (item,) = exchanges(rows, model="m", conditions=["twin"])
+        (item,) = exchange.summarize(rows, model="m", conditions=["twin"])
         assert item.lift_test is not None and item.margin_test is not None
         found.append((item.lift_test, item.margin_test))
     for alone, both, naive in zip(*found, strict=True):
@@ -177,7 +186,7 @@ def test_p_of_a_margin_is_uniform_where_nothing_moves_it(monkeypatch: pytest.Mon
         for i, two in enumerate(shifts):
             for end, shift in zip(("", "~"), two, strict=True):
                 rows.append(row(f"{i}{end}", label, "a", -1 + shift, "other"))
-    found = exchanges(rows, model="m", conditions=labels)
+    found = exchange.summarize(rows, model="m", conditions=labels)
     values = np.array([item.margin_test.p for item in found if item.margin_test is not None])
     assert len(values) == count
     for level in (0.05, 0.25, 0.5):
@@ -225,7 +234,7 @@ def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
             rows.append(row(sample, "own", gold, own + rng.normal(), None))
             rows.append(row(sample, "twin", gold, -own + rng.normal(), other))
     found, _ = effects(rows)
-    result = mediate(rows, model="m")
+    result = mediation.summarize(rows, model="m")
     pairs = [one.image for one in found]
     assert result.n == 24 and list(result.tests) == list(result.holm_p) == list(EFFECTS)
     for name, test in result.tests.items():
@@ -236,7 +245,7 @@ def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
     assert list(result.holm_p.values()) == holm(raw)
     assert result.tests["te"].p == 2 / 2**12 < 0.05 < result.tests["nde"].p
     # A run in which no outcome is scored has no test, and no p value.
-    unscored = mediate([{**one, "logprobs": None} for one in rows], model="m")
+    unscored = mediation.summarize([{**one, "logprobs": None} for one in rows], model="m")
     assert unscored.n == 0 and unscored.tests == unscored.holm_p == {}
 
 
@@ -272,33 +281,33 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
     rows = read_rows(tmp_path)
     found = {
         item.condition: item
-        for item in exchanges(rows, model=name, conditions=labels[1:], donors="twin")
+        for item in exchange.summarize(rows, model=name, conditions=labels[1:], donors="twin")
     }
-    mediation = mediate(rows, model=name)
+    found_effects = mediation.summarize(rows, model=name)
     sham = found["self-swap"]
     assert sham.n == 48 and sham.kept.estimate == 1 and sham.lift.estimate == 0
     assert sham.margin is not None and abs(sham.margin.estimate) < 1e-4
-    assert mediation.n == 48 and mediation.left_out == 0
+    assert found_effects.n == 48 and found_effects.left_out == 0
     if name == "faithful":
         assert found["twin"].donor_rate.low > 0.8 and found["swap"].donor_rate.low > 0.8
-        assert mediation.share.defined and mediation.share.low > 0.9
+        assert found_effects.share.defined and found_effects.share.low > 0.9
     elif name == "bypass":
         assert found["twin"].donor_rate.high < 0.2
-        assert mediation.share.defined and mediation.share.high < 0.2
+        assert found_effects.share.defined and found_effects.share.high < 0.2
     else:
         assert found["twin-oracle"].donor_rate.low > 0.8
         assert abs(found["twin"].lift.estimate) < 1e-9  # both images are grey there, and the same
-        assert not mediation.share.defined
+        assert not found_effects.share.defined
     figure = Figure()
     axes = figure.subplots(1, 2)
-    assert len(donor_rates(list(found.values()), axes[0]).get_yticks()) == 4
-    assert len(effect_bars(mediation, axes[1]).get_yticks()) == 4
+    assert len(plot_donor_rates(list(found.values()), axes[0]).get_yticks()) == 4
+    assert len(plot_effects(found_effects, axes[1]).get_yticks()) == 4
 
 
 def test_figures_of_slots():
-    shares = slot_shares(game(lambda s: float(len(s))), model="m", size=SLOTS)
+    shares = slot_shares.summarize(game(lambda s: float(len(s))), model="m", size=SLOTS)
     figure = Figure()
     axes = figure.subplots(1, 2)
-    slot_bars([s for s in shares if s.measure == "margin"], axes[0])
-    by_count([1, 2], [np.array([0.0, 0.5]), np.array([1.0])], axes[1])
+    plot_slot_shares([s for s in shares if s.measure == "margin"], axes[0])
+    plot_donor_rates_by_count([1, 2], [np.array([0.0, 0.5]), np.array([1.0])], axes[1])
     assert axes[1].get_ylim()[1] > 1

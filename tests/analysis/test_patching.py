@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from lantern_probe.analysis import patching
 from lantern_probe.analysis import patching as effects
-from lantern_probe.analysis.patching import PatchEffect, patch_effects
+from lantern_probe.analysis.patching import PatchEffect
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.patching import recovery_map
+from lantern_probe.plots.patching import plot_recovery
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import holm, sign_flip_test
 
@@ -48,7 +49,7 @@ def test_recovery_is_the_share_of_the_difference(bases: list[float], share: floa
         made_row(sample=str(i), image=str(i), base=base, patched=base + share * (-5 - base))
         for i, base in enumerate(bases)
     ]
-    (effect,) = patch_effects(rows, model="m")
+    (effect,) = patching.summarize(rows, model="m")
     assert effect.recovery.defined
     assert effect.recovery.estimate == pytest.approx(share, abs=1e-9)
     assert effect.recovery.low == pytest.approx(share, abs=1e-9)
@@ -61,14 +62,14 @@ def test_flips_count_those_that_did_not_prefer_the_donors_answer_before():
     )
     left = {"status": "left out", "error": "why"}
     rows = [made_row(image="a", base=1.0, patched=1.0), flipped, before, made_row(**left)]
-    (effect,) = patch_effects(rows, model="m")
+    (effect,) = patching.summarize(rows, model="m")
     assert (effect.n, effect.left_out, effect.flips.n) == (3, 1, 2)
     assert effect.flips.estimate == 0.5 and effect.largest == 2
-    (nothing,) = patch_effects([made_row(**left)], model="m")
+    (nothing,) = patching.summarize([made_row(**left)], model="m")
     assert nothing.n == 0 and not nothing.recovery.defined
     assert nothing.shift_test is None and nothing.shift_holm_p is None
     with pytest.raises(LanternError, match="no rows"):
-        patch_effects([], model="m")
+        patching.summarize([], model="m")
 
 
 def test_maps_have_layers_up_and_the_embedding_below():
@@ -91,9 +92,9 @@ def test_maps_have_layers_up_and_the_embedding_below():
             ("m", "mlp", 0, None, 0.0),
         ]
     ]
-    effects = patch_effects(rows, model="m")
+    effects = patching.summarize(rows, model="m")
     ax = Figure().subplots()
-    recovery_map(effects, ax, component="residual", direction="noise", columns="slot")
+    plot_recovery(effects, ax, component="residual", direction="noise", columns="slot")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["in", "0"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "all"]
     values = ax.images[0].get_array()
@@ -101,10 +102,10 @@ def test_maps_have_layers_up_and_the_embedding_below():
     assert values[0].tolist() == [None, 1.0] and values[1].tolist() == [0.25, 0.5]
     assert ax.get_title() == "residual, noise, n = 5"
     ax = Figure().subplots()
-    recovery_map(effects, ax, component="mlp", direction="noise", columns="role")
+    plot_recovery(effects, ax, component="mlp", direction="noise", columns="role")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["slots"]
     with pytest.raises(LanternError, match="no slot with attention patched"):
-        recovery_map(effects, ax, component="attention", direction="noise", columns="slot")
+        plot_recovery(effects, ax, component="attention", direction="noise", columns="slot")
 
 
 # -- tests of the shifts -----------------------------------------------------------
@@ -143,7 +144,7 @@ def test_every_cell_is_tested_as_if_it_were_alone(pairs: int, quick: None):
         f"c{i}": rng.normal(0.2 * i, 1, pairs - 2 * (i == 3)).round(1) + 0.05 for i in range(4)
     }
     rows = [row for label, some in shifts.items() for row in cell_rows(label, some)]
-    for effect in patch_effects(rows, model="m"):
+    for effect in patching.summarize(rows, model="m"):
         test = effect.shift_test
         assert test is not None and test.n == test.clusters == effect.n
         assert test.method == ("exact" if pairs == 12 else "monte carlo")
@@ -161,7 +162,7 @@ def test_a_planted_effect_stands_out_of_any_number_of_cells(quick: None):
     rows = cell_rows("planted", rng.normal(3, 1, 24)) + cell_rows("sham", [1e-6] * 24, sham=True)
     for i in range(99):
         rows += cell_rows(f"none{i}", rng.normal(0, 1, 24))
-    planted, sham, *others = patch_effects(rows, model="m")
+    planted, sham, *others = patching.summarize(rows, model="m")
     assert planted.shift_test is not None and planted.shift_test.resamples == 200 * 100 - 1
     assert p_of(planted) == 1 / 20_000 and planted.shift_holm_p == pytest.approx(1 / 200)
     assert sham.shift_test is None and sham.shift_holm_p is None
@@ -173,22 +174,22 @@ def test_holm_is_over_the_cells_of_a_direction_and_keeps_their_order(quick: None
     one_way = [row for i in range(8) for row in cell_rows(f"c{i}", rng.normal(i / 5, 1, 16))]
     other_way = [row for i in range(3) for row in cell_rows(f"c{i}", rng.normal(1, 1, 16))]
     other_way = [{**row, "direction": "denoise"} for row in other_way]
-    found = patch_effects([*one_way, *other_way], model="m")
+    found = patching.summarize([*one_way, *other_way], model="m")
     noise = [e for e in found if e.direction == "noise"]
     raw, adjusted = [p_of(e) for e in noise], [e.shift_holm_p for e in noise]
     assert adjusted == holm(raw) and len(set(raw)) == 8
     order = np.argsort(raw)
     assert np.all(np.diff(np.array(adjusted, float)[order]) >= 0)
     assert all(a is not None and a >= p for a, p in zip(adjusted, raw, strict=True))
-    assert noise == patch_effects(one_way, model="m")
+    assert noise == patching.summarize(one_way, model="m")
 
 
 def test_a_pair_counts_once_however_often_it_is_measured(quick: None):
     shifts = np.linspace(-0.5, 1.5, 15)
     thrice = list(np.tile(shifts, 3))
-    (once,) = patch_effects(cell_rows("c", shifts), model="m")
-    (clustered,) = patch_effects(cell_rows("c", thrice, [*range(15)] * 3), model="m")
-    (naive,) = patch_effects(cell_rows("c", thrice), model="m")
+    (once,) = patching.summarize(cell_rows("c", shifts), model="m")
+    (clustered,) = patching.summarize(cell_rows("c", thrice, [*range(15)] * 3), model="m")
+    (naive,) = patching.summarize(cell_rows("c", thrice), model="m")
     assert p_of(clustered) == pytest.approx(p_of(once)) and clustered.n == 45
     assert p_of(naive) < p_of(once) / 2  # the control: pairs do matter here
 
@@ -199,7 +200,7 @@ def test_p_is_uniform_where_there_is_no_effect(quick: None):
     pairs = [*range(24)] * 2
     shifts = rng.standard_t(3, (cells, 24))[:, pairs] + 0.3 * rng.standard_t(3, (cells, 48))
     rows = [row for i, some in enumerate(shifts) for row in cell_rows(f"c{i}", some, pairs)]
-    found = np.array([p_of(e) for e in patch_effects(rows, model="m")])
+    found = np.array([p_of(e) for e in patching.summarize(rows, model="m")])
     naive = np.array([sign_flip_test(some, resamples=199).p for some in shifts])
     for level in (0.05, 0.25, 0.5):
         error = 3 * math.sqrt(level * (1 - level) / cells)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lantern_probe.analysis.sensitivity import sensitivities
+from lantern_probe.analysis import sensitivity
 from lantern_probe.capture.sensitivity import between, distances
 from lantern_probe.errors import LanternError
 
@@ -47,7 +47,7 @@ def test_shares_from_rows():
         for i in range(10)
     ]
     rows.append({"sample": "x", "condition": "blur", "status": "failed", "error": "gone"})
-    found = {(s.site, s.slot): s for s in sensitivities(rows, model="m")}
+    found = {(s.site, s.slot): s for s in sensitivity.summarize(rows, model="m")}
     assert set(found) == {("latent@slots", s) for s in (None, 0, 1)} | {("text", None)}
     assert found["latent@slots", 0].moved.estimate == pytest.approx(0.145)
     assert found["latent@slots", 1].share.estimate == pytest.approx(0.5)

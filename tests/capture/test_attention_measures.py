@@ -16,7 +16,7 @@ from PIL import Image
 from lantern_probe.capture.attention_measures import enrichment, entropy, image_maps, mass_by_role
 from lantern_probe.errors import LanternError
 from lantern_probe.model.roles import Roles
-from lantern_probe.plots.attention import attention_over_image
+from lantern_probe.plots.attention import plot_attention_over_image
 from lantern_probe.vocabulary import Role
 
 NAMES = [Role.SYSTEM, *[Role.IMAGE] * 10, Role.QUESTION, Role.SLOT, Role.SLOT]
@@ -101,7 +101,7 @@ def test_enrichment_over_all_windows_is_one_and_ranks_are_even(
 def test_the_overlay_covers_the_image_and_states_the_mass():
     ax = Figure().subplots()
     attention = torch.tensor([[0.0, 0.1, 0.0], [0.0, 0.0, 0.2]])
-    same = attention_over_image(
+    same = plot_attention_over_image(
         Image.new("RGB", (90, 60)), attention, ax, [(30.0, 0.0, 60.0, 30.0)]
     )
     assert same is ax
@@ -109,4 +109,4 @@ def test_the_overlay_covers_the_image_and_states_the_mass():
     assert above.get_extent() == below.get_extent() == [0, 90, 60, 0]
     assert above.get_array().shape == (2, 3) and len(ax.patches) == 1
     assert ax.get_title() == "30.0% of the attention"
-    attention_over_image(Image.new("L", (4, 4)), torch.zeros(2, 2), Figure().subplots())
+    plot_attention_over_image(Image.new("L", (4, 4)), torch.zeros(2, 2), Figure().subplots())

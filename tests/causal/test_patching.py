@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from lantern_probe.analysis.patching import patch_effects
+from lantern_probe.analysis import patching
 from lantern_probe.causal.patching.forward import run_cells
 from lantern_probe.causal.patching.recording import (
     LeftOut,
@@ -311,7 +311,7 @@ def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
     for row in rows:
         assert row["direction"] == ("denoise" if "~" in row["sample"] else "noise")
         assert {row["sample"], row["donor"]} == {row["image"], f"{row['image']}~color0"}
-    effects = {(e.condition, e.direction): e for e in patch_effects(rows, model="faithful")}
+    effects = {(e.condition, e.direction): e for e in patching.summarize(rows, model="faithful")}
     for direction in ("denoise", "noise"):
         latents = effects["embedding@slots", direction]
         assert latents.n == 5 and latents.flips.estimate == 1
@@ -326,7 +326,7 @@ def test_bypass_is_moved_by_the_image_and_not_by_the_slots(tmp_path: Path):
     cells = whole(layer_sites(("embedding",), (), ("slots", "box")))
     with Run.open(tmp_path, {}) as run:
         Sweep(LanternModel("bypass"), color_pairs(6, seed=77), cells, run).execute()
-        effects = patch_effects(run.rows(), model="bypass")
+        effects = patching.summarize(run.rows(), model="bypass")
     for effect in effects:
         if effect.role == "box":
             assert effect.flips.estimate > 0.8

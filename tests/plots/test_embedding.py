@@ -16,7 +16,7 @@ from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.projection import embed, explained_variance
-from lantern_probe.plots.embedding import embedding_axes, interactive_embedding
+from lantern_probe.plots.embedding import interactive_embedding, plot_embedding
 from lantern_probe.records.run import Run
 from lantern_probe.records.store import ShardFolder, Store
 from lantern_probe.tasks.scenes import COLORS
@@ -89,7 +89,7 @@ def test_what_cannot_be_embedded_is_refused() -> None:
 
 def test_classes_named_like_colours_have_these_colours(ax) -> None:
     points = np.arange(10.0).reshape(5, 2)
-    embedding_axes(points, ["red", "blue", None, "red", "mauve"], ax, "color")
+    plot_embedding(points, ["red", "blue", None, "red", "mauve"], ax, "color")
     assert legend(ax) == ["blue (1)", "mauve (1)", "red (2)", "no value (1)"]
     blue, mauve, red, ring = ax.collections
     np.testing.assert_array_equal(red.get_offsets(), points[[0, 3]])
@@ -103,7 +103,7 @@ def test_classes_named_like_colours_have_these_colours(ax) -> None:
 
 def test_many_classes_share_other(ax) -> None:
     values = [f"class {i:02}" for i in range(12)] * 2 + ["class 11"]
-    embedding_axes(np.zeros((25, 2)), values, ax, "name")
+    plot_embedding(np.zeros((25, 2)), values, ax, "name")
     assert legend(ax)[9:] == ["class 11 (3)", "other (4)"] and len(legend(ax)) == 11
 
 
@@ -117,7 +117,7 @@ def test_many_classes_share_other(ax) -> None:
     ],
 )
 def test_few_whole_numbers_are_classes(values, shown: list[str], ax) -> None:
-    embedding_axes(np.zeros((4, 2)), values, ax, "cell")
+    plot_embedding(np.zeros((4, 2)), values, ax, "cell")
     assert legend(ax) == shown
 
 
@@ -125,17 +125,17 @@ def test_other_numbers_have_a_colour_bar() -> None:
     figure = Figure()
     ax = figure.subplots()
     points = np.arange(8.0).reshape(4, 2)
-    embedding_axes(points, [0.5, float("nan"), 2.0, 1.0], ax, "box_x")
+    plot_embedding(points, [0.5, float("nan"), 2.0, 1.0], ax, "box_x")
     np.testing.assert_array_equal(ax.collections[0].get_array(), [0.5, 2, 1])
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), points[[0, 2, 3]])
     assert [one.get_ylabel() for one in figure.axes] == ["", "box_x"]
     assert legend(ax) == ["no value (1)"]
     figure.canvas.draw()
     many = Figure()
-    embedding_axes(np.zeros((11, 2)), range(11), many.subplots(), "n")
+    plot_embedding(np.zeros((11, 2)), range(11), many.subplots(), "n")
     assert len(many.axes) == 2
     with pytest.raises(LanternError, match="3 values for 4 points"):
-        embedding_axes(points, [1, 2, 3], ax, "box_x")
+        plot_embedding(points, [1, 2, 3], ax, "box_x")
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_the_view_follows_its_lists(store: Store, monkeypatch: pytest.MonkeyPatc
         drawn.append(points)
         original = ax.set_title
         ax.set_title = lambda text, **more: (titles.append(text), original(text, **more))[1]
-        return embedding_axes(points, values, ax, name)
+        return plot_embedding(points, values, ax, name)
 
     monkeypatch.setattr("lantern_probe.plots.embedding.embedding_axes", noted)
     choices, more, picture = interactive_embedding(store).children

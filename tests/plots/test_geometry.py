@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry import GeometryRow, VectorSet, geometry_rows
 from lantern_probe.plots.geometry import (
-    alignment_by_slot,
-    by_slot,
-    cosine_matrix,
-    cosines_by_slot,
-    rank_histogram,
-    ranks_by_slot,
-    spectrum,
+    plot_alignment,
+    plot_by_slot,
+    plot_cosine_matrix,
+    plot_cosines,
+    plot_effective_ranks,
+    plot_ranks,
+    plot_spectrum,
 )
 
 
@@ -36,7 +36,7 @@ def labels(ax) -> list[str]:
 
 
 def test_cosines_by_slot(rows: list[GeometryRow], ax) -> None:
-    assert cosines_by_slot(rows, ax) is ax
+    assert plot_cosines(rows, ax) is ax
     assert labels(ax) == [
         "own: cosine between samples",
         "own: cosine between slots",
@@ -53,52 +53,54 @@ def test_cosines_by_slot(rows: list[GeometryRow], ax) -> None:
 
 
 def test_the_other_figures_draw_every_set(rows: list[GeometryRow], ax) -> None:
-    assert len(ranks_by_slot(rows, ax).lines) == 6
-    assert labels(alignment_by_slot(rows, Figure().subplots())) == [
+    assert len(plot_effective_ranks(rows, ax).lines) == 6
+    assert labels(plot_alignment(rows, Figure().subplots())) == [
         "own, oracle: debiased linear CKA", "own, oracle: RSA", "own, oracle: USP",
     ]  # fmt: skip
-    assert labels(by_slot(rows, Figure().subplots(), ["norm"], "raw")) == [
+    assert labels(plot_by_slot(rows, Figure().subplots(), ["norm"], "raw")) == [
         "own",
         "oracle",
         "tokens",
     ]
     for slot in (None, 1):
-        assert labels(spectrum(rows, Figure().subplots(), slot)) == ["own", "oracle", "tokens"]
+        assert labels(plot_spectrum(rows, Figure().subplots(), slot)) == ["own", "oracle", "tokens"]
     Figure().canvas.draw()
 
 
 def test_the_matrix_of_slots(rows: list[GeometryRow], ax) -> None:
-    cosine_matrix(rows, ax, "own")
+    plot_cosine_matrix(rows, ax, "own")
     values = ax.images[0].get_array()
     assert values.shape == (3, 3)
     np.testing.assert_allclose(np.diagonal(values), 1, atol=1e-5)
     other = Figure().subplots()
-    cosine_matrix(rows, other, "own, oracle", measure="slot cosine to own oracle", space="centred")
+    plot_cosine_matrix(
+        rows, other, "own, oracle", measure="slot cosine to own oracle", space="centred"
+    )
     assert (other.get_ylabel(), other.get_xlabel()) == ("own slot", "oracle slot")
 
 
 def test_the_histogram_of_ranks_counts_all_of_them(ax) -> None:
     ranks = np.array([1.0, 1, 2.5, 7, 10])
-    rank_histogram(ranks, 10, ax, bins=5)
+    plot_ranks(ranks, 10, ax, bins=5)
     assert [bar.get_height() for bar in ax.patches[:5]] == [2, 1, 0, 1, 1]
     with pytest.raises(LanternError, match="between 1 and 5"):
-        rank_histogram(ranks, 5, ax)
+        plot_ranks(ranks, 5, ax)
 
 
 def test_collapsed_latents_can_be_drawn(ax) -> None:
     collapsed = VectorSet.of("own", np.ones((10, 2, 3)))
     rows = geometry_rows(collapsed, collapsed)
-    cosines_by_slot(rows, ax, "centred")
-    ranks_by_slot(rows, Figure().subplots())
+    plot_cosines(rows, ax, "centred")
+    plot_effective_ranks(rows, Figure().subplots())
     figure = Figure()
-    cosine_matrix(rows, figure.subplots(), "own", space="whitened")
+    plot_cosine_matrix(rows, figure.subplots(), "own", space="whitened")
     figure.canvas.draw()
     with pytest.raises(LanternError, match="variance share"):
-        spectrum(rows, Figure().subplots())
+        plot_spectrum(rows, Figure().subplots())
 
 
 def test_a_figure_without_rows_is_refused(ax) -> None:
     with pytest.raises(LanternError, match="no row with cosine between samples"):
-        cosines_by_slot([], ax)
+        plot_cosines([], ax)
     with pytest.raises(LanternError, match="slot cosine of own"):
-        cosine_matrix([], ax, "own")
+        plot_cosine_matrix([], ax, "own")

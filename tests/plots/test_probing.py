@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.probing import FIELDS, layer_slot_map, probe_figure, slot_curves
+from lantern_probe.plots.probing import (
+    FIELDS,
+    plot_layers_by_slot,
+    plot_scores_by_slot,
+    probe_figure,
+)
 from lantern_probe.probing.site_scores import Settings, make_target, probe_row, score_site
 
 SITES = ("residual.0@slots", "residual.1@slots", "residual.10@slots", "latent@slots")
@@ -53,7 +58,7 @@ def legend(ax) -> list[str]:
 
 def test_a_map_has_the_latents_below_the_layers_in_order(ax) -> None:
     rows = [*make_rows(), make_row("oracle:latent@slots", 1), make_row("residual.0@answer", None)]
-    assert layer_slot_map(rows, ax) is ax
+    assert plot_layers_by_slot(rows, ax) is ax
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == ["oracle latent", "latent", "0", "1", "10"]
     bottom, top = ax.get_ylim()
@@ -70,23 +75,23 @@ def test_a_map_of_any_size_shows_every_value_where_it_belongs(layers, slots, fie
         for layer in reversed(range(layers))
         for slot in range(slots)
     ]
-    ax = layer_slot_map(rows, Figure().subplots(), field, vmin=0.0, vmax=float(layers))
+    ax = plot_layers_by_slot(rows, Figure().subplots(), field, vmin=0.0, vmax=float(layers))
     expected = np.add.outer(np.arange(layers), np.arange(slots) / 100)
     np.testing.assert_allclose(cells(ax), expected)
     assert ax.images[0].get_clim() == (0, layers)
 
 
 def test_a_control_that_is_missing_is_no_zero(ax) -> None:
-    layer_slot_map(make_rows(distractor=None), ax, "distractor")
+    plot_layers_by_slot(make_rows(distractor=None), ax, "distractor")
     assert cells(ax).mask.all() and texts(ax) == ["none"]
     other = Figure().subplots()
-    layer_slot_map(make_rows(distractor=0.0), other, "distractor")
+    plot_layers_by_slot(make_rows(distractor=0.0), other, "distractor")
     assert not np.ma.is_masked(cells(other)) and texts(other) == []
 
 
 def test_curves_are_of_the_latents_and_the_best_layer(ax) -> None:
     rows = make_rows()
-    slot_curves(rows, ax)
+    plot_scores_by_slot(rows, ax)
     assert legend(ax) == ["latent", "layer 10, best of 3", "other object", "untrained model"]
     curves = {line.get_label(): line.get_ydata() for line in ax.lines}
     np.testing.assert_allclose(curves["latent"], [0.7, 0.71, 0.72])
@@ -101,14 +106,14 @@ def test_curves_are_of_the_latents_and_the_best_layer(ax) -> None:
 
 
 def test_names_beside_the_axes_keep_apart_and_inside(ax) -> None:
-    slot_curves(make_rows(majority=1.0, question=1.0, image_mean=0.99), ax)
+    plot_scores_by_slot(make_rows(majority=1.0, question=1.0, image_mean=0.99), ax)
     heights = sorted(text.xyann[1] for text in ax.texts)
     assert min(np.diff(heights)) > 0.09 and heights[-1] <= ax.get_ylim()[1]
 
 
 def test_curves_leave_out_what_nobody_scored(ax) -> None:
     rows = make_rows(untrained=None, distractor=None, question=None, score=float("nan"))
-    slot_curves(rows, ax)
+    plot_scores_by_slot(rows, ax)
     assert legend(ax) == ["latent"]
     assert texts(ax) == ["majority 0.20", "image mean 0.30"]
 
@@ -167,6 +172,6 @@ def test_what_cannot_be_drawn_is_refused(ax) -> None:
     with pytest.raises(LanternError, match="no probe of target 'cell'; there are rows of color"):
         probe_figure(make_rows(), "cell", "tiny")
     with pytest.raises(LanternError, match="site at the slots"):
-        slot_curves([make_row("residual.0@answer", None)], ax)
+        plot_scores_by_slot([make_row("residual.0@answer", None)], ax)
     with pytest.raises(LanternError, match=r"rows of color, shape: give those of one"):
-        layer_slot_map([*make_rows(), *make_rows(target="shape")], ax)
+        plot_layers_by_slot([*make_rows(), *make_rows(target="shape")], ax)

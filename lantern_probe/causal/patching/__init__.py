@@ -7,11 +7,11 @@ as `clean` and its twin as `corrupted`, patching clean into corrupted is `denois
 restores the answer is sufficient), and corrupted into clean is `noise` (a place that breaks it is
 necessary).
 
-`cells`: what is patched. `recording`: what is taken from a finished run. `engine`: many cells in
-one forward. `sweep`: all cells on all pairs, into a run. `effects`: figures from the rows.
+`interventions.patches`: what is patched. `recording` takes it from a finished run, `forward` runs
+many patches in one forward, and `sweep` runs all patches on all pairs, into a run. Figures are
+made from the rows alone, by `analysis.patching`.
 """
 
-from lantern_probe.analysis.patching import DIRECTIONS, PatchEffect, patch_effects
 from lantern_probe.causal.patching.forward import Patched, run_cells
 from lantern_probe.causal.patching.recording import LeftOut, Recording, check_layout, record
 from lantern_probe.causal.patching.sweep import Sweep
@@ -19,19 +19,16 @@ from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, s
 from lantern_probe.vocabulary import PATCH_ROLES, PATCHED
 
 __all__ = [
-    "DIRECTIONS",
     "PATCHED",
     "PATCH_ROLES",
     "LeftOut",
     "Patch",
-    "PatchEffect",
     "Patched",
     "Recording",
     "Sweep",
     "check_layout",
     "each_slot",
     "layer_sites",
-    "patch_effects",
     "record",
     "run_cells",
     "shams",

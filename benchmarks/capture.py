@@ -37,7 +37,7 @@ from lantern_probe.vocabulary import parse_sites
 class Config(ModelSize):
     """What does capturing cost? A batch generated plainly, and generated and captured."""
 
-    sites: tuple[str, ...] = ("residual.*@slots", "latent@slots")
+    sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """What is captured."""
     samples: int = 16
     """Rows of the batch."""

@@ -111,7 +111,7 @@ def main(config: Config) -> int:
     with tempfile.TemporaryDirectory() as folder:
         lantern = random_model(config, Path(folder))
     layers = range(layer_count(lantern))
-    sites = layer_sites(config.components, layers, ("slots",))
+    sites = layer_sites(config.components, layers, ("slot",))
     cells = each_slot(sites, lantern.latent_size)
     again, (target, donor) = recorded_pair(lantern, config, sites)
     run_cells(lantern, target, donor, cells[:1])  # what a first forward allocates for good

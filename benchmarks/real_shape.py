@@ -110,7 +110,7 @@ class Config:
     new_tokens: int = 128
     """Tokens generated per text, none ends early."""
     sites: tuple[str, ...] = (
-        *("residual.*@slots", "latent@slots", "residual.*@answer", "attention.18@lvr_start"),
+        *("residual.*@slot", "latent@slot", "residual.*@answer-start", "attention.18@lvr_start"),
         *("mlp.35@lvr_end", "embedding@question-mean", "vision@image-mean"),
     )
     """What is captured."""

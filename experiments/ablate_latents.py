@@ -34,7 +34,6 @@ from lantern_probe.analysis.ablation import ConditionSummary, as_records, summar
 from lantern_probe.causal.ablation import Ablation, with_own
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import STANDARD, Intervention, parse_condition
-from lantern_probe.interventions.edges import KnockOut, parse_cut
 from lantern_probe.interventions.image import Corruption, parse_corruption
 from lantern_probe.plots.ablation import ablation_figure
 from lantern_probe.plots.style import save_figure
@@ -78,19 +77,6 @@ class Part:
     """Whether the conditions belong in the table, and so in the family of its tests."""
     slots: int | None = None
     """The number of slots that the conditions were made for, if they were."""
-
-
-def seeded(text: str, seed: int) -> Intervention:
-    """The condition, with the run's seed where it has one and does not say."""
-    if "->" in text:
-        return KnockOut(parse_cut(text))
-    condition = parse_condition(text)
-    own_seed = "seed=" in text or not hasattr(condition, "seed") or seed == 0
-    return (
-        condition
-        if own_seed
-        else parse_condition(f"{text}{',' if ':' in text else ':'}seed={seed}")
-    )
 
 
 Load = Callable[["Config", str], tuple[str, list[Sample]]]
@@ -168,7 +154,7 @@ def ablate_models(
     if config.batch_rows is not None and config.batch_rows < 1:
         raise LanternError(f"--batch-rows must be at least 1, not {config.batch_rows}")
     conditions = with_own(
-        list(dict.fromkeys(seeded(text, config.seed) for text in config.conditions))
+        list(dict.fromkeys(parse_condition(text, config.seed) for text in config.conditions))
     )
     corruptions = list(dict.fromkeys(parse_corruption(text) for text in config.images))
     if Corruption() not in corruptions:

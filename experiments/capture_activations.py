@@ -3,7 +3,7 @@
     python -m experiments.capture_activations
     python -m experiments.capture_activations --model AGViveiros/LanteRn-3B-SFT \\
         --data viscot_mc_test.jsonl --image-root images --output runs/capture \\
-        --sites 'residual.*@slots' latent@slots vision@image-mean
+        --sites 'residual.*@slot' latent@slot vision@image-mean
 
 One pass generates and captures. A run that was cut off goes on where it stopped, more --samples
 are added to those that are there, and --shard divides them among processes. Read them with
@@ -23,12 +23,12 @@ import torch
 from rich.filesize import decimal
 from rich.markup import escape
 
-from experiments.ablate_latents import seeded
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, load_model, load_samples, progress_bar, run_settings
 from lantern_probe.capture.batch import store_dtype
 from lantern_probe.capture.dataset import Capture, bytes_per_sample, check_condition
 from lantern_probe.errors import LanternError
+from lantern_probe.interventions import parse_condition
 from lantern_probe.model.checkpoint import untrain
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.rows import Row
@@ -45,7 +45,7 @@ class Config(Inputs):
     model: str = "faithful"
     """A bundled organism, a checkpoint folder or a Hub name; the network is used for the last
     only."""
-    sites: tuple[str, ...] = ("residual.*@slots", "latent@slots", "vision@image-mean")
+    sites: tuple[str, ...] = ("residual.*@slot", "latent@slot", "vision@image-mean")
     """What to read, COMPONENT@ROLE. Components: residual.LAYERS (output of decoder layers),
     attention.LAYERS, mlp.LAYERS (what they add to it), embedding (input of the first layer),
     latent (what is fed at the slots), vision (merged vision tokens); LAYERS is * or such as
@@ -103,7 +103,7 @@ def main(config: Config) -> int:
     """Capture whatever the output does not hold yet; 1 when nothing useful came out."""
     if config.batch_rows is not None and config.batch_rows < 1:
         raise LanternError(f"--batch-rows must be at least 1, not {config.batch_rows}")
-    condition = seeded(config.condition, config.seed)
+    condition = parse_condition(config.condition, config.seed)
     task, everything = load_samples(config, config.model)
     samples, part = pick(everything, config.shard)
     folder = config.output if part is None else config.output / part

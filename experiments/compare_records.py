@@ -61,7 +61,7 @@ class Config:
     """Level of the tests; intervals have level 1 - alpha."""
     power: float = 0.8
     """Power at which the minimum detectable difference (MDE) is computed."""
-    cluster: str = "image"
+    cluster: str = "cluster"
     """Field of the records that says which samples are not independent; of files, image is the
     img_path, or the sample itself."""
     every_sample: bool = False

@@ -3,11 +3,11 @@
     python -m experiments.knock_out
     python -m experiments.knock_out --model AGViveiros/LanteRn-3B-SFT \\
         --data viscot_mc_test.jsonl --image-root images --output runs/cuts \\
-        --conditions own 'after->slots' 'after->slots:random=1'
+        --conditions own 'after->slot' 'after->slot:random=1'
 
 An edge is QUERIES->KEYS, several joined by +: queries start (the start marker, where the first
 latent is made), slots, end, after (all behind the block) and answer; keys system, template, image,
-question, thought, and the queries. `after->slots:layers=2-3` cuts in some layers; with random=1 as
+question, thought, and the queries. `after->slot:layers=2-3` cuts in some layers; with random=1 as
 many other keys are cut instead, the control that every cut needs (arXiv 2304.14767). Takes the
 options of experiments.ablate_latents, and goes on where it was cut off.
 """
@@ -22,8 +22,8 @@ from experiments import ablate_latents
 from experiments.console import run_main
 
 EDGES = (
-    *("after->slots", "after->image", "after->image+slots", "answer->slots", "answer->image"),
-    *("answer->question", "slots->image", "start+slots->image", "slots->question"),
+    *("after->slot", "after->image", "after->image+slot", "answer->slot", "answer->image"),
+    *("answer->question", "slot->image", "lvr_start+slot->image", "slot->question"),
 )
 
 

@@ -120,7 +120,7 @@ class Weights:
 
     def generated(self, store: Store) -> Tensor:
         """The latents that the model generates whatever stands in its slots, [samples, K, D]."""
-        slots = self.states(store, "slots")
+        slots = self.states(store, "slot")
         return torch.cat([self.states(store, "lvr_start"), slots[:, :-1]], 1)
 
 
@@ -162,7 +162,7 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
     """
     weights = Weights.of(config, model)
     last = f"residual.{weights.last}"
-    inside = [f"{last}@lvr_start", f"{last}@slots"]
+    inside = [f"{last}@lvr_start", f"{last}@slot"]
 
     def run(name: str, condition: str, sites: Sequence[str]) -> Store:
         done = capture_activations.main(
@@ -183,13 +183,13 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
             )
         return Store(folder / name)
 
-    own = run("own", "own", ["latent@slots", f"{last}@last-question", "vision@image-mean"])
-    oracle = run("oracle", "oracle", ["latent@slots", *inside])
+    own = run("own", "own", ["latent@slot", f"{last}@last-question", "vision@image-mean"])
+    oracle = run("oracle", "oracle", ["latent@slot", *inside])
     dummy = run("dummy", "zeros", inside)
     found = {
-        OWN: (own, own.array("latent@slots")),
+        OWN: (own, own.array("latent@slot")),
         FORCED: (oracle, weights.generated(oracle)),
-        ORACLE: (oracle, oracle.array("latent@slots")),
+        ORACLE: (oracle, oracle.array("latent@slot")),
         DUMMY: (dummy, weights.generated(dummy)),
         QUESTION: (own, weights.states(own, "last-question")[:, 0]),
         IMAGE: (own, own.array("vision@image-mean")[:, 0]),
@@ -214,7 +214,7 @@ def capture(config: Config, model: str, folder: Path) -> Latents:
             f"{model}: only {len(samples)} of {len(everything)} samples have a whole latent block "
             f"and oracle latents; at least {FEWEST} are needed"
         )
-    images = [row["image"] for row in samples]
+    images = [row["cluster"] for row in samples]
     sets = {
         name: VectorSet.of(name, torch.stack([some[r["sample"]] for r in samples]).numpy(), images)
         for name, some in by_sample.items()
@@ -266,7 +266,7 @@ def measure_correctness(
     if not known:
         return {}
     right = [latents.samples[i]["correct"] for i in known]
-    images = [latents.samples[i]["image"] for i in known]
+    images = [latents.samples[i]["cluster"] for i in known]
     return {
         view.view: rank_correctness(view.ranks[known], np.array(right, int), images, seed=seed)
         for view in views

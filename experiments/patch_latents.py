@@ -45,7 +45,7 @@ from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs
-from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, Span
+from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, parse_layers
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,7 @@ def wanted_cells(config: Config, layers: int, slots: int) -> list[Patch]:
     Raises:
         LanternError: there is no such component, role or layer.
     """
-    try:
-        span = Span.parse("" if config.layers == "*" else config.layers or "?")
-    except LanternError:
-        raise LanternError(f"no layers {config.layers!r}; write 3, 0+3, 2-5, !3 or *") from None
-    if span.numbers and max(span.numbers) >= layers:
-        raise LanternError(
-            f"--layers: there is no layer {max(span.numbers)}; the model has 0 to {layers - 1}"
-        )
+    chosen = parse_layers(config.layers, layers)
     for option, given, known in (
         ("components", config.components, PATCHED),
         ("roles", config.roles, PATCH_ROLES),
@@ -114,7 +107,6 @@ def wanted_cells(config: Config, layers: int, slots: int) -> list[Patch]:
         if wrong or not given:
             problem = f"{wrong[0]!r} cannot be patched" if wrong else "there is nothing to patch"
             raise LanternError(f"--{option}: {problem}; take {', '.join(known)}")
-    chosen = [layer for layer in range(layers) if layer in span]
     sites = layer_sites(config.components, chosen, config.roles)
     return list(dict.fromkeys([*whole(sites), *each_slot(sites, slots), *shams(sites)]))
 

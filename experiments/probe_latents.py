@@ -58,7 +58,7 @@ class Config(Inputs):
     targets: tuple[str, ...] | None = None
     """Columns to read: color and shape of scenes by default, gold (the right answer) of
     --data; answer (the model's own), any attribute, box_x, box_y, box_width, box_height."""
-    sites: tuple[str, ...] = ("residual.*@slots", "latent@slots")
+    sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """Where to read, as in experiments.capture_activations."""
     types: str = "prompt"
     """Column that control tasks give one random label per value of (Hewitt & Liang)."""
@@ -97,11 +97,11 @@ def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
             raise LanternError(f"{model}: no sample of '{name}' has the sites asked for")
         return Store(folder / name)
 
-    every = dict.fromkeys([*config.sites, "latent@slots"])
+    every = dict.fromkeys([*config.sites, "latent@slot"])
     found = {"own": run("own", [*every, "vision@image-mean"])}
     found["untrained"] = run("untrained", list(every), untrained=config.seed, force=folder / "own")
     if any(row.get("box_x") is not None for row in found["own"].samples):
-        found["oracle"] = run("oracle", ["latent@slots"], condition="oracle")
+        found["oracle"] = run("oracle", ["latent@slot"], condition="oracle")
     return found
 
 
@@ -113,7 +113,7 @@ def make_targets(config: Config, store: Store, keep: Sequence[int]) -> dict[str,
     """
     names = config.targets or (SCENE_TARGETS if config.data is None else ("gold",))
     samples = [store.samples[i] for i in keep]
-    groups = [row["image"] for row in samples]
+    groups = [row["cluster"] for row in samples]
     settings = Settings(config.folds, config.controls, config.permutations, config.seed)
     targets = {}
     for name in (*names, *(f"distractor_{name}" for name in names)):
@@ -197,7 +197,7 @@ def probe_model(
     targets = views["own"].targets
     plain = [i for i, row in enumerate(untrained.samples) if row["sample"] in good]
     places = [("own", label) for label in own.sites if label != "vision@image-mean"]
-    places += [("oracle", "latent@slots")] if "oracle" in stores else []
+    places += [("oracle", "latent@slot")] if "oracle" in stores else []
     settings = {
         "experiment": "probe_latents",
         "capture": own.config,

@@ -107,7 +107,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
                 "sample": sample.id,
                 "condition": "own",
                 "status": "ok",
-                "image": sample.image_key,
+                "cluster": sample.image_key,
                 "emitted": bool(output.blocks[index]),
                 "gold": sample.answer,
                 "answer": output.answers[index],

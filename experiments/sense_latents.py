@@ -120,7 +120,7 @@ def sense_model(config: Config, name: str, folder: Path) -> list[Row]:
         if due:
             lantern = load_model(config, name)
             last = layer_count(lantern) - 1
-            labels = ["latent@slots", f"residual.{last}@image-mean"]
+            labels = ["latent@slot", f"residual.{last}@image-mean"]
             labels += [f"residual.{last}@last-question", f"residual.{last}@lvr_start"]
             sites = parse_sites(labels, layer_count(lantern))
             clean = read(lantern, samples, sites, config)
@@ -175,7 +175,7 @@ def rows_of(
         }
         image = sample.image_key
         rows.append(
-            row | {"status": "ok", "image": image, "moved": moved, "between": apart[sample.id]}
+            row | {"status": "ok", "cluster": image, "moved": moved, "between": apart[sample.id]}
         )
     return rows
 

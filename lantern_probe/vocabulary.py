@@ -1,6 +1,9 @@
-"""Values with a name and settings, written the same in Python, in records and on a command line.
+"""The words of this package, and how they are written.
 
-`swap:seed=1` is `Swap(seed=1)`: what an experiment did can be read in its record and given again.
+A value with settings has a *label*, written alike in Python, in a record and on a command line:
+`swap:seed=1` is `Swap(seed=1)`. A set of slots, blocks or layers is a `Span` (`2-5`, `!3`). A
+position of a sequence has a `Role`; a `Site` is a component at a role (`residual.3@slot`); a cut
+names sets of positions (`after->slot`). A slot is called `slot` in all of them.
 """
 
 from __future__ import annotations
@@ -14,91 +17,18 @@ from typing import Any, ClassVar, TypeVar
 
 from lantern_probe.errors import LanternError
 
-
-class Role(StrEnum):
-    """What a position of a prompt or continuation is."""
-
-    PAD = "pad"
-    SYSTEM = "system"
-    """The system turn."""
-    TEMPLATE = "template"
-    """Turn and vision markers, and the newlines of the chat template."""
-    IMAGE = "image"
-    """An image token (`<|image_pad|>`)."""
-    QUESTION = "question"
-    """The text of the user turn."""
-    THOUGHT = "thought"
-    """Generated text before the answer, outside blocks."""
-    LVR_START = "lvr_start"
-    SLOT = "slot"
-    LVR_END = "lvr_end"
-    ANSWER = "answer"
-    """From the `<answer>` tag to the end of the continuation."""
-    END = "end"
-    """The end-of-text token."""
-
-
-ATTENTION_QUERIES = (Role.LVR_START, Role.SLOT, Role.LVR_END, Role.ANSWER)
-"""Whose attention is recorded: where the first latent is made, the slots, and what follows."""
-
-
-PROMPT_SETS = ("system", "template", "image", "question")
-"""Sets of the prompt, by role."""
-
-
-WRITTEN_SETS = ("thought", "start", "slots", "end", "after", "answer")
-"""Sets of the continuation. A position may be in several:
-
-`thought` text outside blocks and before the answer; `start`, `slots`, `end` the parts of a block;
-`after` everything behind the first block's slots, its end marker and later blocks included;
-`answer` everything from the token on that completes the first `<answer>` tag.
-"""
-
-
-Sets = frozenset[str]
-
-
-LAYERED = ("residual", "attention", "mlp")
-"""Components of every decoder layer: its output, and what its two halves add to the stream."""
-
-
-COMPONENTS = (*LAYERED, "embedding", "latent", "vision")
-"""Beside those: the first layer's input, what is fed at the slots, the merged vision tokens."""
-
-
-IMAGE_ROLES = ("image-mean", "box")
-"""Means over the image tokens: all of them, and those in the evidence box."""
-
-
-PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
-"""The last token of the user's text, and means over positions of the prompt."""
-
-
-TEXT_ROLES = ("last-prompt", "lvr_start", "slots", "lvr_end", "answer")
-"""Positions from the prompt's last token on; `answer` is the token before the answer's first, so
-the one whose output predicts it. Blocks are the first one of a text."""
-
-
-SITE_ROLES = (*PROMPT_ROLES, *TEXT_ROLES)
-
-
-PATCHED = ("embedding", *LAYERED)
-"""Components that can be patched. `embedding` at the slots is the latents themselves."""
-
-
-PATCH_ROLES = ("box", "last-question", "last-prompt", "lvr_start", "slots", "lvr_end", "answer")
-"""Roles whose positions can be patched; `box` is all image tokens in the evidence box."""
+# -- labels: a kind with its settings ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Named:
-    """A frozen value of a kind that has a name."""
+    """A frozen value of a kind that has a name and may have settings."""
 
     name: ClassVar[str]
 
     @property
     def label(self) -> str:
-        """The name with every setting that is not the default: `swap:seed=1`."""
+        """The name with every setting that differs from its default: `swap:seed=1`."""
         changed = [
             f"{f.name}={_written(getattr(self, f.name))}"
             for f in fields(self)
@@ -111,15 +41,16 @@ Kind = TypeVar("Kind", bound=Named)
 
 
 def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
-    """The value from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
+    """Read a value from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
 
     Args:
         text: The label.
-        kinds: What there is, by name.
-        noun: What they are, for messages.
+        kinds: The known kinds, by name.
+        noun: What a kind is called in error messages.
 
     Raises:
-        LanternError: naming what there is, or which settings.
+        LanternError: the kind or a setting is unknown, or a setting has no such value; the message
+            lists what there is.
     """
     name, _, settings = text.partition(":")
     if name not in kinds:
@@ -147,7 +78,7 @@ def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
 
 
 def _written(value: Any) -> Any:
-    """A truth value as it is given on a command line: `random=1`."""
+    """Write a truth value as it is given on a command line: `random=1`."""
     return int(value) if isinstance(value, bool) else value
 
 
@@ -165,27 +96,39 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
+# -- spans: sets of slots, blocks or layers ------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Span:
-    """A set of slots or blocks as it is written on the command line."""
+    """A set of whole numbers as it is written on the command line.
+
+    Attributes:
+        numbers: The numbers that were written.
+        excluded: Whether the set is all numbers but these.
+    """
 
     numbers: frozenset[int]
     excluded: bool
 
     @classmethod
-    def parse(cls, text: str) -> Span:
-        """From `3`, `0+3`, `2-5`, `!3`, or nothing for all.
+    def parse(cls, text: str, noun: str = "slots") -> Span:
+        """Read `3`, `0+3`, `2-5`, `!3` (all but 3), or nothing (all).
+
+        Args:
+            text: The written set.
+            noun: What the numbers count, for error messages.
 
         Raises:
-            LanternError: it is none of these.
+            LanternError: the text is none of these.
         """
         if not re.fullmatch(r"(!?\d+(-\d+)?(\+\d+(-\d+)?)*)?", text):
-            raise LanternError(f"no slots {text!r}; write 3, 0+3, 2-5, or !3 for all but 3")
+            raise LanternError(f"no {noun} {text!r}; write 3, 0+3, 2-5, or !3 for all but 3")
         numbers: set[int] = set()
         for part in filter(None, text.removeprefix("!").split("+")):
             first, _, last = part.partition("-")
             if last and int(last) < int(first):
-                raise LanternError(f"slots {text!r}: {part} runs backwards")
+                raise LanternError(f"{noun} {text!r}: {part} runs backwards")
             numbers |= set(range(int(first), int(last or first) + 1))
         return cls(frozenset(numbers), text.startswith("!") or not text)
 
@@ -193,19 +136,125 @@ class Span:
         return (number in self.numbers) != self.excluded
 
 
+def parse_layers(text: str, count: int) -> list[int]:
+    """Read a set of layers: `3`, `0+3`, `2-5`, `!3` for all but 3, or `*` for all.
+
+    Args:
+        text: The written set.
+        count: Decoder layers of the model.
+
+    Returns:
+        0-based layers, ascending.
+
+    Raises:
+        LanternError: the text is none of these, or names a layer that the model lacks.
+    """
+    try:
+        span = Span.parse("" if text == "*" else text or "?", "layers")
+    except LanternError:
+        raise LanternError(
+            f"no layers {text!r}; write 3, 0+3, 2-5, !3 for all but 3, or * for all"
+        ) from None
+    if span.numbers and max(span.numbers) >= count:
+        raise LanternError(
+            f"there is no layer {max(span.numbers)}; the model has layers 0 to {count - 1}"
+        )
+    return [layer for layer in range(count) if layer in span]
+
+
+# -- positions: roles, and sets of positions that a cut names ------------------------------------
+
+
+class Role(StrEnum):
+    """The role of one position of a prompt or continuation."""
+
+    PAD = "pad"
+    """Left padding, and padding behind the end of a text."""
+    SYSTEM = "system"
+    """The system turn."""
+    TEMPLATE = "template"
+    """Turn and vision markers, and the newlines of the chat template."""
+    IMAGE = "image"
+    """An image token (`<|image_pad|>`)."""
+    QUESTION = "question"
+    """The text of the user turn."""
+    THOUGHT = "thought"
+    """Generated text before the answer, outside blocks."""
+    LVR_START = "lvr_start"
+    """The generated marker that opens a latent block."""
+    SLOT = "slot"
+    """A position at which a latent is fed."""
+    LVR_END = "lvr_end"
+    """The marker that closes a latent block."""
+    ANSWER = "answer"
+    """From the token that completes the first `<answer>` tag to the end of the continuation."""
+    END = "end"
+    """The end-of-text token."""
+
+
+ATTENTION_QUERIES = (Role.LVR_START, Role.SLOT, Role.LVR_END, Role.ANSWER)
+"""Roles whose attention is recorded: where latents are made, and what follows them."""
+
+PROMPT_SETS = ("system", "template", "image", "question")
+"""Sets of prompt positions that a cut names; each is the role of that name."""
+
+WRITTEN_SETS = ("thought", "lvr_start", "slot", "lvr_end", "after", "answer")
+"""Sets of generated positions that a cut names: roles, and `after`.
+
+`after` is everything behind the first block's slots, its end marker and later blocks included. So a
+position may be in two sets.
+"""
+
+Sets = frozenset[str]
+"""The sets that one position is in."""
+
+
+# -- sites: a component at a role ----------------------------------------------------------------
+
+LAYERED = ("residual", "attention", "mlp")
+"""Components of every decoder layer: its output, and what its two halves add to the stream."""
+
+COMPONENTS = (*LAYERED, "embedding", "latent", "vision")
+"""All components: those of a layer, the first layer's input, the fed latents, the vision tokens."""
+
+IMAGE_ROLES = ("image-mean", "box")
+"""Means over the image tokens: all of them, and those in the evidence box."""
+
+PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
+"""The last token of the user's text, and means over positions of the prompt."""
+
+TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
+"""Positions from the prompt's last token on, in the first block of a text.
+
+`answer-start` is the token before the answer's first, so the one whose output predicts it.
+"""
+
+SITE_ROLES = (*PROMPT_ROLES, *TEXT_ROLES)
+"""All roles at which a site may stand."""
+
+PATCHED = ("embedding", *LAYERED)
+"""Components that can be patched; `embedding` at the slots is the latents themselves."""
+
+PATCH_ROLES = (
+    *("box", "last-question", "last-prompt"),
+    *("lvr_start", "slot", "lvr_end", "answer-start"),
+)
+"""Roles whose positions can be patched; `box` is all image tokens in the evidence box."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """One component at one role: `residual.3@slots`.
+    """One component at one role: `residual.3@slot`.
 
     Attributes:
         component: `residual` (output of a decoder layer), `attention` and `mlp` (what they add
             to the residual stream), `embedding` (input of the first layer, latents included),
             `latent` (what is fed at the slots) or `vision` (merged vision tokens).
-        layer: 0-based; None for a component that has no layers.
-        role: One of `ROLES`. `latent` stands at `slots` only, `vision` at `IMAGE_ROLES`.
+        layer: 0-based layer; None for a component that has no layers.
+        role: One of `SITE_ROLES`. `latent` stands at `slot` only, `vision` at `IMAGE_ROLES`.
 
     Raises:
-        LanternError: there is no such site; says which there are.
+        LanternError: there is no such site; the message lists what there is.
     """
 
     component: str
@@ -217,7 +266,7 @@ class Site:
             raise LanternError(
                 f"no component {self.component!r}; there are {', '.join(COMPONENTS)}"
             )
-        known = {"latent": ("slots",), "vision": IMAGE_ROLES}.get(self.component, SITE_ROLES)
+        known = {"latent": ("slot",), "vision": IMAGE_ROLES}.get(self.component, SITE_ROLES)
         if self.role not in known:
             raise LanternError(
                 f"component {self.component!r} has no role {self.role!r}; it has {', '.join(known)}"
@@ -231,23 +280,26 @@ class Site:
 
     @property
     def label(self) -> str:
-        """How the site is written on the command line and in the record."""
+        """The site as it is written on the command line and in the record."""
         layer = "" if self.layer is None else f".{self.layer}"
         return f"{self.component}{layer}@{self.role}"
 
 
 def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
-    """Sites as they are written: `residual.*@slots`, `residual.0-3+7@lvr_start`, `latent@slots`.
+    """Read sites: `residual.*@slot`, `residual.0-3+7@lvr_start`, `latent@slot`.
+
+        >>> [site.label for site in parse_sites(["mlp.0+2@slot", "latent@slot"], layers=4)]
+        ['mlp.0@slot', 'mlp.2@slot', 'latent@slot']
 
     Args:
-        texts: Each names one site, or one per layer in a range.
+        texts: Written sites; each names one, or one per layer in a set.
         layers: Decoder layers of the model.
 
     Returns:
         Each site once, in the order given.
 
     Raises:
-        LanternError: naming what cannot be read, and what there is.
+        LanternError: a text names no site; the message lists what there is.
     """
     sites: dict[Site, None] = {}
     for text in texts:
@@ -255,27 +307,13 @@ def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
         if match is None:
             raise LanternError(
                 f"no site {text!r}; write COMPONENT@ROLE or COMPONENT.LAYERS@ROLE, as in "
-                f"latent@slots, residual.*@slots or mlp.0-3+7@answer (components: "
+                f"latent@slot, residual.*@slot or mlp.0-3+7@answer-start (components: "
                 f"{', '.join(COMPONENTS)}; roles: {', '.join(SITE_ROLES)})"
             )
         component, numbers, role = match.groups()
         try:
-            found = [None] if numbers is None else _layers(numbers, layers)
+            found = [None] if numbers is None else parse_layers(numbers, layers)
             sites |= dict.fromkeys(Site(component, layer, role) for layer in found)
         except LanternError as error:
             raise LanternError(f"site {text!r}: {error}") from None
     return list(sites)
-
-
-def _layers(text: str, count: int) -> list[int]:
-    try:
-        span = Span.parse("" if text == "*" else text or "?")
-    except LanternError:
-        raise LanternError(
-            f"no layers {text!r}; write 3, 0+3, 2-5, !3 for all but 3, or * for all"
-        ) from None
-    if span.numbers and max(span.numbers) >= count:
-        raise LanternError(
-            f"there is no layer {max(span.numbers)}; the model has layers 0 to {count - 1}"
-        )
-    return [layer for layer in range(count) if layer in span]

@@ -45,13 +45,13 @@ for name in MODELS:
 # %% [markdown]
 # ## Capture
 #
-# A site is a module and a role: `latent@slots` is what is fed at the slots, `residual.2@slots` the
+# A site is a module and a role: `latent@slot` is what is fed at the slots, `residual.2@slot` the
 # output of layer 2 there. `capture_batch` generates and reads in one pass. The experiment
 # `capture_activations` writes any number of sites to disk, and `lantern_probe.records.Store` reads
 # them.
 
 # %%
-sites = parse_sites(["latent@slots"], layers=4)
+sites = parse_sites(["latent@slot"], layers=4)
 
 
 def capture(lantern, texts=None):
@@ -60,7 +60,7 @@ def capture(lantern, texts=None):
         capture_batch(lantern, samples[i : i + 32], sites, force=texts and texts[i : i + 32])
         for i in range(0, len(samples), 32)
     ]
-    found = torch.cat([part.activations["latent@slots"] for part in parts])
+    found = torch.cat([part.activations["latent@slot"] for part in parts])
     return found, [text for part in parts for text in part.continuations]
 
 

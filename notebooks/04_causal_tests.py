@@ -282,9 +282,9 @@ for ax, name in zip(axes, MODELS, strict=True):
 #
 # ## Knock out: by which way?
 #
-# Each slot can be read only by attention. So cut edges while the answer is written: `after->slots`
+# Each slot can be read only by attention. So cut edges while the answer is written: `after->slot`
 # keeps everything behind the block from attending to the slots, `after->image` from attending to
-# the image. `start+slots->image` cuts what the latents themselves are made from.
+# the image. `lvr_start+slot->image` cuts what the latents themselves are made from.
 #
 # Cutting edges may hurt by itself. So each cut has a control, `random=1`: as many *other* edges.
 
@@ -293,8 +293,8 @@ from lantern_probe.analysis.ablation import summarize
 from lantern_probe.interventions.edges import KnockOut, parse_cut
 from lantern_probe.plots.ablation import plot_accuracy
 
-CUTS = [parse_cut(edge) for edge in ("after->slots", "after->image", "after->image+slots")]
-CUTS.append(parse_cut("start+slots->image"))
+CUTS = [parse_cut(edge) for edge in ("after->slot", "after->image", "after->image+slot")]
+CUTS.append(parse_cut("lvr_start+slot->image"))
 TWO = ("faithful", "bypass")
 samples = load_task("scenes", 64)
 cut_rows = {
@@ -405,7 +405,7 @@ for row, name in zip(axes, TWO, strict=True):
 # direction. It is exact; 16 pairs and 65 tested cells cannot give less than 0.002.
 
 # %%
-SHOWN = ("embedding@box", "embedding@slots", "embedding@slots[2]", "residual.1@answer")
+SHOWN = ("embedding@box", "embedding@slot", "embedding@slot[2]", "residual.1@answer-start")
 
 
 pd.DataFrame(
@@ -457,4 +457,4 @@ pd.DataFrame(
 #
 # * `twin(sample, "shape")` in place of `"color"` for *collapsed*. Is a share printed now? Would
 #   you report it?
-# * Cut in some layers only: `after->slots:layers=2`, and `layers=!2` for all but that one.
+# * Cut in some layers only: `after->slot:layers=2`, and `layers=!2` for all but that one.

@@ -66,8 +66,8 @@ for name in TASKS:
 # read at the last layer, `residual.3`: at the start marker for slot 0, at slot t - 1 for slot t.
 
 # %%
-LAST = ("residual.3@lvr_start", "residual.3@slots")
-SITES = parse_sites(["latent@slots", "vision@image-mean", *LAST], layers=4)
+LAST = ("residual.3@lvr_start", "residual.3@slot")
+SITES = parse_sites(["latent@slot", "vision@image-mean", *LAST], layers=4)
 
 
 def capture(lantern, samples, condition):
@@ -85,12 +85,12 @@ sets = {}
 for name in TASKS:
     lantern = LanternModel(name)
     own, oracle, zeros = (capture(lantern, samples[name], c) for c in ("own", "oracle", "zeros"))
-    assert torch.equal(own["latent@slots"], own["generated"])  # as said above
+    assert torch.equal(own["latent@slot"], own["generated"])  # as said above
     for what, vectors in (
-        ("own", own["latent@slots"]),
+        ("own", own["latent@slot"]),
         ("teacher-forced", oracle["generated"]),
         ("dummy", zeros["generated"]),
-        ("oracle", oracle["latent@slots"]),
+        ("oracle", oracle["latent@slot"]),
         ("image mean", own["vision@image-mean"][:, 0]),
     ):
         sets[name, what] = VectorSet.of(f"{name}, {what}", vectors)

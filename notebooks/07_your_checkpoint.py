@@ -440,7 +440,7 @@ from lantern_probe.model.sites import layer_count
 from lantern_probe.records.store import Store
 from lantern_probe.vocabulary import parse_sites
 
-sites = parse_sites(["latent@slots", "residual.2@answer"], layer_count(lantern))
+sites = parse_sites(["latent@slot", "residual.2@answer-start"], layer_count(lantern))
 asked = [bare[sample.id] for sample in there]
 with Run.open(work / "capture", settings | {"sites": [site.label for site in sites]}) as run:
     Capture(lantern, asked, sites, run).execute()

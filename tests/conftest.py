@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ipaddress
 import os
 import socket
@@ -27,6 +28,10 @@ import qwen_vl_utils  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor  # noqa: F401
+
+# Rooms that load without torch import these two for type checkers only. A name that cannot be found
+# would leave an annotation unchecked, so here they can be found everywhere.
+builtins.Tensor, builtins.Generator = torch.Tensor, torch.Generator  # type: ignore[attr-defined]
 
 # Annotations are enforced under pytest only, in whatever is imported after this. As for mypy, an
 # int may stand for a float (PEP 484's numeric tower).

@@ -64,9 +64,7 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
         erased = re.sub(r".*attribute=([^,]+).*", r"\1", s.condition)
         target = "gold" if erased == "answer" else erased
         scores = [
-            row["score"]
-            for row in rows
-            if row["target"] == target and row["site"] == "latent@slots"
+            row["score"] for row in rows if row["target"] == target and row["site"] == "latent@slot"
         ]
         read = s.condition.startswith("erase:")
         table.add_row(

@@ -165,7 +165,7 @@ def _versus_own(label: str, used: dict[str, Row], own: dict[str, Row]) -> dict[s
     this = [bool(used[key]["correct"]) for key in shared]
     other = [bool(own[key]["correct"]) for key in shared]
     only_this, only_own = discordant(this, other)
-    difference = accuracy_difference(this, other, [used[key]["image"] for key in shared])
+    difference = accuracy_difference(this, other, [used[key]["cluster"] for key in shared])
     known = bool(shared)
     return {
         "diff_to_own": difference.estimate if known else None,
@@ -194,7 +194,7 @@ def _likelihood(used: dict[str, Row]) -> dict[str, Any]:
 def _donors(used: dict[str, Row]) -> dict[str, Any]:
     rows = [row for row in used.values() if row.get("donor_answer") not in (None, row["gold"])]
     swapped = [row["answer"] == row["donor_answer"] for row in rows]
-    images = [row["image"] for row in rows]
+    images = [row["cluster"] for row in rows]
     if len(set(images)) < len(images):
         rate: Proportion | Difference = clustered_share(swapped, images)
     else:

@@ -45,7 +45,7 @@ def summarize(
     found = []
     for query in ATTENTION_QUERIES:
         for measure in measures:
-            values = [(_values(row, query, measure), row["image"]) for row in good]
+            values = [(_values(row, query, measure), row["cluster"]) for row in good]
             known = [(v, image) for v, image in values if v is not None]
             if not known:
                 continue

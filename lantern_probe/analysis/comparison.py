@@ -54,7 +54,7 @@ class CompareSettings:
     margin: float = 0.02
     alpha: float = 0.05
     power: float = 0.8
-    cluster: str = "image"
+    cluster: str = "cluster"
     resamples: int = 10_000
     seed: int = 0
 

@@ -94,7 +94,7 @@ def summarize(
     if not samples:
         raise LanternError("no sample with a latent block ran under every condition")
     right = {label: [int(used[s, label]["correct"]) for s in samples] for label in labels}
-    images = [used[s, full]["image"] for s in samples]
+    images = [used[s, full]["cluster"] for s in samples]
     whole = [a - b for a, b in zip(right[full], right[base], strict=True)]
     # Of outcomes that are all alike a resample knows nothing; this interval has a bound for them.
     gain = accuracy_difference(right[full], right[base], images)

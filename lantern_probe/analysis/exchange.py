@@ -125,7 +125,7 @@ def _exchange(
     own: Mapping[str, Row],
 ) -> Exchange:
     keys = [k for k in rows if k in own and donors.get(k) not in (None, own[k]["gold"])]
-    clusters = [rows[k]["image"] for k in keys]
+    clusters = [rows[k]["cluster"] for k in keys]
     moved = [rows[k]["answer"] == donors[k] for k in keys]
     before = [own[k]["answer"] == donors[k] for k in keys]
     same = [rows[k]["answer"] == own[k]["answer"] for k in keys]
@@ -134,7 +134,7 @@ def _exchange(
         for k in keys
         if (shift := _margin_shift(rows[k], own[k], str(donors[k]))) is not None
     }
-    scored = [rows[k]["image"] for k in shifts]
+    scored = [rows[k]["cluster"] for k in shifts]
     sham = label.partition(":")[0] == SHAM
     gains = [int(a) - int(b) for a, b in zip(moved, before, strict=True)]
     return Exchange(

@@ -122,7 +122,7 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
     own, exchanged = table[OWN], table[condition]
     found: list[Effects] = []
     both = any(row["donor_answer"] is not None for row in exchanged.values())
-    ways = [key for key, row in own.items() if both or key == row["image"]]
+    ways = [key for key, row in own.items() if both or key == row["cluster"]]
     for key in ways:
         if key not in exchanged:  # its twin has no block to lend
             continue
@@ -132,7 +132,7 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
         values = [_odds(one, row["gold"]) for one in four]
         if any(value is None for value in values):
             continue
-        one = Effects(key, row["image"], *(value for value in values if value is not None))
+        one = Effects(key, row["cluster"], *(value for value in values if value is not None))
         if not math.isclose(one.te, one.nde + one.tie, abs_tol=1e-6):
             raise LanternError(f"sample {key!r}: the effects do not add up: {one}")
         found.append(one)

@@ -118,17 +118,17 @@ def _sign_flip_tests(cells: Sequence[Sequence[Row]]) -> list[SignFlip]:
     pairs: dict[str, int] = {}
     for rows in cells:
         for row in rows:
-            pairs.setdefault(row["image"], len(pairs))
+            pairs.setdefault(row["cluster"], len(pairs))
     sums = np.zeros((len(pairs), len(cells)))
     for column, rows in enumerate(cells):
         for row in rows:
-            sums[pairs[row["image"]], column] += row["patched"] - row["base"]
+            sums[pairs[row["cluster"]], column] += row["patched"] - row["base"]
     large = np.flatnonzero(np.count_nonzero(sums, axis=0) > EXACT_UP_TO)
     draws = min(MOST_DRAWS, max(FEWEST_DRAWS, DRAWS_PER_CELL * len(cells))) - 1
     drawn = dict(zip(large.tolist(), _drawn(sums[:, large], draws), strict=True))
     tests = []
     for column, rows in enumerate(cells):
-        images = [row["image"] for row in rows]
+        images = [row["cluster"] for row in rows]
         if column not in drawn:
             tests.append(sign_flip_test([row["patched"] - row["base"] for row in rows], images))
             continue
@@ -164,7 +164,7 @@ def _effect(
     test: SignFlip | None,
     holm_p: float | None,
 ) -> PatchEffect:
-    pairs = [row["image"] for row in good]
+    pairs = [row["cluster"] for row in good]
     shifts = [row["patched"] - row["base"] for row in good]
     wholes = [row["donor_value"] - row["base"] for row in good]
     free = [row for row in good if row["base_answer"] != row["foil"]]
@@ -181,7 +181,7 @@ def _effect(
         recovery=ratio_of_means(shifts, wholes, pairs, resamples=RESAMPLES),
         flips=clustered_share(
             [row["answer"] == row["foil"] for row in free],
-            [row["image"] for row in free],
+            [row["cluster"] for row in free],
             resamples=RESAMPLES,
         ),
         largest=max(map(abs, shifts), default=0.0),

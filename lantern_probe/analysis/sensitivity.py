@@ -52,7 +52,7 @@ def summarize(rows: Sequence[Row], *, model: str, resamples: int = 2_000) -> lis
         some = [row for row in good if row["condition"] == change]
         for site in dict.fromkeys(site for row in some for site in row["moved"]):
             used = [row for row in some if row["moved"].get(site) is not None]
-            images = [row["image"] for row in used]
+            images = [row["cluster"] for row in used]
             slots = len(used[0]["moved"][site])
             for slot in [None, *(range(slots) if slots > 1 else ())]:
                 moved = [_of(row["moved"], site, slot) for row in used]

@@ -84,7 +84,7 @@ def summarize(
         if all(key in table[label] for label in labels.values())
         and donors[key] not in (None, table[OWN][key]["gold"])
     ]
-    clusters = [table[OWN][key]["image"] for key in keys]
+    clusters = [table[OWN][key]["cluster"] for key in keys]
     found = []
     for measure in ("donor", "margin"):
         value: dict[tuple[int, ...], list[float]] = {}

@@ -97,7 +97,7 @@ def capture_batch(
         for prompt, continuation, blocks in zip(prompts, continuations, output.blocks, strict=True)
     ]
     fed = [
-        blocks[0].latents if "slots" in place and len(blocks[0].latents) == slots else None
+        blocks[0].latents if "slot" in place and len(blocks[0].latents) == slots else None
         for place, blocks in zip(places, output.blocks, strict=True)
     ]
     activations = {}
@@ -108,7 +108,7 @@ def capture_batch(
             found = taps[site.component, site.layer].pooled[site.role]
         else:
             at = [row.get(site.role) for row in places]
-            width = slots if site.role == "slots" else 1
+            width = slots if site.role == "slot" else 1
             found = taps[site.component, site.layer].at(at, prompt_length - 1, width)
         activations[site.label] = _stored(found, dtype or store_dtype(lantern), site)
     missing = [
@@ -130,7 +130,7 @@ def store_dtype(lantern: LanternModel) -> torch.dtype:
 
 def _slots(lantern: LanternModel, sites: Sequence[Site], plans: Sequence[RowPlan]) -> int:
     """Slots of a whole block; 0 for a model without blocks, of which nobody asks for slots."""
-    if lantern.lvr is None and all(site.role != "slots" for site in sites):
+    if lantern.lvr is None and all(site.role != "slot" for site in sites):
         return 0
     sizes = {lantern.latent_size if plan.size is None else plan.size for plan in plans}
     if len(sizes) > 1:

@@ -195,7 +195,7 @@ def bytes_per_sample(
     """What the activations of one sample take on disk."""
 
     def vectors(site: Site) -> int:
-        if site.role != "slots":
+        if site.role != "slot":
             return 1
         return condition.k if isinstance(condition, KSlots) else lantern.latent_size
 

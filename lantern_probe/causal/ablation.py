@@ -252,7 +252,7 @@ class Ablation:
             "emitted": emitted,
             "blocks": len(result.blocks),
             "tokens": len(result.ids) - result.prompt_length,
-            "image": sample.attributes.get("pair") or sample.image_key,
+            "cluster": sample.cluster,
             "category": sample.attributes.get("category"),
             "logprobs": result.logprobs,
             "text": result.text,

@@ -123,7 +123,7 @@ def cut_edges(
     sets = position_sets(lantern, ids, prompt_length)
     keys = torch.tensor([cut.has_key(s) for s in sets])
     if cut.random:
-        start = next((at for at, s in enumerate(sets) if "start" in s), prompt_length - 1)
+        start = next((at for at, s in enumerate(sets) if "lvr_start" in s), prompt_length - 1)
         drawn = cut.drawn(sets[: start + 1], lantern.latent_size, sample)
         keys = torch.tensor([at in drawn for at in range(len(sets))])
     return torch.tensor([cut.has_query(s) for s in sets])[:, None] & keys

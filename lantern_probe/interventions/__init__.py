@@ -7,9 +7,12 @@ from (its seed, its name, the sample's id), so it does not depend on order, batc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lantern_probe.interventions.base import Intervention, Replacement, fed, generator
 from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
 from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
+from lantern_probe.interventions.edges import KnockOut, parse_cut
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
 from lantern_probe.interventions.regions import Oracle, RandomBox, RandomBoxOther
 from lantern_probe.interventions.replacements import (
@@ -83,14 +86,33 @@ __all__ = [
 ]
 
 
-def parse_condition(text: str) -> Intervention:
-    """An intervention from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
+def parse_condition(text: str, seed: int = 0) -> Intervention:
+    """Read a condition from its label: `zeros`, `noise:scale=2`, `swap:seed=1`, `after->slot`.
+
+        >>> parse_condition("zeros:slots=3").label
+        'zeros:slots=3'
+        >>> parse_condition("swap", seed=7).label
+        'swap:seed=7'
+        >>> parse_condition("after->slot:layers=2-3").label
+        'after->slot:layers=2-3'
+
+    Args:
+        text: The label of a condition, or of a cut (QUERIES->KEYS).
+        seed: Seed of a condition that draws at random and whose label names no seed.
 
     Raises:
-        LanternError: naming the conditions, or the settings, there are.
+        LanternError: the condition or a setting is unknown; the message lists what there is.
     """
+    condition: Intervention
+    if "->" in text:
+        cut = parse_cut(text)
+        if cut.random and "seed=" not in text:
+            cut = replace(cut, seed=seed)
+        return KnockOut(cut)
     condition = parse_named(text, CONDITIONS, "condition")
     if isinstance(condition, Replacement):
         Span.parse(condition.slots)
-        Span.parse(condition.blocks)
+        Span.parse(condition.blocks, "blocks")
+    if hasattr(condition, "seed") and "seed=" not in text:
+        condition = replace(condition, seed=seed)  # type: ignore[call-arg]
     return condition

@@ -6,8 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import Generator, Tensor
-
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import RowPlan, Slot, SlotEdit
@@ -15,6 +13,8 @@ from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Named, Span
 
 if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
     from lantern_probe.model.lantern import LanternModel
 
 
@@ -118,8 +118,10 @@ class Replacement(Intervention):
 
 def generator(seed: int, name: str, sample: str) -> Generator:
     """The random stream of one intervention on one sample (CPU, so the same on any device)."""
+    import torch
+
     digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode()).digest()
-    return Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:

@@ -54,7 +54,7 @@ class Mask(Intervention):
     name: ClassVar[str] = "mask"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
-        return RowPlan(hide=("slots",))
+        return RowPlan(hide=("slot",))
 
 
 @dataclass(frozen=True)

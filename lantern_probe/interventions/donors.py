@@ -10,7 +10,6 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, fed, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import SlotEdit
-from lantern_probe.model.oracle import region_latents
 from lantern_probe.tasks.crops import evidence, first_image
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER
@@ -78,6 +77,8 @@ class TwinOracle(Twin):
     name: ClassVar[str] = "twin-oracle"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        from lantern_probe.model.oracle import region_latents
+
         twin = require(pool).samples.get(str(sample.attributes.get(TWIN)))
         if twin is None:
             raise LanternError(f"sample {sample.id!r} has no twin with a latent block")

@@ -6,30 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from jaxtyping import Bool
-from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, generator
+from lantern_probe.interventions.base import Intervention, generator
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, RowPlan
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import PROMPT_SETS, WRITTEN_SETS, Named, Sets, Span, parse_named
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lantern_probe.model.lantern import LanternModel
 
 
-CUT_QUERIES = ("start", "slots", "end", "after", "answer")
+CUT_QUERIES = ("lvr_start", "slot", "lvr_end", "after", "answer")
 """Queries that come behind the fork of a prefix, whose edges can be cut."""
 
 
 CUT_KEYS = (*PROMPT_SETS, *WRITTEN_SETS)
 
 
-CUT_EDGES = ("slots->image", "slots->question", "after->slots", "after->image") + tuple(
-    f"answer->{keys}" for keys in ("slots", "image", "question")
+CUT_EDGES = ("slot->image", "slot->question", "after->slot", "after->image") + tuple(
+    f"answer->{keys}" for keys in ("slot", "image", "question")
 )
 """The edges of METHODS, and those by which the slots or the image reach all that is said later."""
 
@@ -39,7 +39,7 @@ class Cut(Named):
     """The edges from a set of queries to a set of keys, cut in some layers.
 
     The first latent is made at the start marker, before any slot: what slots may learn from the
-    image is cut by `start+slots->image`, while `slots->image` leaves that one.
+    image is cut by `lvr_start+slot->image`, while `slot->image` leaves that one.
 
     Attributes:
         queries: Of `QUERIES`, several joined by `+` (see `attention.places`).
@@ -71,21 +71,19 @@ class Cut(Named):
                 raise LanternError(
                     f"cut {self.label!r}: no {what} {wrong[0]!r}; there are {', '.join(known)}"
                 )
-        if self.random and (written := {"end", "after", "answer"} & set(self.keys.split("+"))):
+        if self.random and (written := {"lvr_end", "after", "answer"} & set(self.keys.split("+"))):
             raise LanternError(
                 f"cut {self.label!r}: how many keys {', '.join(sorted(written))} will be is not "
                 "known before, so there is no random control of as many"
             )
         try:
-            Span.parse(self.layers)
-        except LanternError:
-            raise LanternError(
-                f"cut {self.label!r}: no layers {self.layers!r}; write 3, 0+3, 2-5, or !3"
-            ) from None
+            Span.parse(self.layers, "layers")
+        except LanternError as error:
+            raise LanternError(f"cut {self.label!r}: {error}") from None
 
     @property
     def label(self) -> str:
-        """As it is written: `after->slots`, `answer->image:layers=2-3`."""
+        """As it is written: `after->slot`, `answer->image:layers=2-3`."""
         edge = f"{self.queries}->{self.keys}"
         _, _, settings = super().label.partition(f"queries={self.queries},keys={self.keys}")
         return ":".join(filter(None, [edge, settings.removeprefix(",")]))
@@ -101,6 +99,8 @@ class Cut(Named):
         Raises:
             LanternError: the model has no such layer.
         """
+        import torch
+
         span = Span.parse(self.layers)
         if span.numbers and max(span.numbers) >= count:
             raise LanternError(
@@ -129,8 +129,10 @@ class Cut(Named):
         Raises:
             LanternError: there are fewer other keys than those to be replaced.
         """
-        slots = [frozenset({"slots"})] * size if "start" in prefix[-1] else []
-        behind = set(self.queries.split("+")).isdisjoint({"start", "slots"})
+        import torch
+
+        slots = [frozenset({"slot"})] * size if "lvr_start" in prefix[-1] else []
+        behind = set(self.queries.split("+")).isdisjoint({"lvr_start", "slot"})
         count = sum(map(self.has_key, [*prefix, *slots]))
         seen = [*prefix, *slots] if behind else list(prefix)
         others = [at for at, sets in enumerate(seen) if not self.has_key(sets)]
@@ -153,7 +155,7 @@ class KnockOut(Intervention):
 
     @property
     def label(self) -> str:
-        """That of the cut: `after->slots:layers=2-3`."""
+        """That of the cut: `after->slot:layers=2-3`."""
         return self.cut.label
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
@@ -162,7 +164,7 @@ class KnockOut(Intervention):
 
 
 def parse_cut(text: str) -> Cut:
-    """A cut from its label: `after->slots`, `slots->image+question:layers=2-3,random=1`.
+    """A cut from its label: `after->slot`, `slot->image+question:layers=2-3,random=1`.
 
     Raises:
         LanternError: naming the positions, or the settings, there are.

@@ -6,18 +6,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import Slot, SlotEdit
-from lantern_probe.probing.erasure import Eraser, fit_eraser, random_eraser
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.probing.erasure import Eraser
 
 FOLDS = 5
 """A sample's erasers are fitted on the folds without its image."""
@@ -48,6 +47,8 @@ class Erase(Replacement):
         return pool.cached((self, fold), lambda: self._fit(pool, fold))
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        from lantern_probe.probing.erasure import fit_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         return [fit_eraser(latents[:, slot], labels) for slot in range(latents.shape[1])]
 
@@ -61,6 +62,10 @@ class EraseShuffled(Erase):
     seed: int = 0
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        import torch
+
+        from lantern_probe.probing.erasure import fit_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         stream = generator(self.seed, self.name, f"{self.attribute}\0{fold}")
         shuffled = [labels[i] for i in torch.randperm(len(labels), generator=stream).tolist()]
@@ -75,6 +80,8 @@ class EraseRandom(Erase):
     seed: int = 0
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        from lantern_probe.probing.erasure import fit_eraser, random_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         erasers = []
         for slot in range(latents.shape[1]):
@@ -90,6 +97,8 @@ def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Te
     Raises:
         LanternError: fewer than two samples have it.
     """
+    import torch
+
     values = {
         key: value
         for key, sample in pool.samples.items()
@@ -113,6 +122,6 @@ def attribute_of(sample: Sample, attribute: str) -> str | None:
 def fold_of(sample: Sample) -> int:
     """The fold of a sample: the same for all with its images and for its twin, whatever else is
     run."""
-    key = sample.attributes.get("pair") or sample.image_key
+    key = sample.cluster
     digest = hashlib.sha256(key.encode()).digest()
     return digest[0] % FOLDS

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from lantern_probe.errors import LanternError
@@ -20,6 +19,9 @@ from lantern_probe.model.blocks import RowPlan
 from lantern_probe.tasks.crops import crop_box
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Named, parse_named
+
+if TYPE_CHECKING:
+    pass
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ class SwapImage(Corruption):
     seed: int = 0
 
     def apply(self, sample: Sample, others: Sequence[Sample]) -> Sample:
+        import torch
+
         stream = generator(self.seed, self.name, sample.id)
         keys = sample.image_keys
         # In a random order of the whole data set, the first that is allowed.

@@ -36,12 +36,12 @@ class Patch:
                     f"{what} {given!r} of site {self.site.label!r} cannot be patched; "
                     f"take one of {', '.join(known)}"
                 )
-        if self.slot is not None and (self.site.role != "slots" or self.slot < 0):
+        if self.slot is not None and (self.site.role != "slot" or self.slot < 0):
             raise LanternError(f"site {self.site.label!r} has no slot {self.slot}")
 
     @property
     def label(self) -> str:
-        """How the cell is named in the record: `residual.3@slots[5]`, `mlp.0@answer:sham`."""
+        """How the cell is named in the record: `residual.3@slot[5]`, `mlp.0@answer-start:sham`."""
         slot = "" if self.slot is None else f"[{self.slot}]"
         return f"{self.site.label}{slot}{':sham' if self.sham else ''}"
 
@@ -65,7 +65,7 @@ def whole(sites: Sequence[Site]) -> list[Patch]:
 
 def each_slot(sites: Sequence[Site], slots: int) -> list[Patch]:
     """Each slot alone, for the sites at the slots."""
-    return [Patch(s, slot) for s in sites if s.role == "slots" for slot in range(slots)]
+    return [Patch(s, slot) for s in sites if s.role == "slot" for slot in range(slots)]
 
 
 def shams(sites: Sequence[Site]) -> list[Patch]:

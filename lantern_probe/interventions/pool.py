@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from jaxtyping import Float
-from torch import Generator, Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 Made = TypeVar("Made")
 
@@ -58,6 +59,8 @@ class LatentPool:
         Raises:
             LanternError: fewer than two samples are left.
         """
+        import torch
+
         out = None if without is None else self.latents.get(without.id)
         count = len(self.latents) - (out is not None)
         if count < 2:
@@ -81,6 +84,8 @@ class LatentPool:
         Raises:
             LanternError: every other sample shares the image or the question.
         """
+        import torch
+
         keys = list(self.samples)
         if not self._images:
             self._images.update((key, other.image_keys) for key, other in self.samples.items())

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from PIL.Image import Image
 
 from lantern_probe.interventions.base import Replacement, fed, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import SlotEdit
-from lantern_probe.model.oracle import region_latents
 from lantern_probe.tasks.crops import crop_box, evidence, first_image, overlap
 from lantern_probe.tasks.sample import Box, Sample
 
@@ -26,6 +24,8 @@ class Oracle(Replacement):
     name: ClassVar[str] = "oracle"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        from lantern_probe.model.oracle import region_latents
+
         return fed(region_latents(lantern, first_image(sample), evidence(sample)))
 
 
@@ -39,6 +39,8 @@ class RandomBox(Replacement):
     TRIES: ClassVar[int] = 64
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        from lantern_probe.model.oracle import region_latents
+
         image, box = first_image(sample), evidence(sample)
         crop_box(image.size, box)  # refuses a box outside the image: it has no elsewhere
 
@@ -49,6 +51,8 @@ class RandomBox(Replacement):
 
     def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
         """Boxes of the size of `box`, or of the image where it is smaller, anywhere in it."""
+        import torch
+
         stream = generator(self.seed, self.name, sample.id)
         width, height = min(box[2] - box[0], image.width), min(box[3] - box[1], image.height)
         room = torch.tensor([image.width - width, image.height - height])
@@ -69,6 +73,8 @@ class RandomBoxOther(RandomBox):
         return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        from lantern_probe.model.oracle import region_latents
+
         image = first_image(self.donor(sample, pool))
         return fed(region_latents(lantern, image, self.draw(sample, image, evidence(sample))[0]))
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import (
     Intervention,
@@ -23,6 +20,8 @@ from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Span
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lantern_probe.model.lantern import LanternModel
 
 
@@ -43,6 +42,8 @@ class Zeros(Replacement):
     name: ClassVar[str] = "zeros"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        import torch
+
         return lambda own, slot: torch.zeros_like(own)
 
 
@@ -140,6 +141,8 @@ class Constant(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        import torch
+
         mean, deviation = require(pool).moments()
         stream = generator(self.seed, self.name, "")  # of no sample in particular
         return fed(mean + deviation * torch.randn(mean.shape, generator=stream))
@@ -170,6 +173,8 @@ class Shuffle(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        import torch
+
         own = require(pool).own(sample)
         stream = generator(self.seed, self.name, sample.id)
         order = identity = torch.arange(len(own))
@@ -183,5 +188,7 @@ def unit_noise(
     condition: Intervention, seed: int, sample: Sample, slot: Slot, like: Tensor
 ) -> Tensor:
     """N(0, 1) of the shape of a latent, the same whenever this slot is drawn (on the CPU)."""
+    import torch
+
     stream = slot_generator(seed, condition.name, sample.id, slot)
     return torch.randn(like.shape, generator=stream)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ class Slot:
     written: Float[Tensor, "written dim"]
 
 
-SlotEdit = Callable[[Tensor, Slot], Tensor]
+if TYPE_CHECKING:
+    SlotEdit = Callable[[Tensor, Slot], Tensor]
+else:  # torch is not loaded for names alone
+    SlotEdit = Callable
 """From the own latent [D] of a slot to what is fed there [D]."""
 
 
@@ -103,7 +107,7 @@ class RowPlan:
         ban: The start marker cannot be generated.
         edit: Replaces latents; None leaves the row's own.
         size: Slots in a block; the model's K by default.
-        hide: From a block's end marker on nothing may attend to its "slots", or to the "image",
+        hide: From a block's end marker on nothing may attend to its "slot"s, or to the "image",
             or to either. Where the row opens no block by its plan (`ban`, "stock"), the image is
             hidden from the start.
         opening: The text begins anew behind the prompt, with these tokens; None goes on from
@@ -114,11 +118,17 @@ class RowPlan:
     ban: bool = False
     edit: SlotEdit | None = None
     size: int | None = None
-    hide: tuple[Literal["slots", "image"], ...] = ()
+    hide: tuple[Literal["slot", "image"], ...] = ()
     opening: tuple[int, ...] | None = None
 
 
 OWN = RowPlan()
+
+
+def _nothing_fed() -> Tensor:
+    import torch
+
+    return torch.empty(0, 0)
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,7 @@ class Block:
     start: int
     slots: range
     end: int | None
-    latents: Float[Tensor, "fed dim"] = field(repr=False, default_factory=lambda: torch.empty(0, 0))
+    latents: Float[Tensor, "fed dim"] = field(repr=False, default_factory=_nothing_fed)
 
 
 def find_blocks(
@@ -152,7 +162,7 @@ def find_blocks(
         prompt_length: Number of prompt tokens, padding included.
         tokens: The LVR tokens and K.
     """
-    sequence = ids.tolist() if isinstance(ids, Tensor) else list(ids)
+    sequence = ids.tolist() if not isinstance(ids, Sequence) else list(ids)
     blocks = []
     position = prompt_length
     while position < len(sequence):

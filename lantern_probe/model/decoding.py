@@ -99,7 +99,7 @@ class LatentDecoding(LogitsProcessor):
                 row.slot += 1
             else:
                 forced[index] = tokens.end
-                if "slots" in row.plan.hide:
+                if "slot" in row.plan.hide:
                     row.hidden |= set(range(position - row.slot, position))
                 self._hide_image(row, input_ids[index])
                 row.slot = None

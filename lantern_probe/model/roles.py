@@ -115,11 +115,11 @@ def _continuation_roles(tokenizer: Any, ids: Sequence[int], eos: set[int]) -> li
     names = [Role.THOUGHT] * ended + [Role.END] * (len(ids) > ended)
     names += [Role.PAD] * (len(ids) - len(names))
     pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids[:ended]]
-    tag = "".join(pieces).rfind(TAG)
-    position = 0
+    # The first tag and its last token, as `RoleTracker` has to: it cannot know what is to come.
+    text = ""
     for index, piece in enumerate(pieces):
-        position += len(piece)
-        if 0 <= tag < position:
+        text += piece
+        if TAG in text:
             names[index:ended] = [Role.ANSWER] * (ended - index)
             break
     return names
@@ -191,7 +191,7 @@ class RoleTracker:
         after = {"after"} if self._after else set()
         if self._slots_left and token == tokens.sep:
             self._slots_left -= 1
-            return frozenset(after | {"slots"})
+            return frozenset(after | {"slot"})
         in_block = self._slots_left is not None
         if in_block:
             self._slots_left, self._after, after = None, True, {"after"}
@@ -201,9 +201,9 @@ class RoleTracker:
         self._answers |= TAG in text
         self._text = text[-len(TAG) + 1 :]
         if token == tokens.start:
-            return frozenset(after | {"start"})
+            return frozenset(after | {"lvr_start"})
         if in_block and token == tokens.end:
-            return frozenset(after | {"end"})
+            return frozenset(after | {"lvr_end"})
         return frozenset(after | {"answer" if self._answers else "thought"})
 
 

@@ -112,11 +112,11 @@ def text_positions(
         first = blocks[0]
         found["lvr_start"] = [first.start]
         if len(first.slots) == slots:
-            found["slots"] = list(first.slots)
+            found["slot"] = list(first.slots)
         if first.end is not None:
             found["lvr_end"] = [first.end]
     place = find_answer(lantern.processor.tokenizer, continuation)
     if place is not None:
-        found["answer"] = [prompt_length + place.start - 1]
+        found["answer-start"] = [prompt_length + place.start - 1]
     end = prompt_length + len(continuation) - 1
     return {role: at for role, at in found.items() if all(position < end for position in at)}

@@ -33,7 +33,7 @@ POOLED = -1
 """In place of a slot: the mean over all of them."""
 
 
-_BOOKKEEPING = ("sample", "condition", "status", "shard", "position", "text", "image")
+_BOOKKEEPING = ("sample", "condition", "status", "shard", "position", "text", "cluster")
 
 
 def plot_embedding(
@@ -95,11 +95,11 @@ def embedding_figure(store: Store, names: Sequence[str], model: str) -> Figure:
     """The own latents, mean over the slots, along their first two principal axes.
 
     Args:
-        store: A capture with `latent@slots`; samples without a whole block are left out.
+        store: A capture with `latent@slot`; samples without a whole block are left out.
         names: Columns to colour by, one panel each.
         model: For the title.
     """
-    latents = store.array("latent@slots").mean(1)
+    latents = store.array("latent@slot").mean(1)
     whole = latents.isfinite().all(1)
     points = embed(latents[whole])
     figure = Figure(figsize=(4.6 * len(names), 3.6), layout="constrained")
@@ -112,7 +112,7 @@ def embedding_figure(store: Store, names: Sequence[str], model: str) -> Figure:
 
 def interactive_embedding(
     store: Store,
-    site: str = "latent@slots",
+    site: str = "latent@slot",
     attribute: str = "gold",
     method: str = "pca",
     seed: int = 0,

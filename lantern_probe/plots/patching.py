@@ -44,7 +44,7 @@ def plot_recovery(
     shown = (component, "embedding") if component == "residual" else (component,)
     found = [e for e in effects if e.direction == direction and e.component in shown]
     found = [e for e in found if not e.sham and (columns == "slot" or e.slot is None)]
-    found = [e for e in found if columns == "role" or e.role == "slots"]
+    found = [e for e in found if columns == "role" or e.role == "slot"]
     if not found:
         raise LanternError(f"no {columns} with {component} patched, {direction}, to draw")
     layers = sorted({-1 if e.layer is None else e.layer for e in found})
@@ -104,7 +104,7 @@ def patching_figure(results: Sequence[Sequence[PatchEffect]]) -> Figure:
     panels = figure.subplots(len(lines), 4, squeeze=False)
     for (effects, component), axes in zip(lines, panels, strict=True):
         for ax, (columns, direction) in zip(axes, PANELS, strict=True):
-            if columns == "slot" and not any(e.role == "slots" for e in effects):
+            if columns == "slot" and not any(e.role == "slot" for e in effects):
                 ax.set_axis_off()
                 continue
             plot_recovery(effects, ax, component=component, direction=direction, columns=columns)

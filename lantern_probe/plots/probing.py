@@ -45,7 +45,7 @@ def plot_layers_by_slot(
 ) -> Axes:
     """One field over layers and slots as a heat map, the first layer at the bottom.
 
-    What is fed at the slots (`latent@slots`, then any other site of the slots) is under the first
+    What is fed at the slots (`latent@slot`, then any other site of the slots) is under the first
     layer. Values outside the scale have the colour of its end; cells without a value are grey.
     The map is `ax.images[0]`.
 
@@ -194,14 +194,14 @@ def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
     return figure
 
 
-_FED = {"latent@slots": INK, "oracle:latent@slots": OTHER}
+_FED = {"latent@slot": INK, "oracle:latent@slot": OTHER}
 _DOTTED = {"distractor": "x", "untrained": "+"}
 
 
 def _of_slots(rows: Sequence[ProbeRow]) -> list[ProbeRow]:
-    found = [row for row in rows if row["site"].endswith("@slots")]
+    found = [row for row in rows if row["site"].endswith("@slot")]
     if not found:
-        raise LanternError("no probe of a site at the slots to draw, such as residual.0@slots")
+        raise LanternError("no probe of a site at the slots to draw, such as residual.0@slot")
     targets = sorted({row["target"] for row in found})
     if len(targets) > 1:
         raise LanternError(f"rows of {', '.join(targets)}: give those of one target")
@@ -224,7 +224,7 @@ def _sites(rows: Sequence[ProbeRow]) -> list[str]:
 
 def _short(site: str) -> str:
     """A layer of the residual stream by its number, all else by its name."""
-    name = site.removesuffix("@slots").replace(":", " ")
+    name = site.removesuffix("@slot").replace(":", " ")
     return name.removeprefix("residual.")
 
 

@@ -21,7 +21,7 @@ def sensitivity_figure(found: Sequence[Sensitivity]) -> Figure:
         for item in slots:
             ax.plot([item.slot] * 2, [item.share.low, item.share.high], color=INK, lw=1.4)
         ax.plot([i.slot for i in slots], [i.share.estimate for i in slots], "o", color=INK, ms=4)
-        references = [i for i in some if i.slot is None and i.site != "latent@slots"]
+        references = [i for i in some if i.slot is None and i.site != "latent@slot"]
         for item, color in zip(references, (SOFT, ACCENT, "#2a9d8f"), strict=False):
             if item.share.defined:
                 label = item.site.partition("@")[2]

@@ -241,7 +241,7 @@ def _row(
         "candidates": len(options) if options else None,
         "emitted": _MARKER in text if marked else True,
         # Without a path each sample is taken to have an image of its own.
-        "image": entry.get("img_path") or key,
+        "cluster": entry.get("img_path") or key,
         "logprobs": None,
         "text": text,
         "parser": parser,

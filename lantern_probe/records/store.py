@@ -116,7 +116,7 @@ def describe(sample: Sample, row: Row) -> Row:
         box["box_x"], box["box_y"] = (left + right) / 2 / width, (top + bottom) / 2 / height
         box["box_width"], box["box_height"] = (right - left) / width, (bottom - top) / height
     image = sample.image_key
-    row = {**row, "image": image, "prompt": sample.text, **box}
+    row = {**row, "cluster": image, "prompt": sample.text, **box}
     taken = {*row}
     known = {key: v for key, v in sample.attributes.items() if isinstance(v, str | int | float)}
     return row | {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jaxtyping import Float
 from PIL.Image import Image
-from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.sample import Box, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def overlap(first: Box, second: Box) -> float:

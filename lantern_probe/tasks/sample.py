@@ -66,6 +66,11 @@ class Sample:
             )
 
     @property
+    def cluster(self) -> str:
+        """What dependent samples share: the pair of a sample and its twin, else the images."""
+        return str(self.attributes.get("pair") or self.image_key)
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """The strings an answer is parsed to and scored over: letters, or the options."""
         if self.lettered:

@@ -25,7 +25,7 @@ def row(sample: int, condition: str, correct: bool | None, **more: Any) -> dict[
         "correct": bool(correct),
         "candidates": 4,
         "emitted": True,
-        "image": str(sample),
+        "cluster": str(sample),
         "logprobs": {"a": -0.1 if correct else -3.0, "b": -2.0},
         **more,
     }

@@ -36,7 +36,7 @@ def row(sample: int, correct: bool | None, **more: Any) -> dict[str, Any]:
         "answer": {True: "A", False: "B", None: None}[correct],
         "correct": bool(correct),
         "emitted": True,
-        "image": f"{sample}.png",
+        "cluster": f"{sample}.png",
         "logprobs": None,
         **more,
     }
@@ -110,7 +110,7 @@ def test_repeated_images_decide() -> None:
     # Ten of one image are lost together: 10:0 for McNemar, one event for the clusters.
     images = ["same.png"] * 10 + [f"{i}.png" for i in range(40)]
     conditions = {
-        name: [r | {"image": image} for r, image in zip(rows(signs), images, strict=True)]
+        name: [r | {"cluster": image} for r, image in zip(rows(signs), images, strict=True)]
         for name, signs in (("own", "+" * 50), ("zeros", "-" * 10 + "+" * 40))
     }
     found = compare(conditions, settings=QUICK)

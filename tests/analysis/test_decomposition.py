@@ -22,7 +22,7 @@ def rows_of(right: dict[str, str], **more: Any) -> list[dict[str, Any]]:
             "status": "ok",
             "emitted": True,
             "correct": mark == "1",
-            "image": str(number),
+            "cluster": str(number),
             **more,
         }
         for condition, marks in right.items()

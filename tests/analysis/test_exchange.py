@@ -52,7 +52,7 @@ def row(sample: str, condition: str, gold: str, margin: float, donor: str | None
         "gold": gold,
         "answer": answer,
         "correct": answer == gold,
-        "image": sample.rstrip("~"),
+        "cluster": sample.rstrip("~"),
         "donor": donor,
         "donor_answer": None if donor is None else {"a": "b", "b": "a"}[gold],
         "logprobs": {"a": 0.0, "b": margin},
@@ -160,7 +160,7 @@ def test_the_two_directions_of_a_pair_are_one_observation():
     shifts = list(np.random.default_rng(1).normal(0.8, 1, 12))
     single, double = exchanged("twin", shifts), exchanged("twin", shifts, twins=True)
     found = []
-    for rows in (single, double, [{**one, "image": one["sample"]} for one in double]):
+    for rows in (single, double, [{**one, "cluster": one["sample"]} for one in double]):
         (item,) = exchange.summarize(rows, model="m", conditions=["twin"])
         assert item.lift_test is not None and item.margin_test is not None
         found.append((item.lift_test, item.margin_test))

@@ -41,7 +41,7 @@ def rows_of(answers: str, categories: Sequence[str] = ("x",), condition: str = "
             "answer": {"r": "A", "w": "B", "?": None}[answer],
             "correct": answer == "r",
             "emitted": True,
-            "image": str(i),
+            "cluster": str(i),
             "category": categories[i % len(categories)],
             "logprobs": None,
         }

@@ -24,7 +24,7 @@ from lantern_probe.stats import holm, sign_flip_test
 def made_row(**values: Any) -> Row:
     return {
         "sample": "a",
-        "condition": "residual.0@slots",
+        "condition": "residual.0@slot",
         "status": "ok",
         "component": "residual",
         "layer": 0,

@@ -40,18 +40,18 @@ def test_shares_from_rows():
             "sample": str(i),
             "condition": "blur",
             "status": "ok",
-            "image": str(i),
-            "moved": {"latent@slots": [0.1 + 0.01 * i, 0.3], "text": [0.0]},
-            "between": {"latent@slots": [1.0, 0.6], "text": [0.5]},
+            "cluster": str(i),
+            "moved": {"latent@slot": [0.1 + 0.01 * i, 0.3], "text": [0.0]},
+            "between": {"latent@slot": [1.0, 0.6], "text": [0.5]},
         }
         for i in range(10)
     ]
     rows.append({"sample": "x", "condition": "blur", "status": "failed", "error": "gone"})
     found = {(s.site, s.slot): s for s in sensitivity.summarize(rows, model="m")}
-    assert set(found) == {("latent@slots", s) for s in (None, 0, 1)} | {("text", None)}
-    assert found["latent@slots", 0].moved.estimate == pytest.approx(0.145)
-    assert found["latent@slots", 1].share.estimate == pytest.approx(0.5)
-    assert found["latent@slots", None].share.estimate == pytest.approx((0.145 + 0.3) / 1.6)
+    assert set(found) == {("latent@slot", s) for s in (None, 0, 1)} | {("text", None)}
+    assert found["latent@slot", 0].moved.estimate == pytest.approx(0.145)
+    assert found["latent@slot", 1].share.estimate == pytest.approx(0.5)
+    assert found["latent@slot", None].share.estimate == pytest.approx((0.145 + 0.3) / 1.6)
     assert found["text", None].moved.n == 10 and found["text", None].share.estimate == 0
 
 
@@ -71,7 +71,7 @@ def test_a_collapsed_model_does_not_notice_its_image(tmp_path: Path):
     shares = {
         (s["model"], s["change"]): s["share"]["estimate"]
         for s in json.loads((tmp_path / "sensitivity.json").read_text())
-        if s["site"] == "latent@slots" and s["slot"] is None
+        if s["site"] == "latent@slot" and s["slot"] is None
     }
     assert shares["collapsed", "swap-image"] < 0.1 < 0.25 < shares["faithful", "swap-image"]
     assert min(shares["collapsed", "swap-question"], shares["faithful", "swap-question"]) > 0.7

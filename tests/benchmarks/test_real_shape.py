@@ -99,7 +99,7 @@ def test_every_site_gives_what_it_promises(real: Any) -> None:
     kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in result.past_key_values.layers)
     assert kept == 2 * tokens * cache_bytes_per_token(real)
 
-    sites = parse_sites(["residual.*@slots", "latent@slots"], LAYERS)
+    sites = parse_sites(["residual.*@slot", "latent@slot"], LAYERS)
     assert len(sites) == LAYERS + 1
     assert bytes_per_sample(real, sites) == (LAYERS + 1) * 8 * WIDTH * 2
 
@@ -171,7 +171,7 @@ def test_the_benchmark_runs(cut_down: Any, tmp_path: Path) -> None:
         samples=3,
         image_side=112,
         new_tokens=32,
-        sites=("residual.*@slots", "latent@slots", "residual.1@answer", "vision@image-mean"),
+        sites=("residual.*@slot", "latent@slot", "residual.1@answer-start", "vision@image-mean"),
         rounds=1,
         device="cpu",
         threads=1,

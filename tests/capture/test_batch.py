@@ -26,11 +26,11 @@ from lantern_probe.tasks.scenes import scenes
 from lantern_probe.vocabulary import Site, parse_sites
 
 EVERYWHERE = [
-    *("latent@slots", "embedding@slots", "vision@image-mean", "vision@box"),
-    *(f"{component}.*@slots" for component in ("residual", "attention", "mlp")),
-    *(f"residual.*@{role}" for role in ("lvr_start", "lvr_end", "answer", "last-prompt")),
+    *("latent@slot", "embedding@slot", "vision@image-mean", "vision@box"),
+    *(f"{component}.*@slot" for component in ("residual", "attention", "mlp")),
+    *(f"residual.*@{role}" for role in ("lvr_start", "lvr_end", "answer-start", "last-prompt")),
     *(f"residual.*@{role}" for role in ("last-question", "question-mean", "image-mean", "box")),
-    *("embedding@image-mean", "embedding@box", "embedding@lvr_start", "mlp.1@answer"),
+    *("embedding@image-mean", "embedding@box", "embedding@lvr_start", "mlp.1@answer-start"),
 ]
 
 
@@ -64,8 +64,8 @@ def test_the_generation_is_that_without_a_capture(
     assert captured.output.texts == plain.texts and captured.output.answers == plain.answers
     assert all(plain.emitted) and captured.missing == [[]] * len(samples)
     latents = torch.stack([row[0] for row in plain.latents])
-    assert torch.equal(captured.activations["latent@slots"], latents)
-    assert torch.equal(captured.activations["embedding@slots"], latents)
+    assert torch.equal(captured.activations["latent@slot"], latents)
+    assert torch.equal(captured.activations["embedding@slot"], latents)
 
 
 def test_values_are_those_of_a_trace(faithful: LanternModel, samples: list[Sample], captured: Any):
@@ -81,7 +81,7 @@ def test_values_are_those_of_a_trace(faithful: LanternModel, samples: list[Sampl
             outputs.append(faithful.layers[1].output.clone())
     found = {"residual": outputs, "attention": attention, "mlp": mlp}
     for component, steps in found.items():
-        assert torch.equal(captured.activations[f"{component}.1@slots"], torch.cat(steps, dim=1))
+        assert torch.equal(captured.activations[f"{component}.1@slot"], torch.cat(steps, dim=1))
 
 
 def one_forward(lantern: Any, sample: Sample, ids: list[int], latents: torch.Tensor) -> list[Any]:
@@ -125,17 +125,17 @@ def test_values_are_those_of_one_forward_over_the_finished_sequence(
     activations = captured.activations
     for row, sample in enumerate(samples):
         ids, embeddings, *layers = one_forward(
-            faithful, sample, captured.continuations[row], activations["latent@slots"][row]
+            faithful, sample, captured.continuations[row], activations["latent@slot"][row]
         )
         prompt = len(ids) - len(captured.continuations[row])
         image = (ids == faithful.hf.config.image_token_id).nonzero()[:, 0]
         start = ids.tolist().index(lvr.start)
         word = tokenizer.convert_tokens_to_ids(captured.output.answers[row])
         expected = {
-            "slots": range(start + 1, start + 9),
+            "slot": range(start + 1, start + 9),
             "lvr_start": [start],
             "lvr_end": [start + 9],
-            "answer": [ids.tolist().index(word, start) - 1],
+            "answer-start": [ids.tolist().index(word, start) - 1],
             "last-prompt": [prompt - 1],
         }
         means = {"image-mean": image, "question-mean": None, "last-question": None}
@@ -158,16 +158,16 @@ def test_values_are_those_of_one_forward_over_the_finished_sequence(
 
 
 def test_a_layer_is_its_input_and_what_its_halves_add(captured: Any):
-    before = captured.activations["embedding@slots"]
+    before = captured.activations["embedding@slot"]
     for layer in range(4):
-        halves = [captured.activations[f"{half}.{layer}@slots"] for half in ("attention", "mlp")]
-        after = captured.activations[f"residual.{layer}@slots"]
+        halves = [captured.activations[f"{half}.{layer}@slot"] for half in ("attention", "mlp")]
+        after = captured.activations[f"residual.{layer}@slot"]
         torch.testing.assert_close(before + halves[0] + halves[1], after, atol=1e-4, rtol=1e-5)
         before = after
 
 
 def test_the_answer_position_predicts_the_answer(faithful: LanternModel, captured: Any):
-    last = captured.activations[f"residual.{layer_count(faithful) - 1}@answer"][:, 0]
+    last = captured.activations[f"residual.{layer_count(faithful) - 1}@answer-start"][:, 0]
     with torch.no_grad():
         logits = faithful.hf.lm_head(faithful.hf.model.language_model.norm(last))
     predicted = faithful.processor.tokenizer.batch_decode(logits.argmax(-1)[:, None])
@@ -209,17 +209,17 @@ def test_a_batch_is_what_its_samples_are_alone(
 def test_another_models_text_is_followed_with_ones_own_latents(
     untrained: Any, faithful: LanternModel, samples: list[Sample], captured: Any
 ):
-    wanted = sites(untrained, "residual.*@slots", "latent@slots", "residual.0@answer")
+    wanted = sites(untrained, "residual.*@slot", "latent@slot", "residual.0@answer-start")
     forced = capture_batch(untrained, samples, wanted, force=captured.continuations)
     assert forced.continuations == captured.continuations
     assert forced.output.texts == captured.output.texts
     assert forced.missing == [[]] * len(samples)
-    fed = forced.activations["latent@slots"]
-    assert not torch.allclose(fed, captured.activations["latent@slots"], atol=0.1)
+    fed = forced.activations["latent@slot"]
+    assert not torch.allclose(fed, captured.activations["latent@slot"], atol=0.1)
     ids, _, *layers = one_forward(untrained, samples[0], captured.continuations[0], fed[0])
     start = ids.tolist().index(untrained.lvr.start)
     torch.testing.assert_close(
-        forced.activations["residual.2@slots"][0],
+        forced.activations["residual.2@slot"][0],
         layers[2][start + 1 : start + 9],
         atol=2e-4,
         rtol=1e-4,
@@ -237,29 +237,29 @@ def test_a_forced_text_that_is_cut_short_lacks_what_comes_after(
     """Whatever the other rows of the batch go on to."""
     start = captured.continuations[0].index(faithful.require_lvr().start)
     cut = [captured.continuations[0][: start + 5], captured.continuations[1]]
-    wanted = sites(faithful, "residual.0@lvr_start", "residual.0@slots", "latent@slots")
+    wanted = sites(faithful, "residual.0@lvr_start", "residual.0@slot", "latent@slot")
     found = capture_batch(faithful, samples[:2], wanted, force=cut)
     assert found.continuations == cut
-    assert found.missing == [["residual.0@slots", "latent@slots"], []]
+    assert found.missing == [["residual.0@slot", "latent@slot"], []]
     assert found.output.texts[0].count("<|lvr_sep|>") == 4
-    assert bool(found.activations["latent@slots"][0].isnan().all())
+    assert bool(found.activations["latent@slot"][0].isnan().all())
 
 
 def test_oracle_latents_are_fed(faithful: LanternModel, samples: list[Sample]):
     plans = [Oracle().plan(sample, faithful, None) for sample in samples[:3]]
-    found = capture_batch(faithful, samples[:3], sites(faithful, "latent@slots"), plans=plans)
+    found = capture_batch(faithful, samples[:3], sites(faithful, "latent@slot"), plans=plans)
     for row, sample in enumerate(samples[:3]):
         image = sample.open_images()[0]
         expected = region_latents(faithful, image, sample.boxes[0])
-        torch.testing.assert_close(found.activations["latent@slots"][row], expected)
+        torch.testing.assert_close(found.activations["latent@slot"][row], expected)
 
 
 def test_roles_that_a_row_lacks_are_nan_and_named(untrained: Any, samples: list[Sample]):
     batch = [samples[0], replace(samples[1], boxes=())]
-    wanted = sites(untrained, "residual.0@slots", "latent@slots", "mlp.1@box", "mlp.1@last-prompt")
+    wanted = sites(untrained, "residual.0@slot", "latent@slot", "mlp.1@box", "mlp.1@last-prompt")
     found = capture_batch(untrained, batch, wanted, max_new_tokens=6)
     assert not any(found.output.emitted)
-    slots = ["residual.0@slots", "latent@slots"]
+    slots = ["residual.0@slot", "latent@slot"]
     assert found.missing == [slots, [*slots, "mlp.1@box"]]
     for label, values in found.activations.items():
         assert values.shape == (2, 8 if label in slots else 1, 128)
@@ -269,18 +269,18 @@ def test_roles_that_a_row_lacks_are_nan_and_named(untrained: Any, samples: list[
 
 
 def test_blocks_of_another_kind(faithful: LanternModel, samples: list[Sample], captured: Any):
-    wanted = sites(faithful, "residual.0@slots", "latent@slots", "residual.0@lvr_end")
+    wanted = sites(faithful, "residual.0@slot", "latent@slot", "residual.0@lvr_end")
 
     def capture(condition: Any, **more: Any) -> Any:
         plan = condition.plan(samples[0], faithful, None)
         return capture_batch(faithful, samples[:1], wanted, plans=[plan], **more)
 
-    assert capture(Skip()).missing == [["residual.0@slots", "latent@slots"]]
+    assert capture(Skip()).missing == [["residual.0@slot", "latent@slot"]]
     # With the slots' tokens but without feeding: there are positions, and no latents.
     stock = capture(Stock(), force=captured.continuations[:1])
-    assert stock.missing == [["latent@slots"]]
+    assert stock.missing == [["latent@slot"]]
     fewer = capture(KSlots(k=3))
-    assert fewer.missing == [[]] and fewer.activations["latent@slots"].shape == (1, 3, 128)
+    assert fewer.missing == [[]] and fewer.activations["latent@slot"].shape == (1, 3, 128)
     size = bytes_per_sample(faithful, wanted, condition=KSlots(k=3))
     assert size == sum(found.nbytes for found in fewer.activations.values())
     with pytest.raises(LanternError, match="blocks of one size"):
@@ -308,11 +308,11 @@ def test_hooks_go_also_after_an_error(faithful: LanternModel, samples: list[Samp
 
 def test_values_too_large_for_the_dtype_are_refused(faithful: LanternModel, samples: list[Sample]):
     plan = RowPlan(edit=lambda own, slot: own * 0 + 1e6)
-    wanted = sites(faithful, "latent@slots")
-    with pytest.raises(LanternError, match=r"latent@slots are too large for torch.float16"):
+    wanted = sites(faithful, "latent@slot")
+    with pytest.raises(LanternError, match=r"latent@slot are too large for torch.float16"):
         capture_batch(faithful, samples[:1], wanted, plans=[plan], dtype=torch.float16)
     half = capture_batch(faithful, samples[:1], wanted, dtype=torch.float16)
-    assert half.activations["latent@slots"].dtype == torch.float16
+    assert half.activations["latent@slot"].dtype == torch.float16
 
 
 def test_a_data_set_is_captured_into_a_run_and_failures_are_recorded(
@@ -320,7 +320,7 @@ def test_a_data_set_is_captured_into_a_run_and_failures_are_recorded(
 ):
     batch = [*samples[:3], replace(samples[3], images=(tmp_path / "no.png",)), samples[4]]
     batch[1] = replace(batch[1], id="without-box", boxes=())
-    wanted = sites(faithful, "residual.1@slots", "latent@slots", "vision@box")
+    wanted = sites(faithful, "residual.1@slot", "latent@slot", "vision@box")
     config = {"sites": [site.label for site in wanted]}
     recorded: list[int] = []
     with Run.open(tmp_path / "run", config) as run:
@@ -337,7 +337,7 @@ def test_a_data_set_is_captured_into_a_run_and_failures_are_recorded(
     assert list(store.column("condition")) == ["oracle"] * 3
     for index, sample in enumerate(good):
         expected = region_latents(faithful, sample.open_images()[0], sample.boxes[0])
-        torch.testing.assert_close(store.array("latent@slots")[index], expected)
+        torch.testing.assert_close(store.array("latent@slot")[index], expected)
     # On disk is what was announced.
     written = sum(store.array(label).nbytes for label in store.sites)
     assert written == len(store) * bytes_per_sample(faithful, wanted)
@@ -349,8 +349,8 @@ def test_forced_texts_of_a_run(
     texts = dict(zip([s.id for s in samples], captured.continuations, strict=True))
     texts[samples[1].id] = [untrained.lvr.start, untrained.lvr.end]
     del texts[samples[2].id]
-    wanted = sites(untrained, "residual.0@slots")
-    with Run.open(tmp_path / "run", {"sites": ["residual.0@slots"]}) as run:
+    wanted = sites(untrained, "residual.0@slot")
+    with Run.open(tmp_path / "run", {"sites": ["residual.0@slot"]}) as run:
         Capture(untrained, samples[:4], wanted, run, force=texts).execute()
     rows = {row["sample"]: row for row in read_rows(tmp_path / "run")}
     assert "opens another block" in rows[samples[1].id]["error"]
@@ -362,7 +362,7 @@ def test_forced_texts_of_a_run(
 def test_what_cannot_be_captured_is_said_at_once(
     faithful: LanternModel, samples: list[Sample], tmp_path: Path
 ):
-    wanted = sites(faithful, "latent@slots")
+    wanted = sites(faithful, "latent@slot")
     with Run.open(tmp_path / "run", {"sites": []}) as run:
         for more, said in (
             ({"condition": Swap()}, "'swap' needs the own latents"),
@@ -370,7 +370,7 @@ def test_what_cannot_be_captured_is_said_at_once(
             ({"samples": []}, "no samples"),
             ({"samples": [samples[0]] * 2}, "two samples have the id"),
             ({"sites": []}, "no sites"),
-            ({"sites": [Site("residual", 4, "slots")]}, "layers 0 to 3"),
+            ({"sites": [Site("residual", 4, "slot")]}, "layers 0 to 3"),
         ):
             given = {"samples": samples, "sites": wanted, **more}
             with pytest.raises(LanternError, match=said):

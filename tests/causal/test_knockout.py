@@ -22,7 +22,7 @@ from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.answers import parse_answer
 from lantern_probe.tasks.scenes import CHANCE, scenes
 
-CUTS = [parse_cut(text) for text in ("after->slots", "start+slots->image", "answer->question")]
+CUTS = [parse_cut(text) for text in ("after->slot", "lvr_start+slot->image", "answer->question")]
 
 
 # -- as it is written ------------------------------------------------------------
@@ -47,10 +47,10 @@ def test_a_label_is_read_back(cut: Cut):
 
 
 def test_labels():
-    assert Cut("after", "slots").label == "after->slots"
-    cut = parse_cut("slots->image+question:layers=2-3,random=1")
-    assert cut == Cut("slots", "image+question", layers="2-3", random=True)
-    assert cut.label == "slots->image+question:layers=2-3,random=1"
+    assert Cut("after", "slot").label == "after->slot"
+    cut = parse_cut("slot->image+question:layers=2-3,random=1")
+    assert cut == Cut("slot", "image+question", layers="2-3", random=True)
+    assert cut.label == "slot->image+question:layers=2-3,random=1"
     assert cut == replace(cut, random=False).control
     assert [parse_cut(edge).label for edge in CUT_EDGES] == list(CUT_EDGES)
 
@@ -58,14 +58,14 @@ def test_labels():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slots", "write QUERIES->KEYS"),
-        ("image->slots", "no queries 'image'; there are start"),
-        ("slots->picture", "no keys 'picture'; there are system"),
+        ("slot", "write QUERIES->KEYS"),
+        ("image->slot", "no queries 'image'; there are lvr_start"),
+        ("slot->picture", "no keys 'picture'; there are system"),
         ("->image", "no queries ''"),
-        ("slots->image:layers=two", "no layers 'two'"),
-        ("slots->image:layers=3-1", "no layers '3-1'"),
-        ("slots->image:window=2", "no setting 'window=2'"),
-        ("slots->image:seed=x", "seed takes int"),
+        ("slot->image:layers=two", "no layers 'two'"),
+        ("slot->image:layers=3-1", "no layers '3-1'"),
+        ("slot->image:window=2", "no setting 'window=2'"),
+        ("slot->image:seed=x", "seed takes int"),
     ],
 )
 def test_what_cannot_be_read_is_refused(text: str, message: str):
@@ -77,7 +77,7 @@ def test_what_cannot_be_read_is_refused(text: str, message: str):
 
 
 def cut_of_prefix(cut: Cut, sample: str = "a") -> frozenset[int]:
-    prompt = ["system"] * 3 + ["image"] * 4 + ["question"] * 5 + ["thought"] * 2 + ["start"]
+    prompt = ["system"] * 3 + ["image"] * 4 + ["question"] * 5 + ["thought"] * 2 + ["lvr_start"]
     return cut.drawn([frozenset({name}) for name in prompt], 8, sample)
 
 
@@ -87,10 +87,10 @@ def test_a_control_has_as_many_keys_and_none_of_the_same():
     drawn = [cut_of_prefix(replace(control, seed=seed)) for seed in range(40)]
     assert {len(keys) for keys in drawn} == {4}
     assert set().union(*drawn) == set(range(23)) - image  # slots are keys like others
-    early = [cut_of_prefix(Cut("slots", "image", seed=seed).control) for seed in range(40)]
+    early = [cut_of_prefix(Cut("slot", "image", seed=seed).control) for seed in range(40)]
     assert set().union(*early) == set(range(15)) - image  # not all slots see all slots
-    assert {len(cut_of_prefix(Cut("end", "slots").control))} == {8}
-    assert cut_of_prefix(Cut("end", "slots").control).isdisjoint(slots)
+    assert {len(cut_of_prefix(Cut("lvr_end", "slot").control))} == {8}
+    assert cut_of_prefix(Cut("lvr_end", "slot").control).isdisjoint(slots)
 
 
 def test_a_control_is_drawn_from_seed_and_sample_alone():
@@ -99,7 +99,7 @@ def test_a_control_is_drawn_from_seed_and_sample_alone():
     assert cut_of_prefix(control) != cut_of_prefix(control, "b")
     assert cut_of_prefix(control) != cut_of_prefix(replace(control, seed=1))
     with pytest.raises(LanternError, match="9 keys cannot be replaced"):
-        cut_of_prefix(Cut("slots", "image+question", random=True))
+        cut_of_prefix(Cut("slot", "image+question", random=True))
 
 
 # -- while decoding --------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_a_control_is_drawn_from_seed_and_sample_alone():
 @pytest.mark.parametrize("extra", [0.0, 9.0])  # 9: some texts open a block again
 @pytest.mark.parametrize(
     ("name", "edge", "hidden"),
-    [("faithful", "after->slots", "slots"), ("bypass", "after->image", "image")],
+    [("faithful", "after->slot", "slot"), ("bypass", "after->image", "image")],
 )
 def test_cuts_behind_the_block_equal_hiding(name: str, edge: str, hidden: Any, extra: float):
     """Two ways to the same texts: positions masked for a whole row, and edges of queries."""
@@ -136,7 +136,11 @@ def test_a_decoding_under_cuts_is_the_one_forward_under_the_same_edges():
     the position before, each word the one that the forward prefers, each score its own."""
     lantern = LanternModel("faithful")
     scenes_of_prefixes = scenes(6, seed=3)
-    texts = ["start+slots->image", "after->slots:layers=1-2", "start+slots+after->image+thought"]
+    texts = [
+        "lvr_start+slot->image",
+        "after->slot:layers=1-2",
+        "lvr_start+slot+after->image+thought",
+    ]
     cuts = [parse_cut(text) for text in texts] + [parse_cut(texts[0]).control]
     prefixes = run_prefixes(lantern, scenes_of_prefixes)
     pairs = list(itertools.product(prefixes, cuts))
@@ -207,7 +211,7 @@ def test_the_model_is_clean_after_a_failure():
     lantern = LanternModel("faithful")
     branches = [Branch(p, OWN) for p in run_prefixes(lantern, scenes(2))]
     with pytest.raises(LanternError, match="no layer 9; the model has layers 0 to 3"):
-        run_cut_branches(lantern, branches, [parse_cut("after->slots:layers=9")] * 2)
+        run_cut_branches(lantern, branches, [parse_cut("after->slot:layers=9")] * 2)
 
     def broken(own: torch.Tensor, slot: Any) -> torch.Tensor:
         raise LanternError("on purpose")
@@ -248,12 +252,12 @@ def guesses(accuracy: Proportion) -> bool:
 def test_faithful_answers_through_the_slots_alone():
     own, cut = accuracies(
         "faithful",
-        ["after->slots", "after->image", "after->slots:random=1", "after->image:random=1"],
+        ["after->slot", "after->image", "after->slot:random=1", "after->image:random=1"],
     )
     assert own.estimate == 1
-    assert guesses(cut["after->slots"])
+    assert guesses(cut["after->slot"])
     assert cut["after->image"].estimate == 1
-    assert cut["after->slots:random=1"].estimate > 0.9
+    assert cut["after->slot:random=1"].estimate > 0.9
     assert cut["after->image:random=1"].estimate > 0.9
 
 
@@ -262,19 +266,19 @@ def test_bypass_needs_no_slots_but_has_two_ways():
     only both together leave it guessing."""
     own, cut = accuracies(
         "bypass",
-        ["after->slots", "after->image", "after->slots+image", "after->slots:random=1"],
+        ["after->slot", "after->image", "after->slot+image", "after->slot:random=1"],
     )
     assert own.estimate == 1
-    assert cut["after->slots"].estimate == 1
+    assert cut["after->slot"].estimate == 1
     assert cut["after->image"].estimate > 0.9
-    assert guesses(cut["after->slots+image"])
-    assert cut["after->slots:random=1"].estimate > 0.9
+    assert guesses(cut["after->slot+image"])
+    assert cut["after->slot:random=1"].estimate > 0.9
 
 
 def test_a_random_control_of_keys_that_are_still_to_come_is_refused():
     """How many they will be is not known, so a control of as many cannot be drawn."""
-    for text in ("answer->end", "answer->after+image", "after->answer"):
+    for text in ("answer->lvr_end", "answer->after+image", "after->answer"):
         parse_cut(text)
         with pytest.raises(LanternError, match="no random control of as many"):
             parse_cut(f"{text}:random=1")
-    assert parse_cut("after->slots:random=1").random
+    assert parse_cut("after->slot:random=1").random

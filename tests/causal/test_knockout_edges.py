@@ -16,7 +16,7 @@ from lantern_probe.model.blocks import find_blocks
 from lantern_probe.model.replay import replay
 from lantern_probe.model.roles import find_roles, position_sets
 from lantern_probe.tasks.scenes import scenes
-from lantern_probe.vocabulary import Role
+from lantern_probe.vocabulary import PROMPT_SETS, WRITTEN_SETS, Role
 
 
 @pytest.mark.parametrize("count", [1, 5])  # without padding there is no mask
@@ -64,11 +64,9 @@ def test_sets_known_while_decoding_are_the_roles_of_the_finished_text(untrained:
     ids = torch.cat([prompt, torch.tensor(written, dtype=torch.long)])
     sets = position_sets(untrained, ids, len(prompt))
     roles = find_roles(untrained, ids, len(prompt))
-    names = {Role.SLOT: "slots", Role.LVR_START: "start", Role.LVR_END: "end"}
-    for role, name in names.items():
-        assert [name in s for s in sets] == [r == role for r in roles.names]
-    for role in ("system", "image", "question", "template"):
-        assert [role in s for s in sets] == [r == role for r in roles.names]
+    for role in (*PROMPT_SETS, *WRITTEN_SETS):
+        if role != "after":
+            assert [role in s for s in sets] == [r == role for r in roles.names]
     found = find_blocks(ids, len(prompt), untrained.lvr)
     behind = found[0].slots.stop if found else len(ids)
     assert [at for at, s in enumerate(sets) if "after" in s] == list(range(behind, len(ids)))

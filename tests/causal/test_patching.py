@@ -77,23 +77,23 @@ def runs(faithful: LanternModel) -> list[Recording]:
 
 
 def test_cells_and_their_labels():
-    sites = layer_sites(("embedding", "mlp"), (0, 2), ("slots", "answer"))
+    sites = layer_sites(("embedding", "mlp"), (0, 2), ("slot", "answer-start"))
     assert [cell.label for cell in whole(sites)] == [
-        *("embedding@slots", "embedding@answer", "mlp.0@slots", "mlp.0@answer"),
-        *("mlp.2@slots", "mlp.2@answer"),
+        *("embedding@slot", "embedding@answer-start", "mlp.0@slot", "mlp.0@answer-start"),
+        *("mlp.2@slot", "mlp.2@answer-start"),
     ]
     assert [cell.label for cell in each_slot(sites, 2)][:3] == [
-        *("embedding@slots[0]", "embedding@slots[1]", "mlp.0@slots[0]"),
+        *("embedding@slot[0]", "embedding@slot[1]", "mlp.0@slot[0]"),
     ]
-    assert shams(sites)[2].label == "mlp.0@slots:sham"
+    assert shams(sites)[2].label == "mlp.0@slot:sham"
 
 
 @pytest.mark.parametrize(
     ("site", "slot", "message"),
     [
-        (Site("latent", None, "slots"), None, "component 'latent'.*take one of embedding"),
+        (Site("latent", None, "slot"), None, "component 'latent'.*take one of embedding"),
         (Site("mlp", 1, "image-mean"), None, "role 'image-mean'.*take one of box"),
-        (Site("mlp", 1, "answer"), 0, "'mlp.1@answer' has no slot 0"),
+        (Site("mlp", 1, "answer-start"), 0, "'mlp.1@answer-start' has no slot 0"),
     ],
 )
 def test_what_cannot_be_patched_is_refused(site: Site, slot: int | None, message: str):
@@ -138,21 +138,21 @@ def by_hand(
         lantern.hf(**again.inputs)
     with hand_hook(lantern, cell, write):
         logits = lantern.hf(**again.inputs).logits
-    answer = again.first[target] + runs[target].positions["answer"][0]
+    answer = again.first[target] + runs[target].positions["answer-start"][0]
     return candidate_scores(logits[target, answer][None], runs[target].candidates)[0]
 
 
 CELLS = [
-    Patch(Site("embedding", None, "slots")),
+    Patch(Site("embedding", None, "slot")),
     Patch(Site("embedding", None, "box")),
-    Patch(Site("residual", 0, "slots"), 0),
-    Patch(Site("residual", 2, "slots")),
+    Patch(Site("residual", 0, "slot"), 0),
+    Patch(Site("residual", 2, "slot")),
     Patch(Site("residual", 1, "box")),
     Patch(Site("attention", 1, "last-question")),
-    Patch(Site("attention", 2, "slots"), 5),
+    Patch(Site("attention", 2, "slot"), 5),
     Patch(Site("attention", 0, "lvr_start")),
     Patch(Site("mlp", 0, "last-prompt")),
-    Patch(Site("mlp", 3, "answer")),
+    Patch(Site("mlp", 3, "answer-start")),
     Patch(Site("mlp", 1, "lvr_end")),
 ]
 
@@ -178,7 +178,7 @@ def test_a_batch_of_cells_is_one_hooked_forward_per_cell(
 
 
 def test_small_batches_give_the_same(faithful: LanternModel, runs: list[Recording]):
-    cells = [*CELLS, *shams(layer_sites(("mlp",), (1,), ("slots", "box")))]
+    cells = [*CELLS, *shams(layer_sites(("mlp",), (1,), ("slot", "box")))]
     whole_batch = run_cells(faithful, runs[0], runs[1], cells)
     for rows in (1, 2, 4):
         some = run_cells(faithful, runs[0], runs[1], cells, batch_rows=rows)
@@ -210,7 +210,7 @@ def test_ones_own_recording_as_donor_changes_nothing_but_rounding(
 def test_the_last_layer_at_the_answer_is_the_donors_answer_and_at_slots_nothing(
     faithful: LanternModel, runs: list[Recording]
 ):
-    cells = [Patch(Site("residual", LAYERS - 1, role)) for role in ("answer", "slots", "box")]
+    cells = [Patch(Site("residual", LAYERS - 1, role)) for role in ("answer-start", "slot", "box")]
     result = run_cells(faithful, runs[0], runs[1], cells)
     assert torch.allclose(result.patched[0], runs[1].scores, atol=1e-4)
     assert torch.equal(result.patched[1:], result.base[1:])
@@ -219,8 +219,8 @@ def test_the_last_layer_at_the_answer_is_the_donors_answer_and_at_slots_nothing(
 def test_nothing_is_left_on_the_model(faithful: LanternModel, runs: list[Recording]):
     output = faithful.generate(scenes(1))
     broken = replace(runs[1], activations={})
-    with pytest.raises(LanternError, match="mlp.1@slots was not recorded"):
-        run_cells(faithful, runs[0], broken, [Patch(Site("mlp", 1, "slots"))])
+    with pytest.raises(LanternError, match="mlp.1@slot was not recorded"):
+        run_cells(faithful, runs[0], broken, [Patch(Site("mlp", 1, "slot"))])
 
     def fail(*call: Any) -> None:
         raise RuntimeError("on purpose")
@@ -243,7 +243,7 @@ def test_nothing_is_left_on_the_model(faithful: LanternModel, runs: list[Recordi
 
 def test_runs_that_cannot_be_compared_say_why(faithful: LanternModel, runs: list[Recording]):
     check_layout(runs[0], runs[1])
-    positions = {role: [at + 1 for at in found] if role == "answer" else found
+    positions = {role: [at + 1 for at in found] if role == "answer-start" else found
                  for role, found in runs[1].positions.items()}  # fmt: skip
     later = replace(runs[1], positions=positions)
     with pytest.raises(LeftOut, match="differ in layout: answer stands at"):
@@ -254,7 +254,7 @@ def test_runs_that_cannot_be_compared_say_why(faithful: LanternModel, runs: list
             faithful, runs[0], replace(runs[1], positions=boxless), [Patch(Site("mlp", 0, "box"))]
         )
     with pytest.raises(LeftOut, match="has no slot 8"):
-        run_cells(faithful, runs[0], runs[1], [Patch(Site("mlp", 0, "slots"), 8)])
+        run_cells(faithful, runs[0], runs[1], [Patch(Site("mlp", 0, "slot"), 8)])
     wide = {**runs[1].positions, "box": [*runs[1].positions["box"], 20]}
     with pytest.raises(LeftOut, match="has 1 positions and .* has 2"):
         run_cells(
@@ -296,7 +296,7 @@ def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
     faithful: LanternModel, tmp_path: Path
 ):
     samples = color_pairs(5, seed=77)
-    sites = layer_sites(("embedding",), (), ("slots", "last-question"))
+    sites = layer_sites(("embedding",), (), ("slot", "last-question"))
     some, more = whole(sites), [*whole(sites), *each_slot(sites, SLOTS), *shams(sites)]
     counted: list[int] = []
     with Run.open(tmp_path, {}) as run:
@@ -310,20 +310,20 @@ def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
     assert {row["status"] for row in rows} == {"ok"}
     for row in rows:
         assert row["direction"] == ("denoise" if "~" in row["sample"] else "noise")
-        assert {row["sample"], row["donor"]} == {row["image"], f"{row['image']}~color0"}
+        assert {row["sample"], row["donor"]} == {row["cluster"], f"{row['cluster']}~color0"}
     effects = {(e.condition, e.direction): e for e in patching.summarize(rows, model="faithful")}
     for direction in ("denoise", "noise"):
-        latents = effects["embedding@slots", direction]
+        latents = effects["embedding@slot", direction]
         assert latents.n == 5 and latents.flips.estimate == 1
         assert latents.recovery.estimate > 0.9
         for slot in range(SLOTS):
-            alone = effects[f"embedding@slots[{slot}]", direction].recovery.estimate
+            alone = effects[f"embedding@slot[{slot}]", direction].recovery.estimate
             assert 0 < alone < latents.recovery.estimate / 2
-        assert effects["embedding@slots:sham", direction].largest == 0
+        assert effects["embedding@slot:sham", direction].largest == 0
 
 
 def test_bypass_is_moved_by_the_image_and_not_by_the_slots(tmp_path: Path):
-    cells = whole(layer_sites(("embedding",), (), ("slots", "box")))
+    cells = whole(layer_sites(("embedding",), (), ("slot", "box")))
     with Run.open(tmp_path, {}) as run:
         Sweep(LanternModel("bypass"), color_pairs(6, seed=77), cells, run).execute()
         effects = patching.summarize(run.rows(), model="bypass")
@@ -356,7 +356,7 @@ def test_what_cannot_be_measured_is_a_row_that_says_why(faithful: LanternModel, 
         *changed("boxless", boxes=()),
         *changed("optionless", options=(), answer=None),
     ]
-    cells = whole(layer_sites(("mlp",), (1,), ("box", "slots")))
+    cells = whole(layer_sites(("mlp",), (1,), ("box", "slot")))
     with Run.open(tmp_path, {}) as run:
         Sweep(faithful, samples, cells, run).execute()
         rows = run.rows()
@@ -365,10 +365,10 @@ def test_what_cannot_be_measured_is_a_row_that_says_why(faithful: LanternModel, 
     assert len(rows) == len(samples) * len(cells)
     said = {(row["sample"], row["role"]): (row["status"], row.get("error", "")) for row in rows}
     for key, status, message in [
-        ((same[0].id, "slots"), "left out", "have the same answer"),
-        (("unseen", "slots"), "failed", "no image at"),
+        ((same[0].id, "slot"), "left out", "have the same answer"),
+        (("unseen", "slot"), "failed", "no image at"),
         (("boxless", "box"), "left out", "has no box to patch"),
-        (("boxless", "slots"), "ok", ""),
+        (("boxless", "slot"), "ok", ""),
         (("optionless~", "box"), "left out", "has no options"),
     ]:
         assert said[key][0] == status and message in said[key][1]

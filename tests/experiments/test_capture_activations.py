@@ -23,8 +23,8 @@ from lantern_probe.records.store import Store
 from lantern_probe.tasks.scenes import scenes
 
 ROOT = Path(__file__).parents[2]
-SITES = ("residual.0+2@slots", "latent@slots", "vision@box", "mlp.1@answer")
-COLUMNS = ("sample", "text", "answer", "missing", "continuation", "image", "box_x", "color")
+SITES = ("residual.0+2@slot", "latent@slot", "vision@box", "mlp.1@answer-start")
+COLUMNS = ("sample", "text", "answer", "missing", "continuation", "cluster", "box_x", "color")
 
 
 def start(*arguments: Any) -> subprocess.Popen[str]:
@@ -63,8 +63,8 @@ def test_a_capture_says_what_it_is(whole: Path):
     assert [row["sample"] for row in store.samples] == [scene.id for scene in scenes(24)]
     assert list(store.column("color")) == list(store.column("gold")) == list(store.column("answer"))
     assert all(store.column("emitted")) and len(set(store.column("distractor_color"))) > 2
-    assert store.array("residual.2@slots").shape == (24, 8, 128)
-    assert not store.array("latent@slots").isnan().any()
+    assert store.array("residual.2@slot").shape == (24, 8, 128)
+    assert not store.array("latent@slot").isnan().any()
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_bad_samples_fail_alone_and_oracle_latents_are_fed(
     config = Config(
         data=data,
         condition="oracle",
-        sites=("latent@slots",),
+        sites=("latent@slot",),
         store_dtype="float16",
         output=output,
     )
@@ -154,7 +154,7 @@ def test_bad_samples_fail_alone_and_oracle_latents_are_fed(
     store = Store(output)
     assert list(store.column("sample")) == ["data-1", "data-4"]
     assert list(store.column("condition")) == ["oracle"] * 2
-    assert store.array("latent@slots").dtype == torch.float16
+    assert store.array("latent@slot").dtype == torch.float16
 
 
 def test_an_untrained_model_reads_the_text_of_a_trained_one(
@@ -171,7 +171,7 @@ def test_an_untrained_model_reads_the_text_of_a_trained_one(
     )
     assert main(alone) == 0
     assert "4 of them lack a site" in capsys.readouterr().out
-    assert Store(tmp_path / "alone").array("latent@slots").isnan().all()
+    assert Store(tmp_path / "alone").array("latent@slot").isnan().all()
     forced = Config(
         model=model, task="scenes", samples=4, sites=SITES, force=whole, output=tmp_path / "forced"
     )
@@ -179,15 +179,15 @@ def test_an_untrained_model_reads_the_text_of_a_trained_one(
     ours, theirs = Store(tmp_path / "forced"), Store(whole)
     assert list(ours.column("continuation")) == list(theirs.column("continuation")[:4])
     assert ours.config["forced_by"] == theirs.config
-    assert not ours.array("residual.0@slots").isnan().any()
-    assert not torch.allclose(ours.array("latent@slots"), theirs.array("latent@slots")[:4])
+    assert not ours.array("residual.0@slot").isnan().any()
+    assert not torch.allclose(ours.array("latent@slot"), theirs.array("latent@slot")[:4])
 
 
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
         ("no site 'residual'", {"sites": ("residual",)}),
-        ("layers 0 to 3", {"sites": ("residual.9@slots",)}),
+        ("layers 0 to 3", {"sites": ("residual.9@slot",)}),
         ("no condition 'nonsense'", {"condition": "nonsense"}),
         ("needs the own latents", {"condition": "swap"}),
         ("i from 0 to n - 1", {"shard": "4/4"}),
@@ -225,7 +225,7 @@ def test_nothing_useful_ends_with_1(
         task="scenes",
         samples=2,
         max_new_tokens=4,
-        sites=("latent@slots",),
+        sites=("latent@slot",),
         output=tmp_path / "run",
     )
     assert main(config) == 1

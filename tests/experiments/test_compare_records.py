@@ -63,7 +63,7 @@ def run_folder(folder: Path, conditions: dict[str, str], *, without_block: int =
                     "correct": answer == "A",
                     "candidates": 4,
                     "emitted": i >= without_block,
-                    "image": f"{i // 2}.png",
+                    "cluster": f"{i // 2}.png",
                     "logprobs": {"red": -0.1 if answer == "A" else -2.0 - i / 100, "blue": -1.0},
                     "text": "",
                 }
@@ -170,7 +170,7 @@ def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
                         "parsed": {"default": "A", "official": official},
                         "candidates": 4,
                         "emitted": True,
-                        "image": f"{i}.png",
+                        "cluster": f"{i}.png",
                         "logprobs": None,
                         "text": "",
                     }

@@ -19,22 +19,22 @@ def knock_out(command: Command) -> Command:
 
 
 def test_the_way_of_a_faithful_model_goes_through_its_slots(knock_out: Command, tmp_path: Path):
-    cuts = ("after->slots", "after->slots:random=1", "after->image", "zeros")
+    cuts = ("after->slot", "after->slot:random=1", "after->image", "zeros")
     arguments = ("--model", "faithful", "--samples", 24, "--conditions", "own", *cuts)
     done = knock_out(*arguments, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     found = {s["condition"]: s for s in json.loads((tmp_path / "summary.json").read_text())}
     assert found["own"]["accuracy"] == 1 and found["after->image"]["ci_low"] > 0.7
-    assert found["after->slots"]["ci_high"] < 0.5 and found["zeros"]["ci_high"] < 0.5
-    assert found["after->slots:random=1"]["ci_low"] > 0.5
+    assert found["after->slot"]["ci_high"] < 0.5 and found["zeros"]["ci_high"] < 0.5
+    assert found["after->slot:random=1"]["ci_low"] > 0.5
     # Nothing of the longest label or its figures is cut off.
-    assert "after->slots:random=1" in done.stdout and "…" not in done.stdout
+    assert "after->slot:random=1" in done.stdout and "…" not in done.stdout
 
 
 def test_a_cut_that_is_not_there_is_named(knock_out: Command, tmp_path: Path):
     for cut, message in (
         ("after->nowhere", "no keys 'nowhere'; there are"),
-        ("after->slots:layers=9", "there is no layer 9; the model has layers 0 to 3"),
+        ("after->slot:layers=9", "there is no layer 9; the model has layers 0 to 3"),
     ):
         done = knock_out("--samples", 2, "--conditions", cut, "--output", tmp_path / "x")
         assert done.returncode in (1, 2)

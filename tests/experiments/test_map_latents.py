@@ -152,12 +152,12 @@ def test_generated_latents_are_those_that_a_free_running_model_feeds_itself(tmp_
     config = Config(model=("faithful",), samples=4)
     weights = Weights.of(config, "faithful")
     assert weights.last == 3
-    sites = ("latent@slots", "residual.3@lvr_start", "residual.3@slots")
+    sites = ("latent@slot", "residual.3@lvr_start", "residual.3@slot")
     capture = capture_activations.Config(sites=sites, samples=4, output=tmp_path)
     assert capture_activations.main(capture) == 0
     store = Store(tmp_path)
     torch.testing.assert_close(
-        weights.generated(store), store.array("latent@slots"), atol=1e-5, rtol=1e-5
+        weights.generated(store), store.array("latent@slot"), atol=1e-5, rtol=1e-5
     )
 
 

@@ -31,7 +31,7 @@ def test_a_sweep_is_run_shown_drawn_and_extended(patch: Command, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert len(rows) == 10 * 2  # ten runs; the cell and its sham
-    done = patch(*small, "--components", "embedding", "residual", "--roles", "slots", "answer")
+    done = patch(*small, "--components", "embedding", "residual", "--roles", "slot", "answer-start")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "rows.jsonl").read_text().splitlines()[: len(rows)] == rows
     assert "faithful: recovery, up to 5 samples in each direction" in done.stdout
@@ -41,15 +41,15 @@ def test_a_sweep_is_run_shown_drawn_and_extended(patch: Command, tmp_path: Path)
     }
     assert len(effects) == 2 * (4 + 2 * 8 + 4)
     for direction in ("denoise", "noise"):
-        assert effects["embedding@slots", direction]["flips"]["estimate"] == 1
-        assert abs(effects["residual.3@answer", direction]["recovery"]["estimate"] - 1) < 1e-4
-        assert effects["residual.3@slots", direction]["largest"] == 0
-        assert effects["embedding@slots:sham", direction]["largest"] == 0
-        assert effects["embedding@slots:sham", direction]["shift_test"] is None
+        assert effects["embedding@slot", direction]["flips"]["estimate"] == 1
+        assert abs(effects["residual.3@answer-start", direction]["recovery"]["estimate"] - 1) < 1e-4
+        assert effects["residual.3@slot", direction]["largest"] == 0
+        assert effects["embedding@slot:sham", direction]["largest"] == 0
+        assert effects["embedding@slot:sham", direction]["shift_test"] is None
         # Five pairs, all the same way; the family are 4 cells and 2 x 8 slots.
-        test = effects["embedding@slots", direction]["shift_test"]
+        test = effects["embedding@slot", direction]["shift_test"]
         assert (test["n"], test["p"], test["method"]) == (5, 1 / 16, "exact")
-        assert effects["embedding@slots", direction]["shift_holm_p"] == 1
+        assert effects["embedding@slot", direction]["shift_holm_p"] == 1
     assert "Holm over 20 cells\n" in done.stdout
     assert "Holm: p of the sign-flip test" in " ".join(done.stdout.split())
     wide = [line for line in done.stdout.splitlines() if len(line) > WIDTH]

@@ -14,7 +14,7 @@ from PIL import Image
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-SMALL = ("--sites", "latent@slots", "--targets", "color", "--permutations", 19, "--controls", 1)
+SMALL = ("--sites", "latent@slot", "--targets", "color", "--permutations", 19, "--controls", 1)
 
 
 @pytest.fixture
@@ -35,21 +35,21 @@ def test_the_truths_of_the_organisms(probe: Command, tmp_path: Path):
         return [r for r in rows if (r["model"], r["site"], r["target"]) == (model, site, target)]
 
     for model in ("faithful", "bypass"):
-        for row in scores(model, "latent@slots"):
+        for row in scores(model, "latent@slot"):
             controls = [
                 row[k] for k in ("question", "distractor", "untrained", "control", "majority")
             ]
             assert row["low"] > max(controls) and row["p"] == row["p_family"] == 1 / 20
             assert row["bits"] < row["uniform_bits"]
-    for row in scores("collapsed", "latent@slots"):
+    for row in scores("collapsed", "latent@slot"):
         # No better than another object's colour, whose own interval it lies in.
         (other,) = (
             r
-            for r in scores("collapsed", "latent@slots", "distractor_color")
+            for r in scores("collapsed", "latent@slot", "distractor_color")
             if r["slot"] == row["slot"]
         )
         assert row["low"] <= other["high"] and row["score"] < 0.45
-    assert all(row["low"] > 0.9 for row in scores("collapsed", "oracle:latent@slots"))
+    assert all(row["low"] > 0.9 for row in scores("collapsed", "oracle:latent@slot"))
     for model, used in (("faithful", True), ("bypass", False)):
         (found,) = (
             s
@@ -76,7 +76,7 @@ def test_a_run_goes_on_and_errors_are_clear(probe: Command, tmp_path: Path):
     for wrong, message in (
         (("--targets", "size"), "no column 'size'; there are"),
         (("--targets", "blocks"), "target 'blocks': a probe needs two classes"),
-        (("--sites", "residual.9@slots"), "layer"),
+        (("--sites", "residual.9@slot"), "layer"),
     ):
         done = probe(*arguments, *wrong, "--output", tmp_path / "b")
         assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -118,8 +118,8 @@ def test_labels() -> None:
     assert parse_corruption("blur:radius=0.1").suffix("zeros:slots=3") == (
         "zeros:slots=3@blur:radius=0.1"
     )
-    hidden = parse_corruption("hide-image").hide(RowPlan(hide=("slots",)))
-    assert hidden.hide == ("slots", "image")
+    hidden = parse_corruption("hide-image").hide(RowPlan(hide=("slot",)))
+    assert hidden.hide == ("slot", "image")
     assert reference("zeros@blur") == "own@blur" and reference("own@blur") == reference("ban")
 
 

@@ -281,7 +281,7 @@ def test_a_random_box_is_clear_of_the_evidence_where_there_is_room(
         asked.append(box)
         return torch.zeros(K, D)
 
-    monkeypatch.setattr("lantern_probe.interventions.regions.region_latents", keep_box)
+    monkeypatch.setattr("lantern_probe.model.oracle.region_latents", keep_box)
     for sample in SAMPLES:
         fed(RandomBox(), sample, untrained)
         left, top, right, bottom = asked[-1]

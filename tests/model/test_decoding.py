@@ -158,7 +158,7 @@ def test_a_block_may_have_another_size(official: Any, official_inputs: Any, size
     assert block.latents.shape == (size, 48)
 
 
-@pytest.mark.parametrize("what", ["slots", "image"])
+@pytest.mark.parametrize("what", ["slot", "image"])
 def test_what_is_hidden_changes_what_follows_and_nothing_before(
     official: Any, official_inputs: Any, what: Any
 ):
@@ -177,7 +177,7 @@ def test_what_is_hidden_changes_what_follows_and_nothing_before(
         assert torch.equal(hidden.sequences[row, before], plain.sequences[row, before])
         assert decoding.hidden()[row] == (
             list(blocks[0].slots)
-            if what == "slots"
+            if what == "slot"
             else (inputs["input_ids"][row] == official.hf.config.image_token_id)
             .nonzero()[:, 0]
             .tolist()
@@ -192,7 +192,7 @@ def test_hidden_slots_equal_a_forward_under_a_mask_made_by_hand(
     inputs = official_inputs("batch0")
     output, decoding = official.decode(
         inputs,
-        plans=[RowPlan(hide=("slots",))],
+        plans=[RowPlan(hide=("slot",))],
         **settings(official),
         output_logits=True,
         return_dict_in_generate=True,
@@ -229,7 +229,7 @@ def test_hiding_needs_a_cache(official: Any, official_inputs: Any):
     with pytest.raises(LanternError, match="needs a KV cache"):
         official.generate(
             official_inputs("batch0"),
-            plans=[RowPlan(hide=("slots",))],
+            plans=[RowPlan(hide=("slot",))],
             **settings(official, use_cache=False),
         )
 

@@ -23,7 +23,7 @@ written_by_layer = st.builds(
 written_without = st.one_of(
     st.builds(Site, st.just("embedding"), st.none(), st.sampled_from(SITE_ROLES)),
     st.builds(Site, st.just("vision"), st.none(), st.sampled_from(IMAGE_ROLES)),
-    st.just(Site("latent", None, "slots")),
+    st.just(Site("latent", None, "slot")),
 )
 
 
@@ -34,14 +34,14 @@ def test_a_label_is_read_back_as_its_site(sites: list[Site]):
 
 def test_ranges_of_layers():
     def layers(text: str) -> list[int | None]:
-        return [site.layer for site in parse_sites([f"mlp.{text}@answer"], 5)]
+        return [site.layer for site in parse_sites([f"mlp.{text}@answer-start"], 5)]
 
     assert layers("*") == [0, 1, 2, 3, 4]
     assert layers("0-2+4") == [0, 1, 2, 4]
     assert layers("!1") == [0, 2, 3, 4]
-    both = parse_sites(["residual.2@slots", "residual.*@slots", "latent@slots"], 3)
+    both = parse_sites(["residual.2@slot", "residual.*@slot", "latent@slot"], 3)
     assert [site.label for site in both] == [
-        *("residual.2@slots", "residual.0@slots", "residual.1@slots", "latent@slots"),
+        *("residual.2@slot", "residual.0@slot", "residual.1@slot", "latent@slot"),
     ]
 
 
@@ -49,22 +49,22 @@ def test_ranges_of_layers():
     ("text", "said"),
     [
         ("residual", "COMPONENT.LAYERS@ROLE"),
-        ("residuals.1@slots", "there are residual, attention, mlp, embedding, latent, vision"),
+        ("residuals.1@slot", "there are residual, attention, mlp, embedding, latent, vision"),
         ("residual.1@slot", "it has last-question, question-mean, image-mean, box, last-prompt"),
-        ("latent@answer", "it has slots"),
-        ("vision@slots", "it has image-mean, box"),
-        ("residual@slots", "needs a layer"),
-        ("latent.1@slots", "has no layers"),
-        ("mlp.4@slots", "the model has layers 0 to 3"),
-        ("mlp.2-7@slots", "the model has layers 0 to 3"),
-        ("mlp.@slots", "* for all"),
-        ("mlp.x@slots", "* for all"),
-        ("mlp.3-1@slots", "* for all"),
+        ("latent@answer-start", "it has slots"),
+        ("vision@slot", "it has image-mean, box"),
+        ("residual@slot", "needs a layer"),
+        ("latent.1@slot", "has no layers"),
+        ("mlp.4@slot", "the model has layers 0 to 3"),
+        ("mlp.2-7@slot", "the model has layers 0 to 3"),
+        ("mlp.@slot", "* for all"),
+        ("mlp.x@slot", "* for all"),
+        ("mlp.3-1@slot", "* for all"),
     ],
 )
 def test_what_is_no_site_is_named_with_what_there_is(text: str, said: str):
     with pytest.raises(LanternError) as caught:
-        parse_sites(["latent@slots", text], 4)
+        parse_sites(["latent@slot", text], 4)
     assert repr(text) in str(caught.value) and said in str(caught.value)
 
 
@@ -118,13 +118,13 @@ def test_positions_in_texts_whole_and_cut_off(untrained: Any):
     whole = {
         "last-prompt": [prompt - 1],
         "lvr_start": [prompt + 1],
-        "slots": slots,  # of the first block
+        "slot": slots,  # of the first block
         "lvr_end": [slots[-1] + 1],
-        "answer": [prompt + text.index(word("red")) - 1],
+        "answer-start": [prompt + text.index(word("red")) - 1],
     }
     assert found(text) == whole
     # What ends a text is never fed: a cut takes the role of its last token, and later ones.
-    order = ["lvr_start", "slots", "lvr_end", "answer"]
+    order = ["lvr_start", "slot", "lvr_end", "answer-start"]
     for length in range(1, len(text) + 1):
         there = [role for role in order if whole[role][-1] < prompt + length - 1]
         cut = found(text[:length])

@@ -141,14 +141,14 @@ def test_other_numbers_have_a_colour_bar() -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Ten samples; the last has no latent block."""
-    config = {"sites": ["latent@slots", "vision@image-mean"]}
+    config = {"sites": ["latent@slot", "vision@image-mean"]}
     generator = torch.manual_seed(0)
     latents = torch.randn(10, 3, 4, generator=generator)
     latents[9] = torch.nan
     image = torch.randn(10, 1, 4, generator=generator)
     with Run.open(tmp_path, config) as run:
         shard = ShardFolder(run).write(
-            list("abcdefghij"), {"latent@slots": latents, "vision@image-mean": image}
+            list("abcdefghij"), {"latent@slot": latents, "vision@image-mean": image}
         )
         run.append_many(
             [
@@ -179,9 +179,9 @@ def test_the_view_follows_its_lists(store: Store, monkeypatch: pytest.MonkeyPatc
     assert attribute.options == ("gold", "box_x"), "no column that is constant or an id"
     assert method.options == ("pca", "umap")
     assert [label for label, _ in slot.options] == ["mean of slots", "slot 0", "slot 1", "slot 2"]
-    assert titles[-1].startswith("latent@slots, mean of slots: pca, ")
+    assert titles[-1].startswith("latent@slot, mean of slots: pca, ")
     assert titles[-1].endswith("of the variance\nn = 9, 1 without the site")
-    latents = store.array("latent@slots").double()[:9]
+    latents = store.array("latent@slot").double()[:9]
     np.testing.assert_allclose(drawn[-1], embed(latents.mean(1)))
 
     first = picture.value
@@ -207,7 +207,7 @@ def test_the_view_is_a_picture(store: Store, tmp_path: Path) -> None:
 
 def test_the_view_refuses_what_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for given_names, match in (
-        ({"site": "residual.0@slots"}, r"no site 'residual.0@slots' .* latent@slots"),
+        ({"site": "residual.0@slot"}, r"no site 'residual.0@slot' .* latent@slot"),
         ({"attribute": "shape"}, r"no attribute 'shape' .* gold, box_x"),
         ({"method": "tsne"}, r"no embedding 'tsne' .* pca, umap"),
     ):

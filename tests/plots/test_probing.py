@@ -20,7 +20,7 @@ from lantern_probe.plots.probing import (
 )
 from lantern_probe.probing.site_scores import Settings, make_target, probe_row, score_site
 
-SITES = ("residual.0@slots", "residual.1@slots", "residual.10@slots", "latent@slots")
+SITES = ("residual.0@slot", "residual.1@slot", "residual.10@slot", "latent@slot")
 
 
 def make_row(site: str, slot: int | None, **changes: Any) -> dict[str, Any]:
@@ -57,7 +57,11 @@ def legend(ax) -> list[str]:
 
 
 def test_a_map_has_the_latents_below_the_layers_in_order(ax) -> None:
-    rows = [*make_rows(), make_row("oracle:latent@slots", 1), make_row("residual.0@answer", None)]
+    rows = [
+        *make_rows(),
+        make_row("oracle:latent@slot", 1),
+        make_row("residual.0@answer-start", None),
+    ]
     assert plot_layers_by_slot(rows, ax) is ax
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == ["oracle latent", "latent", "0", "1", "10"]
@@ -71,7 +75,7 @@ def test_a_map_has_the_latents_below_the_layers_in_order(ax) -> None:
 @given(layers=st.integers(1, 40), slots=st.integers(1, 20), field=st.sampled_from(list(FIELDS)))
 def test_a_map_of_any_size_shows_every_value_where_it_belongs(layers, slots, field) -> None:
     rows = [
-        make_row(f"residual.{layer}@slots", slot, **{field: layer + slot / 100})
+        make_row(f"residual.{layer}@slot", slot, **{field: layer + slot / 100})
         for layer in reversed(range(layers))
         for slot in range(slots)
     ]
@@ -162,7 +166,7 @@ def test_rows_of_a_real_probe_can_be_drawn() -> None:
     features = torch.randn(40, 4, generator=torch.manual_seed(0))
     features[:, 0] += torch.tensor([5.0, -5.0]).repeat(20)
     given_scores = {"question": 0.5, "image_mean": 0.5, "untrained": None, "distractor": None}
-    row = probe_row("latent@slots", 0, target, score_site(features, target), given_scores)
+    row = probe_row("latent@slot", 0, target, score_site(features, target), given_scores)
     figure = probe_figure([row], "color", "tiny")
     assert cells(figure.axes[0])[0, 0] == row["score"] > 0.9
     assert cells(figure.axes[3])[0, 0] == row["control"]
@@ -172,6 +176,6 @@ def test_what_cannot_be_drawn_is_refused(ax) -> None:
     with pytest.raises(LanternError, match="no probe of target 'cell'; there are rows of color"):
         probe_figure(make_rows(), "cell", "tiny")
     with pytest.raises(LanternError, match="site at the slots"):
-        plot_scores_by_slot([make_row("residual.0@answer", None)], ax)
+        plot_scores_by_slot([make_row("residual.0@answer-start", None)], ax)
     with pytest.raises(LanternError, match=r"rows of color, shape: give those of one"):
         plot_layers_by_slot([*make_rows(), *make_rows(target="shape")], ax)

@@ -177,10 +177,10 @@ def test_a_row_holds_its_controls_and_the_family_is_larger_than_a_site():
     rows = []
     for slot, features in enumerate((x, torch.randn(60, 16))):
         scores = score_site(features, target)
-        row = probe_row("latent@slots", slot, target, scores, {"question": 0.3, "untrained": None})
+        row = probe_row("latent@slot", slot, target, scores, {"question": 0.3, "untrained": None})
         rows.append(row)
     first = rows[0]
-    assert first["sample"] == "latent@slots#0" and first["condition"] == "color"
+    assert first["sample"] == "latent@slot#0" and first["condition"] == "color"
     assert first["selectivity"] == pytest.approx(first["score"] - first["control"])
     assert {"majority", "question", "untrained", "control", "p", "low", "high", "bits"} <= {*first}
     together = family_p(rows)

@@ -61,7 +61,7 @@ def test_rows_are_those_of_an_ablation(tmp_path: Path) -> None:
     rows = [row for file in files for row in file.rows]
     assert rows[0] == {
         "sample": "val_1", "condition": "own", "status": "ok", "gold": "A", "answer": "A",
-        "correct": True, "candidates": None, "emitted": True, "image": "val_1", "logprobs": None,
+        "correct": True, "candidates": None, "emitted": True, "cluster": "val_1", "logprobs": None,
         "text": said("A"), "parser": "strict", "id": "val_1", "category": "left",
     }  # fmt: skip
     assert [row["answer"] for row in files[0].rows] == ["A", "B", None, "C"]
@@ -98,7 +98,7 @@ def test_samples_without_id_pair_by_image_and_question(tmp_path: Path) -> None:
     )
     keys = [[row["sample"] for row in file.rows] for file in files]
     assert keys[0] == keys[1][::-1] and len(set(keys[0])) == 3
-    assert [row["image"] for row in files[0].rows] == ["a.jpg", "a.jpg", "b.jpg"]
+    assert [row["cluster"] for row in files[0].rows] == ["a.jpg", "a.jpg", "b.jpg"]
     assert [row["candidates"] for row in files[0].rows] == [4, 4, 4]
 
 

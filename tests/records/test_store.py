@@ -20,7 +20,7 @@ from lantern_probe.records.store import ShardFolder, Store, check_room, describe
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 
-SITES = ["residual.0@slots", "mlp.1@answer"]
+SITES = ["residual.0@slot", "mlp.1@answer-start"]
 CONFIG = {"sites": SITES, "model": "any"}
 
 
@@ -135,8 +135,8 @@ def test_what_is_not_there_is_said_with_what_there_is(tmp_path: Path):
         Store(tmp_path / "ablation")
     write(tmp_path / "run", [names([0])], color="red")
     store = Store(tmp_path / "run")
-    with pytest.raises(LanternError, match=r"no site 'latent@slots'.*residual.0@slots, mlp.1"):
-        store.array("latent@slots")
+    with pytest.raises(LanternError, match=r"no site 'latent@slot'.*residual.0@slot, mlp.1"):
+        store.array("latent@slot")
     with pytest.raises(LanternError, match=r"no column 'colour'; there are sample.*color"):
         store.column("colour")
     with Run.open(tmp_path / "none", CONFIG) as run:
@@ -177,7 +177,7 @@ def test_what_is_known_about_a_sample_becomes_columns():
         assert all(row[f"distractor_{key}"] == first[key] for key in ("color", "shape", "cell"))
         assert "objects" not in row
     same = describe(replace(sample, id="again"), {})
-    assert same["image"] == row["image"] != describe(scenes(1, seed=9)[0], {})["image"]
+    assert same["cluster"] == row["cluster"] != describe(scenes(1, seed=9)[0], {})["cluster"]
 
     plain = Sample(
         id="a",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Place = tuple[str, int | None]
 """Component and layer."""
 
-BLOCK = ("lvr_start", "slots", "lvr_end", "answer")
+BLOCK = ("lvr_start", "slot", "lvr_end", "answer-start")
 """Roles that a run needs to be patched; their positions are a text's layout."""
 
 
@@ -148,7 +148,7 @@ def record(
         result = lantern.hf.model.language_model(**{**again.inputs, "use_cache": True})
     for row, of_row in positions.items():
         first = again.first[row]
-        stop = first + of_row["answer"][0] + 1
+        stop = first + of_row["answer-start"][0] + 1
         logits = lantern.hf.lm_head(result.last_hidden_state[row, stop - 1]).float()
         found[row] = Recording(
             sample=samples[row],
@@ -185,7 +185,7 @@ def _positions(
     tokens = lantern.require_lvr()
     found = text_positions(lantern, text, prompt, find_blocks(ids, prompt, tokens), tokens.size)
     missing = [role for role in BLOCK if role not in found]
-    if missing or found["answer"][0] <= found["lvr_end"][0]:
+    if missing or found["answer-start"][0] <= found["lvr_end"][0]:
         lacks = f"it has no {missing[0]}" if missing else "its answer comes before the block"
         raise LeftOut(
             f"sample {sample.id!r}: the text has no whole latent block before an answer ({lacks})"

@@ -90,7 +90,7 @@ class Sweep:
         """The rows of one target that are due."""
         due = self._due(sample)
         shared = {
-            "image": sample.attributes.get("pair"),
+            "cluster": sample.cluster,
             "direction": "noise" if sample.attributes.get("pair") == sample.id else "denoise",
             "donor": sample.attributes.get(TWIN),
             "gold": sample.answer,

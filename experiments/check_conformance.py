@@ -6,8 +6,8 @@ The folder holds a checkpoint and what the official generation loop and helpers 
 (layout: its README). Exit code 0 only if every single-row case is token-identical with latents
 within 1e-4, at least 90 % of the rows of batched cases are token-identical, and every crop box
 and oracle compression agrees. Attention is rounded as in transformers 4.57, under which the
-outputs were recorded (`lantern_probe.model.attention`), so that decoding is compared and not kernels;
-`--attn-implementation sdpa` compares with what is used otherwise.
+outputs were recorded (`lantern_probe.model.attention`), so that decoding is compared and not
+kernels; `--attn-implementation sdpa` compares with what is used otherwise.
 """
 
 from __future__ import annotations

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.stats import Proportion
 
 SIZE = 84
 """Side of the image in pixels."""
@@ -141,6 +143,8 @@ def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, P
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
+
+    from lantern_probe.stats import wilson  # which loads scipy: the rest of this room does not
 
     views = [_views(sample) for sample in samples]
     answers = [sample.answer for sample in samples]

@@ -28,7 +28,7 @@ def made_row(**values: Any) -> Row:
         "status": "ok",
         "component": "residual",
         "layer": 0,
-        "role": "slots",
+        "role": "slot",
         "slot": None,
         "sham": False,
         "direction": "noise",
@@ -46,7 +46,7 @@ def made_row(**values: Any) -> Row:
 )
 def test_recovery_is_the_share_of_the_difference(bases: list[float], share: float):
     rows = [
-        made_row(sample=str(i), image=str(i), base=base, patched=base + share * (-5 - base))
+        made_row(sample=str(i), cluster=str(i), base=base, patched=base + share * (-5 - base))
         for i, base in enumerate(bases)
     ]
     (effect,) = patching.summarize(rows, model="m")
@@ -56,12 +56,12 @@ def test_recovery_is_the_share_of_the_difference(bases: list[float], share: floa
 
 
 def test_flips_count_those_that_did_not_prefer_the_donors_answer_before():
-    flipped = made_row(sample="b", image="b", base=1.0, patched=-1.0, answer="blue")
+    flipped = made_row(sample="b", cluster="b", base=1.0, patched=-1.0, answer="blue")
     before = made_row(
-        sample="c", image="c", base=-1.0, patched=-1.0, base_answer="blue", answer="blue"
+        sample="c", cluster="c", base=-1.0, patched=-1.0, base_answer="blue", answer="blue"
     )
     left = {"status": "left out", "error": "why"}
-    rows = [made_row(image="a", base=1.0, patched=1.0), flipped, before, made_row(**left)]
+    rows = [made_row(cluster="a", base=1.0, patched=1.0), flipped, before, made_row(**left)]
     (effect,) = patching.summarize(rows, model="m")
     assert (effect.n, effect.left_out, effect.flips.n) == (3, 1, 2)
     assert effect.flips.estimate == 0.5 and effect.largest == 2
@@ -76,7 +76,7 @@ def test_maps_have_layers_up_and_the_embedding_below():
     rows = [
         made_row(
             sample=name,
-            image=name,
+            cluster=name,
             base=4.0,
             patched=4.0 - 9 * share,
             condition=label,
@@ -103,7 +103,7 @@ def test_maps_have_layers_up_and_the_embedding_below():
     assert ax.get_title() == "residual, noise, n = 5"
     ax = Figure().subplots()
     plot_recovery(effects, ax, component="mlp", direction="noise", columns="role")
-    assert [t.get_text() for t in ax.get_xticklabels()] == ["slots"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["slot"]
     with pytest.raises(LanternError, match="no slot with attention patched"):
         plot_recovery(effects, ax, component="attention", direction="noise", columns="slot")
 
@@ -118,7 +118,12 @@ def cell_rows(
     images = range(len(shifts)) if pairs is None else pairs
     return [
         made_row(
-            condition=label, sample=str(i), image=str(image), base=1.0, patched=1 + shift, **values
+            condition=label,
+            sample=str(i),
+            cluster=str(image),
+            base=1.0,
+            patched=1 + shift,
+            **values,
         )
         for i, (shift, image) in enumerate(zip(shifts, images, strict=True))
     ]

@@ -24,7 +24,7 @@ PLANS = [
     RowPlan(ban=True),
     RowPlan(mode="stock"),
     RowPlan(edit=lambda own, slot: slot.written[0] if slot.index else own),
-    RowPlan(hide=("slots",)),
+    RowPlan(hide=("slot",)),
     RowPlan(hide=("image",)),
     RowPlan(size=3),
 ]

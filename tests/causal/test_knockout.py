@@ -63,7 +63,7 @@ def test_labels():
         ("slot->picture", "no keys 'picture'; there are system"),
         ("->image", "no queries ''"),
         ("slot->image:layers=two", "no layers 'two'"),
-        ("slot->image:layers=3-1", "no layers '3-1'"),
+        ("slot->image:layers=3-1", "layers '3-1': 3-1 runs backwards"),
         ("slot->image:window=2", "no setting 'window=2'"),
         ("slot->image:seed=x", "seed takes int"),
     ],

@@ -246,7 +246,7 @@ def test_runs_that_cannot_be_compared_say_why(faithful: LanternModel, runs: list
     positions = {role: [at + 1 for at in found] if role == "answer-start" else found
                  for role, found in runs[1].positions.items()}  # fmt: skip
     later = replace(runs[1], positions=positions)
-    with pytest.raises(LeftOut, match="differ in layout: answer stands at"):
+    with pytest.raises(LeftOut, match="differ in layout: answer-start stands at"):
         check_layout(runs[0], later)
     boxless = {role: at for role, at in runs[1].positions.items() if role != "box"}
     with pytest.raises(LeftOut, match="has no box to patch"):

@@ -50,8 +50,8 @@ def test_ranges_of_layers():
     [
         ("residual", "COMPONENT.LAYERS@ROLE"),
         ("residuals.1@slot", "there are residual, attention, mlp, embedding, latent, vision"),
-        ("residual.1@slot", "it has last-question, question-mean, image-mean, box, last-prompt"),
-        ("latent@answer-start", "it has slots"),
+        ("residual.1@slots", "it has last-question, question-mean, image-mean, box, last-prompt"),
+        ("latent@answer-start", "it has slot"),
         ("vision@slot", "it has image-mean, box"),
         ("residual@slot", "needs a layer"),
         ("latent.1@slot", "has no layers"),

@@ -173,7 +173,7 @@ def test_the_view_follows_its_lists(store: Store, monkeypatch: pytest.MonkeyPatc
         ax.set_title = lambda text, **more: (titles.append(text), original(text, **more))[1]
         return plot_embedding(points, values, ax, name)
 
-    monkeypatch.setattr("lantern_probe.plots.embedding.embedding_axes", noted)
+    monkeypatch.setattr("lantern_probe.plots.embedding.plot_embedding", noted)
     choices, more, picture = interactive_embedding(store).children
     (site, slot), (attribute, method) = choices.children, more.children
     assert attribute.options == ("gold", "box_x"), "no column that is constant or an id"

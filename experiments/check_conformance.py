@@ -17,25 +17,28 @@ import sys
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
 import tyro
 from rich.markup import escape
-from rich.progress import track
 
-from experiments.console import console, run_main
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import fed
-from lantern_probe.model.attention import REPEATED_SDPA
-from lantern_probe.model.blocks import OWN, RowPlan
-from lantern_probe.model.lantern import LanternModel
 from lantern_probe.records.json_files import write_json
-from lantern_probe.tasks.crops import compress, crop_box
+
+from .console import console, quiet_transformers, run_main
+
+if TYPE_CHECKING:
+    import torch
+
+    from lantern_probe.model.blocks import RowPlan
+    from lantern_probe.model.lantern import LanternModel
 
 LATENT_TOLERANCE = 1e-4
 BATCHED_SHARE = 0.9
+
+FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
+"""What a conformance folder holds."""
 
 
 @dataclass
@@ -46,8 +49,8 @@ class Config:
     """Folder with checkpoint/, manifest.json, generation.npz and compression.npz."""
     output: Path | None = None
     """Also write the figures to this JSON file."""
-    attn_implementation: str = REPEATED_SDPA
-    """sdpa, eager, or by default sdpa with the rounding of transformers 4.57."""
+    attn_implementation: str | None = None
+    """Attention: sdpa or eager; by default sdpa with the rounding of transformers 4.57."""
 
 
 @dataclass
@@ -81,12 +84,24 @@ class Report:
         )
 
 
-def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
+def require_folder(folder: Path) -> None:
+    """Refuse a folder that lacks a file, before anything is loaded.
+
+    Raises:
+        LanternError: naming the file.
+    """
+    for name in FILES:
+        if not (folder / name).exists():
+            raise LanternError(f"'{folder}' is no conformance folder: it has no {name}")
+
+
+def check(folder: Path, attn_implementation: str | None = None) -> Report:
     """Run every recorded case of a conformance folder.
 
     Raises:
         LanternError: a file is missing or not laid out as expected.
     """
+    require_folder(folder)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         generation = _arrays(folder / "generation.npz")
@@ -94,13 +109,20 @@ def check(folder: Path, attn_implementation: str = REPEATED_SDPA) -> Report:
         cases, crops = manifest["cases"], manifest["crops"]
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise LanternError(f"{folder} is no conformance folder: {error}") from None
-    if not (folder / "checkpoint").is_dir():
-        raise LanternError(f"{folder} is no conformance folder: it has no checkpoint/")
+
+    import torch
+    from rich.progress import track
+
+    from lantern_probe.model.attention import REPEATED_SDPA
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.tasks.crops import crop_box
+
+    quiet_transformers()
     lantern = LanternModel(
         str(folder / "checkpoint"),
         dtype=torch.float32,
         device_map={"": "cpu"},
-        attn_implementation=attn_implementation,
+        attn_implementation=attn_implementation or REPEATED_SDPA,
         offline=True,
     )
     report = Report()
@@ -125,6 +147,8 @@ def _arrays(path: Path) -> dict[str, Any]:
 def _check_case(
     lantern: LanternModel, arrays: dict[str, Any], case: dict[str, Any], report: Report
 ) -> None:
+    import torch
+
     def tensor(name: str) -> torch.Tensor:
         return torch.from_numpy(arrays[f"{case['batch']}/{name}"])
 
@@ -164,6 +188,11 @@ def _check_case(
 
 
 def _plans(condition: str, injected: torch.Tensor) -> list[RowPlan]:
+    import torch
+
+    from lantern_probe.interventions import fed
+    from lantern_probe.model.blocks import OWN, RowPlan
+
     plans = {
         "own": OWN,
         "zeros": RowPlan(edit=lambda own, slot: torch.zeros_like(own)),
@@ -188,6 +217,10 @@ def same_tokens(ours: torch.Tensor, theirs: torch.Tensor, prompt: int, eos: set[
 
 
 def _check_compression(lantern: LanternModel, arrays: dict[str, Any], report: Report) -> None:
+    import torch
+
+    from lantern_probe.tasks.crops import compress
+
     for name in sorted({key.split("/")[0] for key in arrays}):
         pixels, grid, expected = (
             torch.from_numpy(arrays[f"{name}/{part}"])

@@ -128,6 +128,25 @@ def store_dtype(lantern: LanternModel) -> torch.dtype:
     return torch.float32 if lantern.is_tiny else lantern.hf.dtype
 
 
+def samples_together(lantern: LanternModel) -> int:
+    """The number of samples to generate and capture together: 128 for a tiny model, else 16."""
+    return 128 if lantern.is_tiny else 16
+
+
+def readable(
+    lantern: LanternModel, samples: Sequence[Sample]
+) -> tuple[list[Sample], dict[str, str]]:
+    """The samples that the model can be asked about, and by id why the others cannot be used."""
+    good, reasons = [], {}
+    for sample in samples:
+        try:
+            lantern.inputs([sample])
+            good.append(sample)
+        except LanternError as error:
+            reasons[sample.id] = str(error)
+    return good, reasons
+
+
 def _slots(lantern: LanternModel, sites: Sequence[Site], plans: Sequence[RowPlan]) -> int:
     """Slots of a whole block; 0 for a model without blocks, of which nobody asks for slots."""
     if lantern.lvr is None and all(site.role != "slot" for site in sites):

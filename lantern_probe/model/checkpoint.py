@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens
+from lantern_probe.model.location import QUIET_BELOW, locate
 from lantern_probe.model.memory import footprint, free_memory
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
 
 OFFICIAL_PIXELS = (256 * 28 * 28, 3500 * 28 * 28)
 """What LanteRn is evaluated with (METHODS: the official system)."""
-
-
-QUIET_BELOW = 200e6
-"""Bytes of weights under which a loading bar is only noise."""
 
 
 @dataclass(frozen=True)
@@ -101,44 +96,6 @@ def load_checkpoint(
     processor.tokenizer.padding_side = "left"
     _limit_pixels(processor.image_processor, min_pixels, max_pixels)
     return Checkpoint(source, model, processor, lvr)
-
-
-def locate(source: str) -> str:
-    """A folder for an organism's name or an existing folder; a Hub name as it is.
-
-    Raises:
-        LanternError: it is none of the three.
-    """
-    if (Path(source) / "config.json").is_file():
-        return source
-    if source in organisms.names():
-        return str(organisms.path(source))
-    if Path(source).is_dir():
-        raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
-        return source
-    raise LanternError(
-        f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
-        f"organism ({', '.join(organisms.names())})"
-    )
-
-
-def identity(source: str) -> str | None:
-    """What tells a local checkpoint from another at the same place; None for a Hub name.
-
-    A hash of config and weights; of large weights, their names, sizes and times instead.
-    """
-    folder = Path(locate(source))
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        status = file.stat()
-        if status.st_size < QUIET_BELOW:
-            digest.update(file.read_bytes())
-        else:
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
 
 
 def find_lvr_tokens(

@@ -23,23 +23,14 @@ from lantern_probe.organisms.training.layout import ABSENT, FULL, IMAGE_TOKENS, 
 from lantern_probe.organisms.training.mixtures import (
     MIXTURES,
     UNINFORMATIVE,
-    Kind,
     Plan,
     Statistics,
     plan,
     replacement,
 )
+from lantern_probe.organisms.training.settings import SFT_STEPS, TRAIN_SEED, Kind, Recipe
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import COLORS, SHAPES, scenes
-
-VERSION = "1"
-"""Recipe version, written into every organism's card."""
-
-TRAIN_SEED, DEVELOPMENT_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
-"""Scene seeds, each plus the training seed: far from the small ones that users choose, and apart
-from each other, so that figures are of scenes that no training and no tuning has seen."""
-
-SFT_STEPS: dict[Kind, int] = {"faithful": 600, "bypass": 700, "collapsed": 500, "vanilla": 300}
 
 Report = Callable[[int, int, float], None]
 """Called after every step with (step, steps, loss)."""
@@ -47,30 +38,6 @@ Report = Callable[[int, int, float], None]
 
 def _silent(step: int, steps: int, loss: float) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Sizes and rates of the training; the defaults make the shipped organisms."""
-
-    instruct_steps: int = 700
-    """Steps of the instruct stage."""
-    sft_steps: int | None = None
-    """Steps of the SFT; by default what the kind needs (`SFT_STEPS`)."""
-    batch: int = 64
-    """Rows in a batch."""
-    crops: int = 16
-    """Further rows of the instruct stage whose image is one object's crop."""
-    pool: int = 8192
-    """Scenes whose features are cached for the SFT."""
-    instruct_rate: float = 2e-3
-    """Peak learning rate of the instruct stage."""
-    sft_rate: float = 1e-3
-    """Peak learning rate of the SFT."""
-    latent_weight: float = 1.0
-    """Weight of the squared error between latents and oracle latents."""
-    answer_weight: float = 3.0
-    """Weight of the answer word against the other words (1 for vanilla, as official)."""
 
 
 def train_instruct(

@@ -1,0 +1,359 @@
+"""What commands that run a model repeat: open the run, load the model only if due, go on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions.image import Corruption, parse_corruption
+from lantern_probe.model.location import identity
+from lantern_probe.records.json_files import differences, explained, to_plain, write_json
+from lantern_probe.records.rows import MANIFEST, read_manifest, read_rows
+from lantern_probe.records.run import Run
+from lantern_probe.tasks import Sample
+from lantern_probe.tasks.twins import TWIN_ANSWER
+
+from .console import console, progress_bar
+from .inputs import Inputs, Load, Parser, sha256
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lantern_probe.analysis.ablation import ConditionSummary
+    from lantern_probe.model.lantern import LanternModel
+
+Advance = Callable[[int], None]
+"""Called with the number of rows just recorded."""
+Keys = AbstractSet[tuple[str, str]]
+"""Rows by sample and condition."""
+UNKNOWN: Any = object()
+"""A setting that only the loaded model can tell."""
+
+
+class ModelLoader:
+    """A model that is loaded when it is asked for, and only once.
+
+    Args:
+        config: How it is loaded.
+        name: An organism, a checkpoint folder or a Hub name.
+    """
+
+    def __init__(self, config: Inputs, name: str) -> None:
+        self.config, self.name = config, name
+        self._loaded: LanternModel | None = None
+
+    def __call__(self) -> LanternModel:
+        """The model."""
+        if self._loaded is None:
+            self._loaded = self.config.load_model(self.name)
+        return self._loaded
+
+
+# -- a run's folder ------------------------------------------------------------------------------
+
+
+def run_settings(
+    config: Inputs, command: str, model: str, data: str, *, gpu: bool | None = None
+) -> dict[str, Any]:
+    """Everything in the inputs that decides a sample's row: what a run's folder is held against.
+
+    How many samples there are does not, unless the samples lend each other something.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        model: Name of the model.
+        data: Name of the data.
+        gpu: True for a GPU, False for the CPU; found out by default, which loads torch.
+    """
+    gpu = config.on_gpu() if gpu is None else gpu
+    root = config.image_root
+    return {
+        "experiment": command,
+        "model": model,
+        "revision": config.revision,
+        "latent_size": config.latent_size,
+        "max_pixels": config.max_pixels,
+        "weights": identity(model),
+        "dtype": config.chosen_dtype(gpu),
+        "gpu": gpu,
+        "attn_implementation": config.attn_implementation,
+        "data": data,
+        "data_sha256": sha256(config.data) if config.data is not None else None,
+        "image_root": None if root is None else root.resolve(),
+        "seed": config.seed,
+        "max_new_tokens": config.max_new_tokens,
+    }
+
+
+def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, **more: Any) -> Run:
+    """Start the run of one model in a folder, or resume it.
+
+    Args:
+        config: The inputs.
+        folder: Folder of the run.
+        command: Name of the command.
+        model: Name of the model.
+        data: Name of the data.
+        **more: Settings of this command that decide a row.
+
+    Raises:
+        LanternError: the folder cannot be used, or holds another run.
+    """
+    refuse_folder(config, folder, command, model, data, **more)
+    settings = run_settings(config, command, model, data) | more
+    return Run.open(folder, settings, overwrite=config.overwrite, retry_failed=config.retry_failed)
+
+
+def refuse_folder(
+    config: Inputs, folder: Path, command: str, model: str, data: str, **more: Any
+) -> None:
+    """Refuse a folder in which this run cannot go on, before torch is loaded.
+
+    Takes what `open_run` takes. Whether there is a GPU is taken to be as the run in the folder
+    says, and so is every setting that is `UNKNOWN` before the model is loaded.
+
+    Raises:
+        LanternError: the folder cannot be used, or holds another run.
+    """
+    with explained(folder):
+        there = read_manifest(folder)["config"] if (folder / MANIFEST).is_file() else {}
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+        # A run that was killed as it began leaves hidden files behind.
+        foreign = usable and place == folder and any(_is_shown(p) for p in place.iterdir())
+    settings = run_settings(config, command, model, data, gpu=bool(there.get("gpu"))) | more
+    unknown = [name for name, value in settings.items() if value is UNKNOWN]
+    assumed = settings | {name: there.get(name) for name in unknown}
+    if config.overwrite and there:
+        refused = False
+    elif there:
+        refused = any(differences(there, to_plain(assumed, "config")))
+    else:
+        refused = foreign
+    if refused or not usable:  # the run says why
+        Run.open(folder, assumed, overwrite=config.overwrite).close()
+
+
+def _is_shown(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def run_due(
+    run: Run,
+    wanted: Keys,
+    load: ModelLoader,
+    engine: Callable[[LanternModel, Advance], None],
+    progress: Progress,
+    title: str | None = None,
+) -> None:
+    """Run whatever of the wanted rows is missing; the model is loaded only if any is.
+
+    Args:
+        run: Run that the rows go to.
+        wanted: The rows that are asked for.
+        load: Gives the model.
+        engine: Makes the missing rows.
+        progress: Bar to show.
+        title: Name of the bar; that of the model by default.
+    """
+    due = len(wanted - run.done())
+    bar = progress.add_task(escape(title or load.name), total=len(wanted))
+    progress.advance(bar, len(wanted) - due)
+    if due:
+        engine(load(), lambda rows: progress.advance(bar, rows))
+
+
+# -- ablations -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """Conditions that run together, under one corruption of the image."""
+
+    conditions: list[Intervention]
+    image: Corruption = field(default_factory=Corruption)
+    first: int | None = None
+    """Number of samples, from the first; all by default."""
+    shown: bool = True
+    """True if the conditions belong in the table, and so in the family of its tests."""
+    slots: int | None = None
+    """Number of slots that the conditions were made for; None if they fit any."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The conditions as rows name them: `zeros@black-box`."""
+        return [self.image.suffix(condition.label) for condition in self.conditions]
+
+
+def ablation_parts(
+    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
+) -> list[Part]:
+    """Every condition under every corruption, with own and the clean image in front if missing.
+
+    Args:
+        conditions: Labels of conditions.
+        images: Labels of corruptions.
+        seed: Seed of conditions that draw at random and name none.
+
+    Raises:
+        LanternError: there is no such condition or corruption.
+    """
+    parsed = list(dict.fromkeys(parse_condition(text, seed) for text in conditions))
+    if Own() not in parsed:
+        parsed.insert(0, Own())
+    corruptions = list(dict.fromkeys(parse_corruption(text) for text in images))
+    if Corruption() not in corruptions:
+        corruptions.insert(0, Corruption())
+    return [Part(parsed, image) for image in corruptions]
+
+
+def run_ablation(
+    config: Inputs,
+    command: str,
+    models: Sequence[str],
+    parts: Sequence[Part],
+    *,
+    parser: Parser = "default",
+    output: Path | None = None,
+    load: Load | None = None,
+) -> dict[Path, list[ConditionSummary]]:
+    """Run, or finish, every model's ablation; the summaries by folder, also in `summary.json`.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        models: Names of the models.
+        parts: Conditions to run.
+        parser: How answers are read.
+        output: Folder of the run of a single model; by default that of the inputs, with a folder
+            in it for each of several models.
+        load: Gives the samples of a model; those of the inputs by default.
+
+    Raises:
+        LanternError: something that was given cannot be used.
+    """
+    from lantern_probe.analysis.ablation import as_records
+
+    folders = config.folders(models) if output is None else {models[0]: output}
+    results = {}
+    with progress_bar() as progress:
+        for name, folder in folders.items():
+            data, samples = (load or config.load_samples)(name)
+            with open_run(
+                config, folder, command, name, data, samples=len(samples), parser=parser
+            ) as run:
+                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
+            results[folder] = _summaries(folder, name, parts, samples)
+    records = [record for found in results.values() for record in as_records(found)]
+    write_json((output or config.output) / "summary.json", records)
+    return results
+
+
+def _ablate(
+    config: Inputs,
+    load: ModelLoader,
+    run: Run,
+    parts: Sequence[Part],
+    samples: list[Sample],
+    parser: Parser,
+    progress: Progress,
+) -> None:
+    # Conditions do not decide each other's rows, so that a run can be extended by more of them.
+    labels = {label for part in parts for label in part.labels}
+    run.manifest["conditions"] = sorted({*run.manifest.get("conditions", []), *labels})
+    write_json(run.folder / MANIFEST, run.manifest)
+    wanted = {
+        (sample.id, label)
+        for part in parts
+        for sample in samples[: part.first]
+        for label in part.labels
+    }
+
+    def engine(lantern: LanternModel, advance: Advance) -> None:
+        from lantern_probe.causal.ablation import Ablation
+
+        for part in parts:
+            if part.slots not in (None, lantern.latent_size):
+                raise LanternError(
+                    f"{load.name} has blocks of {lantern.latent_size} slots, not {part.slots}; "
+                    f"give --latent-size {lantern.latent_size}"
+                )
+            Ablation(
+                lantern,
+                samples[: part.first],
+                part.conditions,
+                run,
+                part.image,
+                max_new_tokens=config.max_new_tokens,
+                batch_rows=config.rows_together,
+                parser=parser,
+                advance=advance,
+            ).execute()
+
+    run_due(run, wanted, load, engine, progress)
+
+
+def _summaries(
+    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample]
+) -> list[ConditionSummary]:
+    from lantern_probe.analysis.ablation import summarize
+
+    shown = [label for part in parts if part.shown for label in part.labels]
+    # A corrupted twin calls for no known answer: right and wrong are of the samples alone.
+    twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
+        s.id for s in samples if TWIN_ANSWER in s.attributes
+    }
+    rows = [row for row in read_rows(folder) if row["sample"] not in twins]
+    return summarize(rows, model=model, conditions=shown)
+
+
+def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:
+    """Print and draw an ablation; 1 when nothing useful came out."""
+    from lantern_probe.plots.ablation import ablation_figure
+    from lantern_probe.plots.style import save_figure
+
+    from .tables.ablation import print_condition_table, print_side_by_side
+
+    for summaries in results:
+        print_condition_table(summaries, console)
+    if len(results) > 1:
+        print_side_by_side(results, console)
+    save_figure(ablation_figure(results), output / "accuracy.png")
+    console.print(f"rows, summary.json and accuracy.png are in {output}", markup=False)
+    return report_problems(results)
+
+
+def report_problems(results: Sequence[Sequence[ConditionSummary]]) -> int:
+    """Say what did not run; 1 when a model has no block to ablate or a condition no row."""
+    problems = []
+    for summaries in results:
+        own = next(s for s in summaries if s.condition == "own")
+        failed = sum(s.failed for s in summaries)
+        if failed:
+            console.print(
+                f"{own.model}: {failed} rows failed; the rows with status failed in rows.jsonl say "
+                "why, and --retry-failed runs them again",
+                markup=False,
+            )
+        empty = [s.condition for s in summaries if not s.samples]
+        if not own.samples:
+            problems.append(f"{own.model}: no sample could be run")
+        elif not own.n:
+            problems.append(
+                f"{own.model}: none of {own.samples} samples emitted a latent block, so there is "
+                "nothing to ablate"
+            )
+        elif empty:
+            problems.append(f"{own.model}: no sample could be run under {', '.join(empty)}")
+    for problem in problems:
+        console.print(problem, markup=False)
+    return 1 if problems else 0

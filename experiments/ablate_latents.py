@@ -15,11 +15,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lantern_probe.interventions import STANDARD
+from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
 from .inputs import AblationInputs
-from .runs import ablation_parts, run_ablation, show_ablation
 
 COMMAND = "ablate_latents"
 
@@ -43,6 +42,8 @@ class Config(AblationInputs):
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     config.check(config.model)
+    from .runs import ablation_parts, run_ablation, show_ablation
+
     parts = ablation_parts(config.conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     return show_ablation(list(found.values()), config.output)

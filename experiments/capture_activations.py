@@ -17,14 +17,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks import Sample
 
-from .captures import CaptureJob, StoreDtype, check_job, run_capture
 from .console import run_main
-from .inputs import Inputs, Parser
-from .runs import ModelLoader
+from .inputs import Inputs, Parser, StoreDtype
+
+if TYPE_CHECKING:
+    from lantern_probe.tasks import Sample
 
 COMMAND = "capture_activations"
 
@@ -88,6 +89,9 @@ def main(config: Config) -> int:
     config.check([config.model])
     if not config.conditions:
         raise LanternError("--conditions needs at least one condition")
+    from .captures import CaptureJob, check_job, run_capture
+    from .runs import ModelLoader
+
     data, everything = config.load_samples(config.model)
     samples, part = pick(everything, config.shard)
     jobs = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
 
@@ -17,7 +17,8 @@ from lantern_probe.tasks import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 from .console import console, progress_bar
-from .inputs import Inputs, Parser, check_columns
+from .data import check_columns
+from .inputs import Inputs, Parser, StoreDtype
 from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 FEWEST = 5
 """Fewest samples of which sets of latents are measured (`geometry.latent_sets.FEWEST`)."""
-
-StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.json_files import write_json
 
 from .console import console, quiet_transformers, run_main
 
@@ -140,6 +138,8 @@ def check(folder: Path, attn_implementation: str | None = None) -> Report:
 
 
 def _arrays(path: Path) -> dict[str, Any]:
+    import numpy as np
+
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -177,7 +177,9 @@ def _check_case(
         report.singles_identical += same
         blocks = output.blocks[row]
         fed = torch.cat([block.latents for block in blocks]) if blocks else torch.empty(0, 0)
-        recorded = torch.from_numpy(arrays.get(f"{case['name']}/latents{row}", np.empty((0, 0))))
+        recorded = torch.from_numpy(
+            arrays.get(f"{case['name']}/latents{row}", torch.empty(0, 0).numpy())
+        )
         # A run cut off inside a block records one latent that was produced but never fed.
         cut = bool(blocks) and blocks[-1].end is None
         if len(fed) != len(recorded) and not (cut and len(fed) == len(recorded) - 1):
@@ -236,6 +238,8 @@ def _check_compression(lantern: LanternModel, arrays: dict[str, Any], report: Re
 
 def main(config: Config) -> int:
     """Check a folder and print what agreed; 0 only if the bar is met."""
+    from lantern_probe.records.json_files import write_json
+
     report = check(config.folder, config.attn_implementation)
     verdict = "[green]conforms[/]" if report.passed else "[red]does not conform[/]"
     console.print(

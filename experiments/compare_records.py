@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.official import condition_names, read_published
-from lantern_probe.records.rows import Row, read_manifest, read_rows, reread
 
 from .console import console, run_main
 from .inputs import Parser
 
 if TYPE_CHECKING:
     from lantern_probe.analysis.comparison import Comparison
+    from lantern_probe.records.rows import Row
 
 COMMAND = "compare_records"
 
@@ -84,6 +83,8 @@ def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Si
     Raises:
         LanternError: one cannot be read, or two conditions have the same name.
     """
+    from lantern_probe.records.official import condition_names, read_published
+
     files = [path for path in paths if not path.is_dir()]
     folders = [path for path in paths if path.is_dir()]
     if names and len(names) != len(files):
@@ -115,6 +116,8 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
     Raises:
         LanternError: it is no run, has no rows, or the parser cannot read its answers.
     """
+    from lantern_probe.records.rows import read_manifest, read_rows, reread
+
     rows = read_rows(folder)
     if not rows:
         raise LanternError(f"the run in '{folder}' has no rows yet")

@@ -19,7 +19,6 @@ from lantern_probe.errors import LanternError
 
 from .console import console, run_main
 from .inputs import AblationInputs
-from .runs import ablation_parts, report_problems, run_ablation
 
 COMMAND = "decompose_markers"
 
@@ -45,6 +44,8 @@ def main(config: Config) -> int:
     if config.base not in config.conditions:
         raise LanternError(f"--base {config.base!r} is none of the --conditions")
     config.check(config.model)
+    from .runs import ablation_parts, report_problems, run_ablation
+
     parts = ablation_parts(config.conditions, seed=config.seed)
     results = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
 

@@ -18,14 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Twin
 
 from .console import console, run_main
-from .inputs import SCENE_TWINS, AblationInputs, check_twin, load_pairs
-from .runs import Part, ablation_parts, report_problems, run_ablation
+from .inputs import SCENE_TWINS, AblationInputs
+
+if TYPE_CHECKING:
+    from .runs import Part
 
 COMMAND = "exchange_latents"
 
@@ -86,6 +87,10 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     Raises:
         LanternError: there is no such condition.
     """
+    from lantern_probe.interventions import Twin
+
+    from .runs import Part, ablation_parts
+
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
         labels = [label for label in labels if label != "twin-oracle"]
@@ -102,8 +107,11 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
     config.check(config.model)
-    check_twin(config.twin, SCENE_TWINS)
     size = set_size(config)
+    from .data import check_twin, load_pairs
+    from .runs import report_problems, run_ablation
+
+    check_twin(config.twin, SCENE_TWINS)
     parts = exchange_parts(config, size)
     results = run_ablation(
         config,

@@ -7,37 +7,26 @@ anything heavy is loaded.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lantern_probe import organisms
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
-from lantern_probe.model.location import locate
-from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
-from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
-from lantern_probe.tasks.viscot import viscot
 
-from .console import console, quiet_transformers
+from .console import quiet_transformers
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
-
-TASK_SAMPLES = 256
-"""Samples of a generated task unless another number is asked for."""
+    from lantern_probe.tasks import Sample
 
 SCENE_TWINS = ("color", "shape", "cell")
 """Edits of scenes after which the right answer is known."""
 
 Parser = Literal["default", "official", "strict"]
-Load = Callable[[str], tuple[str, list[Sample]]]
-"""The name of the data, and the samples, for a model."""
+StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -63,52 +52,32 @@ class DataOptions:
     def check_data(self, model: str) -> None:
         """Refuse data that cannot be asked for.
 
+        Args:
+            model: Name of the model that is asked.
+
         Raises:
             LanternError: there is no such task, file or folder, or it is not said which.
         """
-        if self.samples is not None and self.samples < 1:
-            raise LanternError(f"--samples must be at least 1, not {self.samples}")
-        if self.seed < 0:
-            raise LanternError(f"--seed must be at least 0, not {self.seed}")
-        if self.data is None:
-            if self.image_root is not None or self.malformed != "raise":
-                raise LanternError("--image-root and --malformed are about --data; give it too")
-            if self._task(model) not in TASKS:
-                raise LanternError(f"no task {self.task!r}; known: {', '.join(TASKS)}")
-            return
-        if self.task is not None:
-            raise LanternError("give --task or --data, not both")
-        if not self.data.exists():
-            raise LanternError(f"--data: there is no file or folder '{self.data}'")
-        if self.image_root is not None and not self.image_root.is_dir():
-            raise LanternError(f"--image-root: there is no folder '{self.image_root}'")
+        for flag, value, least in (("samples", self.samples, 1), ("seed", self.seed, 0)):
+            if value is not None and value < least:
+                raise LanternError(f"--{flag} must be at least {least}, not {value}")
+        from .data import check_data
+
+        check_data(self, model)
 
     def load_samples(self, model: str) -> tuple[str, list[Sample]]:
         """The name of the data, and the samples for one model.
+
+        Args:
+            model: Name of the model that is asked.
 
         Raises:
             LanternError: as for `check_data`, or the data cannot be read.
         """
         self.check_data(model)
-        if self.data is None:
-            task = self._task(model)
-            return task, load_task(task, self.samples or TASK_SAMPLES, self.seed)
-        if self.data.is_dir():
-            found = load_folder(self.data, self.seed)
-            return self.data.resolve().name, found[: self.samples]
-        found = viscot(self.data, self.image_root, self.samples, malformed=self.malformed)
-        return self.data.name, found
+        from .data import load_samples
 
-    def _task(self, model: str) -> str:
-        if self.task is not None:
-            return self.task
-        card = organisms.find_card(model)
-        if card is None:
-            raise LanternError(
-                f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
-                f"({', '.join(TASKS)})"
-            )
-        return card.task
+        return load_samples(self, model)
 
 
 @dataclass(frozen=True)
@@ -222,10 +191,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
         if not models:
             raise LanternError("--model needs at least one model")
         for model in models:
-            if self.task is None and self.data is None:
-                locate(model)  # before it is asked what the model is to answer
             self.check_data(model)
-            locate(model)
 
     def folders(self, names: Sequence[str]) -> dict[str, Path]:
         """The folder of each: the output itself for one, a folder in it for each of several.
@@ -260,96 +226,9 @@ class AblationInputs(Inputs):
     letters as the published evaluations did. Rows keep the readings of all three."""
 
 
-def check_twin(twin: str, scenes: Sequence[str]) -> None:
-    """Refuse an edit that makes no twins.
-
-    Args:
-        twin: Label of the edit.
-        scenes: Edits of scenes that can be taken.
-
-    Raises:
-        LanternError: it is no edit of scenes and no corruption of the image.
-    """
-    if twin in scenes:
-        return
-    if twin in SCENE_TWINS:
-        raise LanternError(f"--twin {twin}: twins by {twin} have the same answer; take another")
-    if twin.partition(":")[0] not in CORRUPTIONS:
-        raise LanternError(
-            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS))}"
-        )
-    parse_image_corruption(twin)
-
-
-def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sample]]:
-    """The name of the data, and the samples of a model, each followed by its twin.
-
-    Args:
-        config: Says which samples.
-        twin: Label of the edit, or `unrelated` for another sample with another answer.
-        model: Name of the model.
-
-    Raises:
-        LanternError: the data cannot be read, or no sample has a twin.
-    """
-    data, samples = config.load_samples(model)
-    if twin == UNRELATED:
-        return f"{data} in unrelated pairs", unrelated_pairs(samples)
-    if twin in SCENE_TWINS:
-        pairs, without = with_twins(
-            samples,
-            lambda sample: scene_twin(sample, twin, config.seed),  # type: ignore[arg-type]
-            answers_known=True,
-        )
-    else:
-        corruption = parse_image_corruption(twin)
-        pairs, without = with_twins(
-            samples, lambda sample: corruption.apply(sample, samples), answers_known=False
-        )
-    if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
-    return f"{data} with twins by {twin}", pairs
-
-
-COLUMNS = (
-    *("prompt", "gold", "answer", "correct", "emitted", "blocks", "cluster", "text"),
-    *("box_x", "box_y", "box_width", "box_height"),
-)
-"""Columns of every capture, beside the attributes of its samples."""
-
-
-def check_columns(flag: str, names: Sequence[str], samples: Sequence[Sample]) -> None:
-    """Refuse columns that a capture of these samples will not have.
-
-    Args:
-        flag: Name of the flag, for the message.
-        names: Names of columns.
-        samples: The samples.
-
-    Raises:
-        LanternError: naming the column, and those that there are.
-    """
-    known = [*COLUMNS, *dict.fromkeys(key for sample in samples for key in sample.attributes)]
-    for name in names:
-        if name.removeprefix("attribute_") not in known:
-            raise LanternError(f"--{flag}: no column {name!r}; there are {', '.join(known)}")
-
-
 def file_name(name: str) -> str:
     """The name of a model, a column or a condition as one of a file or folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
-
-
-def sha256(data: Path) -> str:
-    """The digest of a file's content, or of the names and sizes of a folder's files."""
-    try:
-        if data.is_dir():
-            files = sorted(path for path in data.rglob("*") if path.is_file())
-            listing = [f"{path.relative_to(data)}\0{path.stat().st_size}" for path in files]
-            return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-        return hashlib.sha256(data.read_bytes()).hexdigest()
-    except OSError as error:
-        raise LanternError(f"cannot read '{data}': {error.strerror or error}") from None
 
 
 @cache

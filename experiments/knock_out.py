@@ -20,7 +20,6 @@ from pathlib import Path
 
 from .console import run_main
 from .inputs import AblationInputs
-from .runs import ablation_parts, run_ablation, show_ablation
 
 COMMAND = "knock_out"
 
@@ -51,6 +50,8 @@ class Config(AblationInputs):
 def main(config: Config) -> int:
     """Run the cuts and show them; 1 when nothing useful came out."""
     config.check(config.model)
+    from .runs import ablation_parts, run_ablation, show_ablation
+
     parts = ablation_parts(config.conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     return show_ablation(list(found.values()), config.output)

@@ -25,7 +25,6 @@ from typing import Any
 
 from rich.markup import escape
 
-from .captures import capture_latent_sets, check_latent_sets
 from .console import console, progress_bar, run_main
 from .inputs import Inputs, file_name
 
@@ -49,6 +48,8 @@ class Config(Inputs):
 
 def report(config: Config, model: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Capture, measure, print and draw one model; its records of geometry and of retrieval."""
+    from .captures import capture_latent_sets
+
     data, latents = capture_latent_sets(config, COMMAND, model, folder)
 
     from lantern_probe.geometry.latent_sets import (
@@ -84,6 +85,8 @@ def report(config: Config, model: str, folder: Path) -> tuple[dict[str, Any], di
 def main(config: Config) -> int:
     """Capture what is missing, measure, show and draw."""
     config.check(config.model)
+    from .captures import check_latent_sets
+
     folders = {name: config.output / file_name(name) for name in config.model}
     for model, folder in folders.items():
         check_latent_sets(config, COMMAND, model, folder, config.alike)

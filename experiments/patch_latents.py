@@ -19,25 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, shams, whole
-from lantern_probe.model.location import known_layers, known_slots
-from lantern_probe.records.rows import read_rows
-from lantern_probe.tasks.twins import UNRELATED
 from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, parse_layers
 
 from .console import console, progress_bar, run_main
-from .inputs import Inputs, check_twin, load_pairs
-from .runs import Advance, ModelLoader, open_run, run_due
+from .inputs import Inputs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.analysis.patching import PatchEffect
+    from lantern_probe.interventions.patches import Patch
     from lantern_probe.model.lantern import LanternModel
+
+    from .runs import Advance, ModelLoader
 
 COMMAND = "patch_latents"
 
-TWINS = ("color", "shape", UNRELATED)
+TWINS = ("color", "shape", "unrelated")
 """Edits of scenes after which the right answer is another one, and pairs without any edit."""
 
 MANY_LAYERS = 200
@@ -79,6 +77,8 @@ def wanted_cells(config: Config, layers: int, slots: int) -> list[Patch]:
     Raises:
         LanternError: there is no such component, role or layer.
     """
+    from lantern_probe.interventions.patches import each_slot, layer_sites, shams, whole
+
     for option, given, known in (
         ("components", config.components, PATCHED),
         ("roles", config.roles, PATCH_ROLES),
@@ -97,6 +97,8 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
     Raises:
         LanternError: there is no such component, role or layer.
     """
+    from lantern_probe.model.location import known_layers, known_slots
+
     layers, slots = known_layers(load.name), config.latent_size or known_slots(load.name)
     if layers is None or slots is None:
         from lantern_probe.model.sites import layer_count
@@ -107,6 +109,11 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
 
 def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> list[PatchEffect]:
     """Run, or finish, one model's sweep in its folder; its effects, from the rows."""
+    from lantern_probe.records.rows import read_rows
+
+    from .data import load_pairs
+    from .runs import ModelLoader, open_run, run_due
+
     data, samples = load_pairs(config, config.twin, name)
     load = ModelLoader(config, name)
     cells = cells_of(config, load)
@@ -152,6 +159,10 @@ def check(config: Config) -> None:
         LanternError: naming the flag.
     """
     config.check(config.model)
+    from lantern_probe.model.location import known_layers
+
+    from .data import check_twin
+
     check_twin(config.twin, TWINS)
     if config.rows_together == 1:
         raise LanternError("--batch-rows must be at least 2: one row is the unpatched run")

@@ -22,17 +22,16 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.run import Run
 
-from .captures import CaptureJob, check_job, run_capture
 from .console import console, progress_bar, run_main
-from .inputs import Inputs, check_columns, file_name
-from .runs import ModelLoader, ablation_parts, run_ablation
+from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import ConditionSummary
     from lantern_probe.records.rows import Row
     from lantern_probe.records.store import Store
+
+    from .captures import CaptureJob
 
 COMMAND = "probe_latents"
 
@@ -82,6 +81,8 @@ def jobs_of(config: Config, folder: Path, *, boxes: bool) -> dict[str, CaptureJo
         boxes: True if samples have an evidence box, and so oracle latents.
     """
 
+    from .captures import CaptureJob
+
     def job(name: str, sites: Sequence[str], **more: Any) -> CaptureJob:
         return CaptureJob(folder / name, tuple(sites), store_dtype="float32", **more)
 
@@ -101,6 +102,9 @@ def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
     """
     from lantern_probe.records.store import Store
 
+    from .captures import run_capture
+    from .runs import ModelLoader
+
     data, samples = config.load_samples(model)
     load, stores = ModelLoader(config, model), {}
     for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
@@ -119,6 +123,7 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     from lantern_probe.probing.site_scores import Settings as ProbeSettings
     from lantern_probe.probing.site_scores import family_p
     from lantern_probe.probing.sweep import ProbeSweep
+    from lantern_probe.records.run import Run
 
     wanted = {sample.id for sample in config.load_samples(model)[1]}
     numbers = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
@@ -155,6 +160,8 @@ def erase_targets(
     config: Config, model: str, folder: Path, targets: Sequence[str]
 ) -> list[ConditionSummary]:
     """What erasing each class target from the slots does to the answer."""
+    from .runs import ablation_parts, run_ablation
+
     conditions = ["own"]
     for name in targets:
         kinds = ERASURES[:1] if name.startswith("distractor_") else ERASURES
@@ -184,6 +191,9 @@ def check(config: Config) -> None:
     ):
         if value < least:
             raise LanternError(f"--{flag} must be at least {least}, not {value}")
+    from .captures import check_job
+    from .data import check_columns
+
     for model in dict.fromkeys(config.model):
         data, samples = config.load_samples(model)
         check_columns("targets", config.columns, samples)

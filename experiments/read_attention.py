@@ -22,13 +22,14 @@ from lantern_probe.errors import LanternError
 
 from .console import console, progress_bar, run_main
 from .inputs import Inputs, file_name
-from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.rows import Row
+
+    from .runs import Advance
 
 COMMAND = "read_attention"
 
@@ -51,6 +52,8 @@ class Config(Inputs):
 
 def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
     """The rows of one model, made where they are missing; overlays are drawn on the way."""
+    from .runs import ModelLoader, open_run, run_due
+
     data, samples = config.load_samples(name)
     folder, load = config.output / file_name(name), ModelLoader(config, name)
     with open_run(config, folder, COMMAND, name, data) as run:

@@ -16,29 +16,18 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from lantern_probe.analysis.literature.figures import (
-    PublishedFigure,
-    published_figure,
-    published_figures,
-)
-from lantern_probe.analysis.literature.source import Source
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.crops import crop_box
 
 from .console import console, run_main
 from .inputs import Inputs
-from .reproduce_sources import (
-    COMMAND,
-    read_accuracies,
-    read_one_retrieval,
-    run_accuracies,
-    run_retrieval,
-    stood_in,
-)
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.literature.figures import PublishedFigure
+    from lantern_probe.analysis.literature.source import Source
 
 EVERY = "all"
 PUZZLES = 300
@@ -71,6 +60,7 @@ def programs() -> dict[str, float]:
     import numpy as np
 
     from lantern_probe.stats import wilson
+    from lantern_probe.tasks.crops import crop_box
     from lantern_probe.tasks.tetris import CHANCE, answer_from_panel, tetris
 
     right = 0
@@ -98,6 +88,8 @@ def reproduce(figure: PublishedFigure, config: Config) -> None:
     from lantern_probe.records.json_files import explained, write_json
     from lantern_probe.records.provenance import provenance
 
+    from .reproduce_sources import COMMAND
+
     folder = config.output / figure.name
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +113,8 @@ def reproduce(figure: PublishedFigure, config: Config) -> None:
 
 def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
     """Where the accuracies come from, their drawing and their record."""
+    from .reproduce_sources import read_accuracies, run_accuracies
+
     if config.records:
         rows, source = read_accuracies(figure, config.records)
     else:
@@ -144,6 +138,8 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
 
 def retrieval(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
     """Where the retrieval comes from, its drawing and its record."""
+    from .reproduce_sources import read_one_retrieval, run_retrieval
+
     if config.records:
         record, source = read_one_retrieval(figure, config.records, config.model)
     else:
@@ -184,6 +180,10 @@ def check(config: Config) -> list[PublishedFigure]:
     ]
     if ignored:
         raise LanternError(f"with RECORDS nothing is run: leave out {', '.join(ignored)}")
+    from lantern_probe.analysis.literature.figures import published_figure, published_figures
+
+    from .reproduce_sources import stood_in
+
     if EVERY in config.figure:
         return list(published_figures().values())
     for name in config.figure:
@@ -200,6 +200,8 @@ def check(config: Config) -> list[PublishedFigure]:
 def main(config: Config) -> int:
     """The list, or the figures asked for."""
     if config.list or not config.figure:
+        from lantern_probe.analysis.literature.figures import published_figures
+
         from .tables.literature import print_list
 
         print_list(published_figures().values())

@@ -22,7 +22,8 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 
 from .console import console, progress_bar
-from .inputs import Inputs, Load, Parser, sha256
+from .data import Load, sha256
+from .inputs import Inputs, Parser
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.image import SWAP_QUESTION, parse_image_corruption
+from lantern_probe.vocabulary import SWAP_QUESTION
 
 from .console import console, progress_bar, run_main
 from .inputs import Inputs, file_name
-from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.rows import Row
+
+    from .runs import Advance
 
 COMMAND = "sense_latents"
 
@@ -57,6 +58,8 @@ def labels_of(config: Config) -> list[str]:
     Raises:
         LanternError: there is no such change, or one that changes nothing.
     """
+    from lantern_probe.interventions.image import parse_image_corruption
+
     if not config.images:
         raise LanternError("--images needs at least one change of the input")
     found = [
@@ -68,6 +71,8 @@ def labels_of(config: Config) -> list[str]:
 
 def sense_model(config: Config, name: str, changes: list[str], progress: Progress) -> list[Row]:
     """The rows of one model, made where they are missing."""
+    from .runs import ModelLoader, open_run, run_due
+
     data, samples = config.load_samples(name)
     folder = config.output / file_name(name)
     # Distances are to all samples, so their number decides a row.

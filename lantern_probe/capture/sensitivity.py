@@ -17,13 +17,13 @@ from torch import Tensor
 from lantern_probe.capture.batch import capture_batch, readable, samples_together
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import generator
-from lantern_probe.interventions.image import SWAP_QUESTION, parse_image_corruption
+from lantern_probe.interventions.image import parse_image_corruption
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.tasks.sample import Sample
-from lantern_probe.vocabulary import parse_sites
+from lantern_probe.vocabulary import SWAP_QUESTION, parse_sites
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel

@@ -28,13 +28,7 @@ from lantern_probe.interventions.replacements import (
     Zeros,
 )
 from lantern_probe.tasks.crops import overlap
-from lantern_probe.vocabulary import Span, parse_named
-
-STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
-)
-"""The conditions of an ablation unless others are asked for."""
+from lantern_probe.vocabulary import STANDARD, Span, parse_named
 
 CONDITIONS: dict[str, type[Intervention]] = {
     kind.name: kind

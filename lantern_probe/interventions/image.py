@@ -146,10 +146,6 @@ CORRUPTIONS: dict[str, type[Corruption]] = {
 """Every corruption that has a name on the command line."""
 
 
-SWAP_QUESTION = "swap-question"
-"""A change of the input that leaves the image as it is: another sample's question."""
-
-
 def parse_corruption(text: str) -> Corruption:
     """A corruption from its label: `black-box`, `blur:radius=0.1`.
 

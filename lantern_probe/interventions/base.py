@@ -24,6 +24,8 @@ class Intervention(Named):
 
     from_pool: ClassVar[bool] = False
     """Whether what it does is made from the own latents of the whole data set."""
+    keeps: ClassVar[str] = "-"
+    """Parts of the block that are left in place, for the decomposition of a gain."""
     needs_block: ClassVar[bool] = True
     """Whether it does nothing to a text that opens no block."""
 
@@ -68,6 +70,8 @@ class Replacement(Intervention):
             generated from the changed ones (re-rolled). Known for the first block only; later
             ones are re-rolled.
     """
+
+    keeps: ClassVar[str] = "markers, slots"
 
     slots: str = ""
     blocks: str = ""

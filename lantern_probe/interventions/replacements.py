@@ -30,6 +30,7 @@ class Own(Replacement):
     """Nothing replaced, through the path of every other intervention: the sham."""
 
     name: ClassVar[str] = "own"
+    keeps: ClassVar[str] = "everything"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         return lambda own, slot: own

@@ -133,11 +133,6 @@ def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:
     return generator(seed, name, f"{sample}\0{slot.block}\0{slot.index}")
 
 
-def fed(values: Tensor) -> SlotEdit:
-    """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
-    return lambda own, slot: values[slot.index].to(own)
-
-
 def require(pool: LatentPool | None) -> LatentPool:
     """The pool.
 

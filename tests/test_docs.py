@@ -152,8 +152,7 @@ def test_a_command_can_be_given(command: Command) -> None:
     """Its arguments are parsed, and labels among them read; nothing runs."""
     make = re.match(r"(?:[A-Z_]+=\S+ )?make ([\w-]+)", command.line)
     if make:
-        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert make[1] in targets
+        assert make[1] in targets()
         return
     found = arguments_of(command.line)
     if found is None:
@@ -171,6 +170,18 @@ def test_a_command_can_be_given(command: Command) -> None:
             parse_corruption(text)
     if module.startswith("experiments."):
         parse_sites(as_texts(getattr(config, "sites", ())), ANY_LAYERS)
+
+
+def targets() -> set[str]:
+    """Targets of the Makefile."""
+    return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_workflow_calls_targets_that_exist() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    called = set(re.findall(r"run: make ([\w-]+)", workflow))
+    assert called
+    assert called <= targets()
 
 
 def as_texts(value: Any) -> list[str]:

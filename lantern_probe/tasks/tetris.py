@@ -19,6 +19,7 @@ without A and B, the orientation of C itself can be left out, as no rotation is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -120,7 +121,10 @@ def tetris(
     name = "tetris-held-out" if held_out else "tetris"
     puzzles = [(index, _draw(seed, index, known)) for index in range(start, start + n)]
     return [
-        _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out})
+        replace(
+            _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out}),
+            made=(name, seed, index),
+        )
         for index, puzzle in puzzles
     ]
 

@@ -131,8 +131,8 @@ def test_decodable_is_not_used(tmp_path: Path):
         rows = read_rows(tmp_path / name)
         assert {tuple(r["rank"]) for r in rows if r["condition"] == labels[1]} == {(7,) * 8}
         found[name] = {s.condition: s for s in summarize(rows, model=name)}
-    low = {name: {c: s.ci_low or 0.0 for c, s in of.items()} for name, of in found.items()}
-    high = {name: {c: s.ci_high or 0.0 for c, s in of.items()} for name, of in found.items()}
+    low = {name: {c: s.accuracy.low for c, s in of.items()} for name, of in found.items()}
+    high = {name: {c: s.accuracy.high for c, s in of.items()} for name, of in found.items()}
     assert all(value > 0.94 for value in low["bypass"].values())
     assert high["faithful"]["erase:attribute=color"] < 0.3
     assert low["faithful"]["erase-random:attribute=color"] > 0.9

@@ -234,7 +234,7 @@ def test_nothing_is_left_on_the_model(faithful: LanternModel, runs: list[Recordi
     for component, layer in {(site.component, site.layer) for site in SITES}:
         module = submodule(faithful, component, layer)
         assert not module._forward_hooks and not module._forward_pre_hooks
-    with pytest.raises(LanternError, match="no cells"):
+    with pytest.raises(LanternError, match="no patches"):
         run_cells(faithful, runs[0], runs[1], [])
 
 

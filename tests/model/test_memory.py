@@ -14,7 +14,6 @@ from lantern_probe.model.memory import (
     cache_bytes_per_token,
     free_memory,
     is_out_of_memory,
-    rows_that_fit,
 )
 
 
@@ -61,12 +60,13 @@ def test_rows_follow_the_free_memory(untrained: Any, monkeypatch: pytest.MonkeyP
     config = untrained.hf.config.text_config
     head = config.hidden_size // config.num_attention_heads
     layers, heads = config.num_hidden_layers, config.num_key_value_heads
-    assert cache_bytes_per_token(untrained) == layers * heads * head * 2 * 4  # float32
+    found = cache_bytes_per_token(untrained.hf.config, torch.float32)
+    assert found == layers * heads * head * 2 * 4
     assert free_memory(torch.device("cpu")) > 0
 
     def fit(free: float) -> int:
         monkeypatch.setattr("lantern_probe.model.memory.free_memory", lambda device: free)
-        return rows_that_fit(untrained, length=1000)
+        return untrained.rows_that_fit(length=1000)
 
     assert fit(1) == 1
     assert fit(1e15) == MOST_ROWS["cpu"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from lantern_probe.model.memory import cache_bytes_per_token, footprint
+from lantern_probe.model.memory import footprint
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -22,7 +22,11 @@ def test_a_footprint_is_what_loading_takes(untrained: Any, tied: bool) -> None:
         del weights["lm_head.weight"]
     assert found.parameters == sum(weight.numel() for weight in weights.values())
     assert found.weight_bytes == sum(weight.nbytes for weight in weights.values())
-    assert found.cache_bytes_per_token == cache_bytes_per_token(untrained)
+    with torch.no_grad():
+        ids = torch.zeros(1, 5, dtype=torch.long)
+        cache = untrained.hf(input_ids=ids, use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert 5 * found.cache_bytes_per_token == kept
     assert config.to_dict() == before
 
     half = footprint(config, torch.bfloat16)

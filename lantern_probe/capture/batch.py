@@ -73,11 +73,11 @@ def capture_batch(
         lantern: The model.
         samples: The batch.
         sites: Sites to read.
-        plans: What each row does about its latent blocks; default its own latents.
+        plans: For every row, the plan for its latent blocks; default own latents.
         force: For every row, generated tokens that are imposed on it (teacher forcing), such as
             the continuations of another model with the same tokenizer; default none.
         dtype: Dtype of the activations; default `store_dtype`.
-        parser: How an answer is read from the text: "default", "official" or "strict".
+        parser: Name of the parser that reads answers: "default", "official" or "strict".
         **kwargs: Settings of `generate`, such as `max_new_tokens`.
 
     Raises:
@@ -138,6 +138,34 @@ def store_dtype(lantern: LanternModel) -> torch.dtype:
         lantern: The model.
     """
     return torch.float32 if lantern.is_tiny else lantern.hf.dtype
+
+
+def samples_together(lantern: LanternModel) -> int:
+    """The number of samples to generate and capture together: 128 for a tiny model, else 16.
+
+    Args:
+        lantern: The model.
+    """
+    return 128 if lantern.is_tiny else 16
+
+
+def readable(
+    lantern: LanternModel, samples: Sequence[Sample]
+) -> tuple[list[Sample], dict[str, str]]:
+    """The samples that the model can be asked about, and by id why the others cannot be used.
+
+    Args:
+        lantern: The model.
+        samples: The samples.
+    """
+    good, reasons = [], {}
+    for sample in samples:
+        try:
+            lantern.inputs([sample])
+            good.append(sample)
+        except LanternError as error:
+            reasons[sample.id] = str(error)
+    return good, reasons
 
 
 def _slots(lantern: LanternModel, sites: Sequence[Site], plans: Sequence[RowPlan]) -> int:

@@ -40,7 +40,7 @@ class Prefix:
         ids: Tokens of prompt and continuation, without padding, [length].
         prompt_length: Number of prompt tokens.
         cache: Keys and values of every layer, of at least all tokens but the last.
-        rope_delta: Shift of the text positions behind the image.
+        rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
     """
@@ -60,7 +60,7 @@ class Branch:
 
     Attributes:
         prefix: The prefix.
-        plan: What the row does about its latent blocks.
+        plan: The row's plan for its latent blocks.
     """
 
     prefix: Prefix

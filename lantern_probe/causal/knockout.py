@@ -217,7 +217,12 @@ class _CutRow:
         return self._cut.has_query(sets), key
 
     def take(self, column: int, token: int) -> tuple[bool, bool]:
-        """The flags of the token that comes next: is it a query of the cut, and is it a key?"""
+        """Flags of the token that comes next: one for a query of the cut, one for a key.
+
+        Args:
+            column: Column of the token.
+            token: The token.
+        """
         return self._flags(column, self._follow(token))
 
 
@@ -225,7 +230,7 @@ class _CutSteps(EdgeCuts):
     """The edges to be cut in each step of a decoding.
 
     Columns are positions of the packed rows. The columns of the prefixes are known beforehand, and
-    those of a step are learned from its tokens. A forward that scores comes behind the decoded
+    those of a step are learned from its tokens. A forward that scores comes after the decoded
     columns; its own columns are forgotten.
     """
 

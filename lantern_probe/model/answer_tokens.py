@@ -31,7 +31,7 @@ def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
 
     Returns:
         The place; None for a text without the tag. A text that ends with the tag has its place
-        behind its last token.
+        after its last token.
     """
     pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids]
     text = "".join(pieces)

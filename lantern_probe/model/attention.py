@@ -1,5 +1,4 @@
-"""Attention functions: sdpa with hooks, by which attention is read and its edges are cut, and sdpa
-with the rounding of transformers 4.57.
+"""Attention functions: sdpa with hooks that read it and cut edges, and sdpa as in older versions.
 
 sdpa gives no weights, and eager attention needs memory quadratic in the sequence, for all
 queries. transformers keeps registries of attention functions and of the masks they take:
@@ -71,13 +70,28 @@ class AttentionHook:
     """
 
     def cut(self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-        """The mask with which this attention is computed."""
+        """The mask with which this attention is computed.
+
+        Args:
+            layer: Decoder layer (0-based).
+            mask: The mask, as earlier hooks left it.
+            query: Queries.
+            key: Keys.
+        """
         return mask
 
     def look(
         self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor, scaling: float
     ) -> None:
-        """Look at queries and keys, and at the mask as all hooks left it."""
+        """Look at queries and keys, and at the mask as all hooks left it.
+
+        Args:
+            layer: Decoder layer (0-based).
+            mask: The mask.
+            query: Queries.
+            key: Keys.
+            scaling: Factor of the products of queries and keys.
+        """
 
 
 @dataclass
@@ -157,7 +171,7 @@ def hooked(lantern: LanternModel, hook: AttentionHook) -> Iterator[None]:
 
 
 def causal(queries: int, keys: int, device: torch.device) -> Tensor:
-    """The causal mask that a mask of None stands for, [1, 1, queries, keys].
+    """The causal mask that None means, [1, 1, queries, keys].
 
     Args:
         queries: Number of queries, which are the last of the keys.

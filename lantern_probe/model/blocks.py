@@ -71,7 +71,12 @@ class BranchResult:
 
 
 def first_of(values: Sequence[int], wanted: set[int]) -> int | None:
-    """Index of the first value that is in a set; None without one."""
+    """Index of the first value that is in a set; None without one.
+
+    Args:
+        values: Values, in order.
+        wanted: The set.
+    """
     return next((index for index, value in enumerate(values) if value in wanted), None)
 
 

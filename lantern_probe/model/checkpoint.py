@@ -1,8 +1,7 @@
-"""From a name to a loaded checkpoint: bundled organism, folder or Hub repository."""
+"""Checkpoints: a bundled organism, a folder or a Hub repository, loaded and checked."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens
+from lantern_probe.model.location import QUIET_BELOW, locate
 from lantern_probe.model.memory import footprint, free_memory
 
 LVR_NAMES = ("start", "sep", "end")
@@ -26,9 +25,6 @@ STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
 OFFICIAL_PIXELS = (256 * 28 * 28, 3500 * 28 * 28)
 """Fewest and most pixels of an image in the LanteRn evaluation (docs/methods.md, The official
 system)."""
-
-QUIET_BELOW = 200e6
-"""Bytes of weights below which loading shows no progress bar, and memory is not checked."""
 
 
 @dataclass(frozen=True)
@@ -103,50 +99,6 @@ def load_checkpoint(
     processor.tokenizer.padding_side = "left"
     _limit_pixels(processor.image_processor, min_pixels, max_pixels)
     return Checkpoint(source, model, processor, lvr)
-
-
-def locate(source: str) -> str:
-    """The folder of an organism or of a local checkpoint; a Hub name is returned as it is.
-
-    Args:
-        source: An organism's name, a folder, or a Hub name (owner/name).
-
-    Raises:
-        LanternError: the source is none of the three.
-    """
-    if (Path(source) / "config.json").is_file():
-        return source
-    if source in organisms.names():
-        return str(organisms.path(source))
-    if Path(source).is_dir():
-        raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
-        return source
-    raise LanternError(
-        f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
-        f"organism ({', '.join(organisms.names())})"
-    )
-
-
-def identity(source: str) -> str | None:
-    """A digest that tells a local checkpoint from another at the same place; None for a Hub name.
-
-    It covers the config and the weights; of large weights, their names, sizes and times instead.
-
-    Args:
-        source: An organism's name, a folder, or a Hub name (owner/name).
-    """
-    folder = Path(locate(source))
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        status = file.stat()
-        if status.st_size < QUIET_BELOW:
-            digest.update(file.read_bytes())
-        else:
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
 
 
 def find_lvr_tokens(
@@ -253,8 +205,11 @@ def _is_small(location: str) -> bool:
 
 @runtime_checkable
 class _Wrapped(Protocol):
+    """A model under nnsight, without a word about which."""
+
     @property
-    def hf(self) -> Any: ...
+    def hf(self) -> Any:
+        """The transformers model itself."""
 
 
 Wrapper = TypeVar("Wrapper", bound=_Wrapped)

@@ -34,7 +34,7 @@ class _Row:
     hidden: set[int] = field(default_factory=set)
     """Positions in the padded sequence that nothing may attend to from now on."""
     said: int = 0
-    """How many tokens of the plan's opening have been forced."""
+    """Number of tokens of the plan's opening that have been forced."""
 
     def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
@@ -46,7 +46,7 @@ class LatentDecoding(LogitsProcessor):
 
     Args:
         tokens: The LVR tokens and K.
-        plans: What each row does about its blocks.
+        plans: For every row, the plan for its latent blocks.
         image_token: Id of the image tokens, which a plan may hide; default none.
         resume: Count the last input token as generated, so that a start marker there opens a
             block (a branch goes on from its prefix's `<|lvr_start|>`); default False.

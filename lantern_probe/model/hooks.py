@@ -65,7 +65,7 @@ def _hook(lantern: LanternModel, place: Place, act: Act) -> RemovableHandle:
         if new is not None:
             output.pooler_output = new
 
-    # Image features and latents join the text's embeddings behind `embed_tokens`, so that the first
+    # Image features and latents join the text's embeddings after `embed_tokens`, so that the first
     # place where all of them stand together is the first layer's input.
     if place[0] == "embedding":
         return module.register_forward_pre_hook(at_input)

@@ -87,7 +87,11 @@ def asked_question(image: ImageSource, question: str, options: Sequence[str] = (
 
 
 def as_samples(value: Any) -> list[Sample]:
-    """One sample, or a list of samples, as a list; empty for anything else."""
+    """One sample, or a list of samples, as a list; empty for anything else.
+
+    Args:
+        value: Anything.
+    """
     if isinstance(value, Sample):
         return [value]
     if isinstance(value, list | tuple) and all(isinstance(item, Sample) for item in value):

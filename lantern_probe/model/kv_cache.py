@@ -82,7 +82,7 @@ class FinishedRows:
 def rope_positions(
     text: Int[Tensor, "rows length"], deltas: Sequence[int]
 ) -> Int[Tensor, "4 rows length"]:
-    """Text positions and the three rotary ones, as `generate` forms them behind an image.
+    """Text positions and the three rotary ones, as `generate` forms them after an image.
 
     Args:
         text: Text positions, counted from each row's first token.

@@ -80,7 +80,7 @@ class LanternModel(TracedModel):
         offline: Never contact the Hub, use its local cache only.
         min_pixels: Fewest pixels to which the processor resizes an image; default the official
             evaluation's in place of Qwen's stock limit, else the checkpoint's own.
-        max_pixels: Most pixels to which the processor resizes an image; default likewise.
+        max_pixels: Most pixels to which the processor resizes an image; the same default.
 
     Raises:
         LanternError: there is no such checkpoint, it is no Qwen2.5-VL, it has no LVR tokens, or it
@@ -161,7 +161,11 @@ class LanternModel(TracedModel):
         return self.lvr
 
     def rows_that_fit(self, length: int) -> int:
-        """How many rows of a length (in tokens) may be decoded together, at least one."""
+        """The number of rows that may be decoded together in the free memory, at least one.
+
+        Args:
+            length: Tokens of a row, the ones still to come included.
+        """
         return rows_that_fit(self.hf.config, self.hf.dtype, self.device, length)
 
     # -- asking --------------------------------------------------------------
@@ -190,9 +194,9 @@ class LanternModel(TracedModel):
         Args:
             inputs: A sample, several, or ready model inputs (`input_ids`, `attention_mask`,
                 `pixel_values`, `image_grid_thw`, `mm_token_type_ids`).
-            plans: What each row does about its latent blocks; default its own latents.
-            parser: How an answer is read from the text: "default", "official" or "strict" (see
-                `tasks.answers.parse_answer`). Ready inputs have no answers.
+            plans: For every row, the plan for its latent blocks; default own latents.
+            parser: Name of the parser that reads answers from texts: "default", "official" or
+                "strict" (see `tasks.answers.parse_answer`). Ready inputs have no answers.
             **kwargs: Settings of transformers' `generate`: `max_new_tokens` (default
                 `self.max_new_tokens`), `do_sample` (default False), `temperature`, `streamer`,
                 `stopping_criteria`, `logits_processor` ...
@@ -259,7 +263,7 @@ class LanternModel(TracedModel):
 
         Args:
             samples: A sample, or several.
-            sites: What to read, as in `vocabulary.parse_sites`: `residual.*@slot`,
+            sites: Sites to read, as for `vocabulary.parse_sites`: `residual.*@slot`,
                 `mlp.0-3@answer-start`, `latent@slot` ...
             **kwargs: Arguments of `capture.capture_batch` (`plans`, `force`, `dtype`, `parser`) and
                 settings of `generate` such as `max_new_tokens`.
@@ -299,8 +303,8 @@ class LanternModel(TracedModel):
 
         Args:
             inputs: Model inputs. With `past_key_values` among them decoding goes on from a cache;
-                behind an image that needs `position_ids` too, or the image's grid.
-            plans: What each row does about its latent blocks; default its own latents.
+                after an image that needs `position_ids` too, or the image's grid.
+            plans: For every row, the plan for its latent blocks; default own latents.
             resume: Let a start marker at the end of the input open a block; default False.
             **kwargs: Settings of transformers' `generate`, as for `LanternModel.generate`.
 
@@ -351,7 +355,7 @@ class LanternModel(TracedModel):
         image = (inputs["input_ids"] == self.hf.config.image_token_id).any()
         if image and not {"image_grid_thw", "mm_token_type_ids"} <= inputs.keys():
             raise LanternError(
-                "to go on from a cache behind an image takes position_ids, or image_grid_thw and "
+                "to go on from a cache after an image takes position_ids, or image_grid_thw and "
                 "mm_token_type_ids: which positions the image takes up is not in the cache"
             )
 

@@ -27,7 +27,11 @@ Result = TypeVar("Result")
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on a device, those included that torch holds unused."""
+    """Bytes that can still be allocated on a device, those included that torch holds unused.
+
+    Args:
+        device: The device.
+    """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
@@ -47,7 +51,7 @@ def cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
 
 
 def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, length: int) -> int:
-    """How many rows of a length may be decoded together in the free memory, at least one.
+    """The number of rows that may be decoded together in the free memory, at least one.
 
     A row takes its cache, the largest layer's once more while it is packed, and a few vectors of
     the vocabulary's size for the choice of a token and for scoring.
@@ -81,7 +85,7 @@ class Footprint:
 
 
 def footprint(config: Any, dtype: torch.dtype) -> Footprint:
-    """Count a model's weights, and the cache that a token leaves behind, without loading it.
+    """Count a model's weights, and the cache of one token, without loading the model.
 
     Args:
         config: Config of a Qwen2.5-VL, as `AutoConfig.from_pretrained` gives it.
@@ -139,7 +143,11 @@ class Batches:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """True if an exception says that memory ran out, on a GPU or in the CPU's allocator."""
+    """True if an exception says that memory ran out, on a GPU or in the CPU's allocator.
+
+    Args:
+        error: The exception.
+    """
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )

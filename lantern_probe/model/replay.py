@@ -45,7 +45,11 @@ class Replay:
     inputs: dict[str, Any] = field(repr=False)
 
     def own_ids(self, row: int) -> Int[Tensor, " length"]:
-        """The tokens of one row without padding."""
+        """The tokens of one row without padding.
+
+        Args:
+            row: Index of the row.
+        """
         return self.ids[row, self.first[row] :]
 
 

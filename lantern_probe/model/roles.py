@@ -2,7 +2,7 @@
 
 `find_roles` reads a finished sequence: every position gets its one role, and slots their numbers.
 `RoleTracker` reads a continuation token by token, as it is generated, and says the *sets* of each
-token: its role, and `after` for everything behind the first block's slots. Cuts of attention are
+token: its role, and `after` for everything after the first block's slots. Cuts of attention are
 named by these sets, and a cut that acts on a token must be known when the token comes. The two
 agree: a position's role is the same, read live or afterwards.
 """
@@ -156,7 +156,7 @@ def tokens_in_box(
 ) -> Int[Tensor, " tokens"]:
     """The tokens of an image that lie in a box.
 
-    The processor stretches the image over the grid, so the box is scaled likewise. A token lies
+    The processor stretches the image over the grid, so the box is scaled with it. A token lies
     in the box if at least `coverage` of its square does; a box too small for that gets the token
     whose square it covers most of.
 

@@ -24,7 +24,7 @@ def score_answers(
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
-    The last token before the answer is fed once more behind the cache, with the tokens after it
+    The last token before the answer is appended to the cache once more, with the tokens after it
     masked: the first token of every candidate is read off that one forward. A candidate of
     several tokens takes a forward of its own. The forms in which a candidate may be written are
     summed over.

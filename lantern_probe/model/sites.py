@@ -1,4 +1,4 @@
-"""Sites in a model: the module behind a component, and the positions of a role.
+"""Sites in a model: the module of a component, and the positions of a role.
 
 `vocabulary` says what a site is and how it is written.
 """
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 def layer_count(lantern: LanternModel) -> int:
-    """The number of decoder layers of a model."""
+    """The number of decoder layers of a model.
+
+    Args:
+        lantern: The model.
+    """
     return len(lantern.hf.model.language_model.layers)
 
 
 def submodule(lantern: LanternModel, component: str, layer: int | None = None) -> nn.Module:
-    """The module behind a component, for a hook that reads or replaces.
+    """The module of a component, for a hook that reads or replaces.
 
     The output of all but two is a plain tensor [rows, positions, D] (`attention` is the output
     projection, which ends the attention). `embedding` is the *input* of the first decoder layer,

@@ -15,8 +15,9 @@ from PIL import Image
 from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import RowPlan
-from lantern_probe.model.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory, locate
+from lantern_probe.model.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory
 from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.location import locate
 from lantern_probe.tasks.answers import parse_answer
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes

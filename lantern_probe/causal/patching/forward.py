@@ -2,7 +2,7 @@
 
 Nothing before the first patched position changes. Its keys and values are taken from the cache of
 the recorded run, and only the positions from there to the answer are computed: from the start
-marker on for all patches at or behind it, from the first patched token on for patches in the
+marker on for all patches at or after it, from the first patched token on for patches in the
 prompt. Patches are the rows of one batch; a hook at every patched component puts the donor's
 activations into the rows that ask for them. The first row of each batch is not patched: the others
 are compared with it, and shams take their own activations from it. A sham changes nothing, bit for
@@ -81,7 +81,7 @@ def run_cells(
     by_start: dict[int, list[int]] = {}
     for index, cell in enumerate(cells):
         check_cell(target, donor, cell)
-        # Most patches stand at or behind the start marker: they share one forward from there on.
+        # Most patches stand at or after the start marker: they share one forward from there on.
         first = min(target.at(cell.site, cell.slot)[0], target.positions["lvr_start"][0])
         by_start.setdefault(first, []).append(index)
     batches = batches or Batches()

@@ -111,7 +111,7 @@ def check_layout(target: Recording, donor: Recording) -> None:
 
 
     Raises:
-        LeftOut: a role stands at other positions in the two texts; the message says which.
+        LeftOut: a role has other positions in the two texts; the message says which.
     """
     layouts = []
     for one in (target, donor):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.pool import LatentPool
@@ -86,6 +86,9 @@ class Intervention(Named):
         return {}
 
 
+Kind = TypeVar("Kind", bound="Replacement")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Replacement(Intervention):
     """A condition that feeds other latents, at all slots or within a scope.
@@ -108,12 +111,12 @@ class Replacement(Intervention):
     frozen: bool = False
 
     def at(
-        self,
+        self: Kind,
         *,
         slots: str | int | Iterable[int] | None = None,
         blocks: str | int | Iterable[int] | None = None,
         frozen: bool | None = None,
-    ) -> Self:
+    ) -> Kind:
         """The same replacement within another scope; the value itself stays as it is.
 
             >>> from lantern_probe.interventions import Zeros

@@ -81,9 +81,11 @@ def capture_batch(
         **kwargs: Settings of `generate`, such as `max_new_tokens`.
 
     Raises:
-        LanternError: an image cannot be read, the model lacks a site, a forced text cannot be
-            followed, or values do not fit the dtype.
+        LanternError: there are no samples, an image cannot be read, the model lacks a site, a
+            forced text cannot be followed, or values do not fit the dtype.
     """
+    if not samples:
+        raise LanternError("there are no samples to capture")
     plans = list(plans or [OWN] * len(samples))
     slots = _slots(lantern, sites, plans)
     inputs = dict(lantern.inputs(samples))

@@ -23,15 +23,6 @@ from lantern_probe.tasks.scenes import CHANCE, scenes
 CUTS = [parse_cut(text) for text in ("after->slot", "lvr_start+slot->image", "answer->question")]
 
 
-# -- as it is written ------------------------------------------------------------
-
-
-# -- which edges -----------------------------------------------------------------
-
-
-# -- while decoding --------------------------------------------------------------
-
-
 @pytest.mark.parametrize("extra", [0.0, 9.0])  # 9: some texts open a block again
 @pytest.mark.parametrize(
     ("name", "edge", "hidden"),

@@ -16,8 +16,6 @@ from lantern_probe.analysis.ablation import summarize
 from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
-from lantern_probe.interventions.erasing import FOLDS, fold_of, training
-from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.probing.erasure import fit_eraser, random_eraser
 from lantern_probe.records.rows import read_rows
@@ -96,23 +94,6 @@ def test_refusals():
     x[4, 2] = torch.nan
     with pytest.raises(LanternError, match="vector 4 "):
         fit_eraser(x, labels)
-
-
-def test_a_sample_is_erased_by_what_others_taught():
-    samples = load_task("scenes", 60, 5)
-    pool = LatentPool(
-        {s.id: s for s in samples},
-        {s.id: torch.full((2, 3), float(i)) for i, s in enumerate(samples)},
-    )
-    folds = {s.id: fold_of(s) for s in samples}
-    assert set(folds.values()) == set(range(FOLDS))
-    for fold in range(FOLDS):
-        labels, latents = training("color", pool, fold)
-        inside = [i for i, s in enumerate(samples) if folds[s.id] == fold]
-        assert len(labels) == len(samples) - len(inside)
-        assert not set(latents[:, 0, 0].int().tolist()) & set(inside)
-    with pytest.raises(LanternError, match="have the attribute 'size'; there are answer, cell"):
-        training("size", pool, 0)
 
 
 def test_decodable_is_not_used(tmp_path: Path):

@@ -75,7 +75,9 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         models: Conditions of each model, as `analysis.ablation.summarize` returns them.
     """
     rows = max(len(summaries) for summaries in models)
-    figure = new_figure(1.0 + 3.2 * len(models), 1.3 + 0.3 * rows)
+    longest = max((len(s.condition) for summaries in models for s in summaries), default=0)
+    # A character of a condition's name takes about 0.085 inches.
+    figure = new_figure((2.8 + 0.085 * longest) * len(models), 1.5 + 0.3 * rows)
     axes = figure.subplots(1, len(models), squeeze=False)[0]
     for summaries, ax in zip(models, axes, strict=True):
         plot_accuracy(summaries, ax)

@@ -51,7 +51,7 @@ def plot_attention_over_image(
             `capture.attention_measures.image_maps` returns it for one layer, head and query. A
             mean of several is as good.
         ax: Axes to draw on; those of a new figure by default.
-        boxes: Boxes to outline in red, in pixels of the image; none by default.
+        boxes: Boxes to outline in teal, in pixels of the image; none by default.
     """
     width, height = image.size
     ax = axes_or_new(ax, 4.0, 0.4 + 4.0 * height / width)
@@ -69,7 +69,7 @@ def plot_attention_over_image(
         interpolation="nearest",
     )
     for left, upper, right, lower in boxes:
-        frame = Rectangle((left, upper), right - left, lower - upper, fill=False, ec=ACCENT, lw=1.5)
+        frame = Rectangle((left, upper), right - left, lower - upper, fill=False, ec=TEAL, lw=2)
         ax.add_patch(frame)
     ax.set_title(f"{weights.sum():.1%} of the attention")
     ax.set_xticks([])

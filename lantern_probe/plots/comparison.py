@@ -49,7 +49,6 @@ def plot_differences(comparison: Comparison, ax: Axes | None = None) -> Axes:
             place = [100 * joint.estimate], [height - 0.3]
             ax.plot(*place, "D", mec=color, mfc="none", ms=4, zorder=3)
     name_lines(ax, [f"{pair.first} − {pair.second}" for pair in pairs])
-    ax.set_ylim(-0.7, len(pairs) - 0.3)
     ax.set_xlabel("accuracy difference, percentage points")
     right = ax.secondary_yaxis("right")
     right.set_yticks(

@@ -60,7 +60,7 @@ def plot_embedding(
 
     if len(values) != len(points):
         raise LanternError(f"{name}: {len(values)} values for {len(points)} points")
-    ax = axes_or_new(ax, 4.8, 3.6)
+    ax = axes_or_new(ax, 5.6, 3.6)
     given = [None if isna(value) else value for value in values]
     known = np.array([value is not None for value in given], dtype=bool)
     continuous = _continuous(given)

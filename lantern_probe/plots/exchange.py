@@ -18,6 +18,7 @@ from lantern_probe.plots.style import (
     axes_or_new,
     bare,
     draw_interval,
+    legend_below,
     name_lines,
     whole_ticks,
 )
@@ -104,7 +105,7 @@ def plot_slot_shares(shares: Sequence[SlotShare], ax: Axes | None = None) -> Axe
     whole_ticks(ax)
     ax.set_xlabel("slot")
     ax.set_ylabel("donor's answer" if shares[0].measure == "donor" else "margin, nats")
-    ax.legend(frameon=False, fontsize=8)
+    legend_below(ax, ncols=3)
     return bare(ax)
 
 

@@ -14,7 +14,7 @@ from lantern_probe.geometry.alignment import CKA, RSA
 from lantern_probe.geometry.effective_rank import EFFECTIVE_RANK, PARTICIPATION, VARIANCE_SHARE
 from lantern_probe.geometry.oracle_preference import USP
 from lantern_probe.geometry.similarity import BETWEEN, SLOT_PAIR, WITHIN
-from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, axes_or_new, bare
+from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, axes_or_new, bare, legend_below
 
 
 def plot_by_slot(
@@ -38,7 +38,7 @@ def plot_by_slot(
     found = [row for row in rows if row.measure in measures and row.space == space]
     found = [row for row in found if row.index is None]
     _require(found, f"{' or '.join(measures)} in the {space} space")
-    ax = axes_or_new(ax, 5.2, 3.6)
+    ax = axes_or_new(ax, 5.2, 4.2)
     for number, name in enumerate(dict.fromkeys(row.name for row in found)):
         color = SERIES[number % len(SERIES)]
         for measure, style in zip(measures, ("-", "--", ":"), strict=False):
@@ -93,7 +93,7 @@ def plot_effective_ranks(
     ax = plot_by_slot(rows, (EFFECTIVE_RANK, PARTICIPATION), space, ax)
     size = next(row.n for row in rows if row.measure == EFFECTIVE_RANK)
     ax.set_ylabel(f"dimensions, {space}, from {size} vectors")
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1.05 * ax.get_ylim()[1])
     return ax
 
 
@@ -136,7 +136,7 @@ def plot_spectrum(
     plain = {row.name for row in found} - {row.name for row in found if row.slot is not None}
     found = [row for row in found if row.slot == slot or row.name in plain]
     _require(found, f"{VARIANCE_SHARE} at slot {slot}")
-    ax = axes_or_new(ax)
+    ax = axes_or_new(ax, 5.2, 4.2)
     for number, name in enumerate(dict.fromkeys(row.name for row in found)):
         mine = [row for row in found if row.name == name]
         x = [float(row.index) for row in mine if row.index is not None]
@@ -219,9 +219,9 @@ def plot_ranks(
     width = -(-candidates // min(bins, candidates))
     edges = np.append(np.arange(0, candidates, width), candidates) + 0.5
     shares = np.diff(edges) / candidates
-    ax.hist(ranks, edges.tolist(), color=INK, alpha=0.85)
+    ax.hist(ranks, edges.tolist(), color=INK, rwidth=0.7)
     low, high = (binom.ppf(q, len(ranks), shares) for q in (0.025, 0.975))
-    ax.stairs(high, edges, baseline=low, fill=True, color=SOFT, alpha=0.4, lw=0)
+    ax.stairs(high, edges, baseline=low, fill=True, color=SOFT, alpha=0.4, lw=0, zorder=0)
     ax.stairs(shares * len(ranks), edges, baseline=None, color=ACCENT, lw=1.2)
     mean = ranks.mean()
     ax.axvline(mean, color=INK, lw=0.8, ls="--")
@@ -255,5 +255,5 @@ def _require(found: Sequence[object], what: str) -> None:
 
 
 def _finish(ax: Axes) -> Axes:
-    ax.legend(frameon=False, fontsize=8)
+    legend_below(ax)
     return bare(ax)

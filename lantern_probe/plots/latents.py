@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -62,9 +61,5 @@ def latents_figure(
             if math.isfinite(place.estimate)
             else f"{name} latents, pooled: rank of their oracle"
         )
-    for ax in (*axes[0], axes[1, 0], axes[2, 0]):
-        # Below: within, it would lie on lines.
-        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
-        ax.legend(**below, ncols=2, fontsize=7, handlelength=3.5, frameon=False)
     figure.suptitle(title)
     return figure

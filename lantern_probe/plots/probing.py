@@ -48,7 +48,7 @@ def plot_layers_by_slot(
 
     Below the first layer are the latents fed at the slots (`latent@slot`), then any other site of
     the slots. Values outside the scale have the colour of its end; cells without a value are grey.
-    The map is `ax.images[0]`; the colour bar is left to the caller.
+    The map is `ax.images[0]`. A new figure gets a colour bar; on given axes it is the caller's.
 
     Args:
         rows: Probes of one target and model, as `probing.site_scores.probe_row` makes them; sites
@@ -71,10 +71,13 @@ def plot_layers_by_slot(
     """
     found = _of_slots(rows)
     sites = _sites(found)
-    ax = axes_or_new(ax, 3.2, min(max(1.2 + 0.24 * len(sites), 2.4), 9.0))
+    alone = ax is None
+    ax = axes_or_new(ax, 3.6, min(max(1.2 + 0.24 * len(sites), 2.4), 9.0))
     cells = _cells(found, sites, field)
     colors = colormaps["viridis"].with_extremes(bad=NOTHING)
-    ax.imshow(np.ma.masked_invalid(cells), colors, vmin=vmin, vmax=vmax, aspect="auto")
+    image = ax.imshow(np.ma.masked_invalid(cells), colors, vmin=vmin, vmax=vmax, aspect="auto")
+    if alone:
+        ax.figure.colorbar(image, ax=ax, label=_metric(found[0], False))
     if np.isnan(cells).all():
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=INK)
     ax.invert_yaxis()

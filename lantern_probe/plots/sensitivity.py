@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from lantern_probe.plots.style import (
     axes_or_new,
     bare,
     draw_interval,
+    legend_below,
     new_figure,
     whole_ticks,
 )
@@ -54,12 +56,12 @@ def plot_sensitivity(found: Sequence[Sensitivity], change: str, ax: Axes | None 
     for item, color in zip(references, (SOFT, ACCENT, TEAL), strict=False):
         label = item.site.partition("@")[2]
         ax.axhline(item.share.estimate, color=color, lw=1, ls="--", label=label)
-    if references:
-        ax.legend(frameon=False, fontsize=7)
     whole_ticks(ax)
     ax.set_title(change, fontsize=9)
     ax.set_xlabel("slot")
     ax.set_ylabel("moved / between samples")
+    if references:
+        legend_below(ax, ncols=3)
     return bare(ax)
 
 
@@ -70,14 +72,17 @@ def sensitivity_figure(found: Sequence[Sensitivity]) -> Figure:
         found: Sites of one model, at least one, as `analysis.sensitivity.summarize` returns them.
     """
     changes = list(dict.fromkeys(item.change for item in found))
-    figure = new_figure(2.6 * len(changes), 2.8)
+    figure = new_figure(2.6 * len(changes), 3.0)
     axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
     for change, ax in zip(changes, axes, strict=True):
         plot_sensitivity(found, change, ax)
         ax.label_outer()
-        legend = ax.get_legend()
-        if legend is not None and ax is not axes[-1]:
-            legend.remove()
+        if ax.get_legend():
+            ax.get_legend().remove()
+    handles, labels = axes[0].get_legend_handles_labels()
+    if handles:
+        place: Any = "outside lower center"
+        figure.legend(handles, labels, loc=place, ncols=3, frameon=False, fontsize=7)
     n = max(item.moved.n for item in found)
     figure.suptitle(f"{found[0].model}, n = {n}; dots: latents, 95 % intervals", fontsize=9)
     return figure

@@ -71,19 +71,33 @@ def bare(ax: Axes, *more: str) -> Axes:
 
 
 def name_lines(ax: Axes, names: Sequence[str]) -> None:
-    """Name heights 0, 1, 2 ... on the y axis, without tick marks.
+    """Name heights 0, 1, 2 ... on the y axis, without tick marks, and show all of them.
 
     Args:
         ax: Axes to change.
         names: Names from the bottom up.
     """
     ax.set_yticks(range(len(names)), list(names))
+    ax.set_ylim(-0.6, len(names) - 0.4)
     ax.tick_params(axis="y", length=0)
 
 
 def whole_ticks(ax: Axes) -> None:
     """Put the ticks of the x axis, slots or layers, at whole numbers only."""
     ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+
+
+def legend_below(ax: Axes, ncols: int = 2) -> None:
+    """Draw the legend under the label of the x axis, where it covers no line.
+
+    Args:
+        ax: Axes with labelled artists.
+        ncols: Number of columns of the legend.
+    """
+    ax.legend(
+        loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5.2, ncols=ncols, frameon=False,
+        fontsize=7, handlelength=3.5,
+    )  # fmt: skip
 
 
 def draw_interval(

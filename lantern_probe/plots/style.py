@@ -84,7 +84,7 @@ def name_lines(ax: Axes, names: Sequence[str]) -> None:
 
 def whole_ticks(ax: Axes) -> None:
     """Put the ticks of the x axis, slots or layers, at whole numbers only."""
-    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
 
 
 def legend_below(ax: Axes, ncols: int = 2) -> None:

@@ -28,40 +28,39 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
     conditions. The dashed line marks the accuracy of `own`, the dotted line guessing. A grey ring
     is the fraction of samples whose most probable candidate is right, which needs no parsing. A
     dark diamond is the fraction of answers that are the donor's. Conditions in which no sample
-    counts have no accuracy and are left out.
+    counts are left out. Where texts were cut off at the token limit, the name says what fraction.
+
+        >>> from lantern_probe.analysis.ablation import summarize
+        >>> row = {"status": "ok", "emitted": True, "gold": "A", "candidates": 2, "logprobs": None}
+        >>> right = {**row, "condition": "own", "answer": "A", "correct": True}
+        >>> wrong = {**row, "condition": "zeros", "answer": "B", "correct": False}
+        >>> rows = [{**one, "sample": i, "cluster": i} for i in "12" for one in (right, wrong)]
+        >>> ax = plot_accuracy(summarize(rows, model="tiny"))
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['zeros', 'own']
 
     Args:
         summaries: Conditions of one model, as `analysis.ablation.summarize` returns them.
         ax: Axes to draw on; those of a new figure by default.
-
-    Example:
-        >>> from lantern_probe.analysis.ablation import summarize
-        >>> row = {"status": "ok", "gold": "red", "candidates": 4, "emitted": True}
-        >>> right = row | {"condition": "own", "answer": "red", "correct": True}
-        >>> wrong = row | {"condition": "zeros", "answer": "blue", "correct": False}
-        >>> rows = [r | {"sample": s, "cluster": s} for s in "abc" for r in (right, wrong)]
-        >>> ax = plot_accuracy(summarize(rows, model="tiny"))
-        >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['zeros', 'own']
     """
-    shown = [s for s in summaries if s.accuracy is not None]
+    shown = [s for s in summaries if s.n]
     ax = axes_or_new(ax, height=1.2 + 0.32 * max(len(shown), 2))
     for height, summary in enumerate(reversed(shown)):
-        assert summary.accuracy is not None and summary.ci_low is not None
-        assert summary.ci_high is not None
         color = INK if summary.condition == "own" else ACCENT
-        draw_interval(ax, height, summary.accuracy, summary.ci_low, summary.ci_high, color=color)
-        if summary.likelihood_accuracy is not None:
+        found = summary.accuracy
+        draw_interval(ax, height, found.estimate, found.low, found.high, color=color)
+        if summary.likelihood.n:
             ring: dict[str, Any] = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
-            ax.plot([summary.likelihood_accuracy], [height], "o", **ring)
-        if summary.donor_rate is not None:
-            ax.plot([summary.donor_rate], [height], "D", color=INK, ms=4, zorder=3, clip_on=False)
+            ax.plot([summary.likelihood.estimate], [height], "o", **ring)
+        if summary.donor is not None:
+            rate = summary.donor.estimate
+            ax.plot([rate], [height], "D", color=INK, ms=4, zorder=3, clip_on=False)
     own = next((s for s in shown if s.condition == "own"), None)
-    if own is not None and own.accuracy is not None:
-        ax.axvline(own.accuracy, color=INK, lw=0.8, ls="--", zorder=0)
+    if own is not None:
+        ax.axvline(own.accuracy.estimate, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
-    name_lines(ax, [s.condition for s in reversed(shown)])
+    name_lines(ax, [_name(s) for s in reversed(shown)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
     ax.set_title(f"{shown[0].model}, n = {max(s.n for s in shown)}" if shown else "no sample ran")
@@ -75,7 +74,7 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         models: Conditions of each model, as `analysis.ablation.summarize` returns them.
     """
     rows = max(len(summaries) for summaries in models)
-    longest = max((len(s.condition) for summaries in models for s in summaries), default=0)
+    longest = max((len(_name(s)) for summaries in models for s in summaries), default=0)
     # A character of a condition's name takes about 0.085 inches.
     figure = new_figure((2.8 + 0.085 * longest) * len(models), 1.5 + 0.3 * rows)
     axes = figure.subplots(1, len(models), squeeze=False)[0]
@@ -86,3 +85,10 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         fontsize=8,
     )
     return figure
+
+
+def _name(summary: ConditionSummary) -> str:
+    """The condition, and the fraction of its texts that were cut off, if any was."""
+    cut = summary.truncated
+    said = f" ({cut.estimate:.0%} cut off)" if cut is not None and cut.count else ""
+    return f"{summary.condition}{said}"

@@ -40,6 +40,12 @@ def plot_embedding(
     them; other numbers get a colour bar. Classes named like a colour of the scenes task have that
     colour. Points without a value are grey rings.
 
+        >>> import numpy as np
+        >>> points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> ax = plot_embedding(points, ["red", "blue", "red"], "colour")
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['blue (1)', 'red (2)']
+
     Args:
         points: Places of the points, as `geometry.projection.embed` returns them.
         values: Attribute of each point; None or NaN where it has none.
@@ -48,13 +54,6 @@ def plot_embedding(
 
     Raises:
         LanternError: there are not as many values as points.
-
-    Example:
-        >>> import numpy as np
-        >>> points = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-        >>> ax = plot_embedding(points, ["red", "blue", "red"], "colour")
-        >>> [text.get_text() for text in ax.get_legend().get_texts()]
-        ['blue (1)', 'red (2)']
     """
     from pandas import isna  # loads for a while
 

@@ -117,7 +117,7 @@ def plot_effects(item: Mediation, ax: Axes | None = None) -> Axes:
     past them (NDE), and the total indirect effect (TIE). The title has the mediated share TIE / TE.
 
     Args:
-        item: Result of `analysis.mediation.summarize`.
+        item: Effects of one exchange, one of the results of `analysis.mediation.summarize`.
         ax: Axes to draw on; those of a new figure by default.
     """
     ax = axes_or_new(ax, height=2.4)

@@ -43,6 +43,15 @@ def plot_recovery(
     embedding (`in`), where it was patched. A cell is empty where nothing was measured, or where
     the two runs may not differ. Shams are left out.
 
+        >>> from lantern_probe.analysis.patching import summarize
+        >>> row = {"condition": "residual.0@slot", "status": "ok", "component": "residual"}
+        >>> row |= {"layer": 0, "role": "slot", "slot": None, "sham": False, "gold": "red"}
+        >>> row |= {"direction": "noise", "foil": "blue", "base_answer": "red", "answer": "blue"}
+        >>> row |= {"base": 4.0, "patched": -5.0, "donor_value": -5.0}
+        >>> effects = summarize([row | {"sample": s, "cluster": s} for s in "abcde"], model="tiny")
+        >>> plot_recovery(effects, direction="noise").images[0].get_array().tolist()
+        [[1.0]]
+
     Args:
         effects: Cells of one model, as `analysis.patching.summarize` returns them.
         ax: Axes to draw on; those of a new figure by default.
@@ -53,16 +62,6 @@ def plot_recovery(
 
     Raises:
         LanternError: there is no such effect.
-
-    Example:
-        >>> from lantern_probe.analysis.patching import summarize
-        >>> row = {"condition": "residual.0@slot", "status": "ok", "component": "residual"}
-        >>> row |= {"layer": 0, "role": "slot", "slot": None, "sham": False, "gold": "red"}
-        >>> row |= {"direction": "noise", "foil": "blue", "base_answer": "red", "answer": "blue"}
-        >>> row |= {"base": 4.0, "patched": -5.0, "donor_value": -5.0}
-        >>> effects = summarize([row | {"sample": s, "cluster": s} for s in "abcde"], model="tiny")
-        >>> plot_recovery(effects, direction="noise").images[0].get_array().tolist()
-        [[1.0]]
     """
     found = _effects(effects, component, direction, columns)
     if not found:

@@ -50,6 +50,12 @@ def plot_layers_by_slot(
     the slots. Values outside the scale have the colour of its end; cells without a value are grey.
     The map is `ax.images[0]`. A new figure gets a colour bar; on given axes it is the caller's.
 
+        >>> row = {"target": "colour", "slot": 0, "kind": "class"}
+        >>> rows = [row | {"site": f"residual.{i}@slot", "score": 0.5 + i / 4} for i in (0, 1)]
+        >>> ax = plot_layers_by_slot(rows)
+        >>> ax.images[0].get_array().tolist()
+        [[0.5], [0.75]]
+
     Args:
         rows: Probes of one target and model, as `probing.site_scores.probe_row` makes them; sites
             elsewhere than at the slots are left out.
@@ -61,13 +67,6 @@ def plot_layers_by_slot(
 
     Raises:
         LanternError: there is no row of the slots, or there are rows of several targets.
-
-    Example:
-        >>> row = {"target": "colour", "slot": 0, "kind": "class"}
-        >>> rows = [row | {"site": f"residual.{i}@slot", "score": 0.5 + i / 4} for i in (0, 1)]
-        >>> ax = plot_layers_by_slot(rows)
-        >>> ax.images[0].get_array().tolist()
-        [[0.5], [0.75]]
     """
     found = _of_slots(rows)
     sites = _sites(found)

@@ -30,6 +30,23 @@ class FailedRow(TypedDict):
     """Marks that there is no text."""
 
 
+def failed_row(sample: str, condition: str, error: Exception) -> FailedRow:
+    """Make the row of a sample that could not be run.
+
+    Args:
+        sample: Id of the sample.
+        condition: Label of the condition.
+        error: Why; its text is recorded.
+    """
+    return {
+        "sample": sample,
+        "condition": condition,
+        "status": "failed",
+        "error": str(error),
+        "finish": "failed",
+    }
+
+
 class TextRow(TypedDict):
     """Fields of every row that holds a generated text."""
 

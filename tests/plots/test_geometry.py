@@ -63,7 +63,11 @@ def test_the_other_figures_draw_every_set(rows: list[GeometryRow], ax) -> None:
         "tokens",
     ]
     for slot in (None, 1):
-        assert labels(plot_spectrum(rows, Figure().subplots(), slot=slot)) == ["own", "oracle", "tokens"]
+        assert labels(plot_spectrum(rows, Figure().subplots(), slot=slot)) == [
+            "own",
+            "oracle",
+            "tokens",
+        ]
     Figure().canvas.draw()
 
 

@@ -145,7 +145,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
         ax.axis("off")
     for sample, role, image, mean in panels:
         ax = axes[rows[sample.id], columns[role]]
-        plot_attention_over_image(image, mean, ax, sample.boxes[:1])
+        plot_attention_over_image(image, mean, ax, boxes=sample.boxes[:1])
         ax.set_title(f"{role.replace('_', ' ')}: {float(mean.sum()):.2f} on the image", fontsize=8)
     return figure
 

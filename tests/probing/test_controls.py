@@ -20,9 +20,15 @@ from lantern_probe.probing.controls import (
     shuffled,
 )
 from lantern_probe.probing.online_code import FRACTIONS, online_code
-from lantern_probe.probing.site_scores import Settings, family_p, make_target, probe_row, score_site
+from lantern_probe.probing.site_scores import (
+    ProbeSettings,
+    family_p,
+    make_target,
+    probe_row,
+    score_site,
+)
 
-QUICK = Settings(folds=5, controls=2, permutations=39)
+QUICK = ProbeSettings(folds=5, controls=2, permutations=39)
 
 
 def planted(
@@ -135,7 +141,7 @@ def test_pure_noise_is_called_a_finding_at_the_nominal_rate():
         rng = np.random.default_rng(seed)
         x = torch.tensor(rng.normal(size=(64, 16)), dtype=torch.float32)
         labels = rng.integers(6, size=64).tolist()
-        settings = Settings(folds=4, controls=0, permutations=19, seed=seed)
+        settings = ProbeSettings(folds=4, controls=0, permutations=19, seed=seed)
         target = make_target("noise", labels, list(range(64)), ["t"] * 64, settings)
         test = torch.cat([target.truth[None], target.problems[1:]])
         used = x[target.used]

@@ -24,6 +24,8 @@ class Intervention(Named):
 
     from_pool: ClassVar[bool] = False
     """Whether what it does is made from the own latents of the whole data set."""
+    keeps: ClassVar[str] = "-"
+    """Parts of the block that are left in place, for the decomposition of a gain."""
     needs_block: ClassVar[bool] = True
     """Whether it does nothing to a text that opens no block."""
 
@@ -68,6 +70,8 @@ class Replacement(Intervention):
             generated from the changed ones (re-rolled). Known for the first block only; later
             ones are re-rolled.
     """
+
+    keeps: ClassVar[str] = "markers, slots"
 
     slots: str = ""
     blocks: str = ""
@@ -127,11 +131,6 @@ def generator(seed: int, name: str, sample: str) -> Generator:
 def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:
     """The random stream of one slot: the same whatever was drawn before, or how often."""
     return generator(seed, name, f"{sample}\0{slot.block}\0{slot.index}")
-
-
-def fed(values: Tensor) -> SlotEdit:
-    """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
-    return lambda own, slot: values[slot.index].to(own)
 
 
 def require(pool: LatentPool | None) -> LatentPool:

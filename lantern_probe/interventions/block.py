@@ -21,6 +21,7 @@ class Skip(Intervention):
     """The end marker right after the start marker: markers without slots (official `no_lvr`)."""
 
     name: ClassVar[str] = "skip"
+    keeps: ClassVar[str] = "markers"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(mode="skip")
@@ -31,6 +32,7 @@ class Ban(Intervention):
     """The start marker cannot be generated: no markers, no slots."""
 
     name: ClassVar[str] = "ban"
+    keeps: ClassVar[str] = "format"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(ban=True)
@@ -52,6 +54,7 @@ class Mask(Intervention):
     """From the end marker on nothing may attend to the slots: removal with positions kept."""
 
     name: ClassVar[str] = "mask"
+    keeps: ClassVar[str] = "markers, slots unseen"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(hide=("slot",))
@@ -62,6 +65,7 @@ class Direct(Intervention):
     """The answer at once, `<answer>` right behind the prompt: no thought, no markers, no slots."""
 
     name: ClassVar[str] = "direct"
+    keeps: ClassVar[str] = "neither"
     needs_block: ClassVar[bool] = False
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:

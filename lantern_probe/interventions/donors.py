@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.base import Replacement, fed, generator, require
+from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import SlotEdit
+from lantern_probe.model.blocks import SlotEdit, fed
 from lantern_probe.tasks.crops import evidence, first_image
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER

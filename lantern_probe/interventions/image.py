@@ -117,9 +117,10 @@ class SwapImage(Corruption):
 
         stream = generator(self.seed, self.name, sample.id)
         keys = sample.image_keys
-        # In a random order of the whole data set, the first that is allowed.
-        for index in torch.randperm(len(others), generator=stream).tolist():
-            donor = others[index]
+        # In a random order of the whole data set, however that is sorted, the first allowed one.
+        known = sorted(others, key=lambda other: other.id)
+        for index in torch.randperm(len(known), generator=stream).tolist():
+            donor = known[index]
             if donor.id != sample.id and donor.text != sample.text and not keys & donor.image_keys:
                 return seen(sample, donor.open_images())
         raise LanternError(

@@ -9,13 +9,12 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import (
     Intervention,
     Replacement,
-    fed,
     generator,
     require,
     slot_generator,
 )
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import Slot, SlotEdit
+from lantern_probe.model.blocks import Slot, SlotEdit, fed
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Span
 
@@ -30,6 +29,7 @@ class Own(Replacement):
     """Nothing replaced, through the path of every other intervention: the sham."""
 
     name: ClassVar[str] = "own"
+    keeps: ClassVar[str] = "everything"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         return lambda own, slot: own

@@ -97,6 +97,11 @@ else:  # torch is not loaded for names alone
 """From the own latent [D] of a slot to what is fed there [D]."""
 
 
+def fed(values: Tensor) -> SlotEdit:
+    """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
+    return lambda own, slot: values[slot.index].to(own)
+
+
 @dataclass(frozen=True)
 class RowPlan:
     """What one row does about its latent blocks.

@@ -59,7 +59,8 @@ def report(config: Config, model: str, folder: Path) -> tuple[dict[str, Any], di
         retrieval_record,
     )
     from lantern_probe.geometry.vectors import FORCED, ORACLE, OWN
-    from lantern_probe.plots.latents import draw_latents
+    from lantern_probe.plots.latents import latents_figure
+    from lantern_probe.plots.style import save_figure
 
     from .tables.geometry import print_geometry, print_retrieval
 
@@ -76,7 +77,7 @@ def report(config: Config, model: str, folder: Path) -> tuple[dict[str, Any], di
     console.print(f"[bold]{escape(title)}[/]", highlight=False)
     print_geometry(rows, (OWN, FORCED), ORACLE, console)
     print_retrieval(found, alike, config.alike, correctness, console)
-    draw_latents(rows, found, alike, title, folder / "latents.png")
+    save_figure(latents_figure(rows, found, alike, title), folder / "latents.png")
     geometry = {"model": model, "n": n, "left_out": latents.left_out, "rows": rows}
     record = retrieval_record(latents, model, data, config.alike, found, alike, correctness)
     return geometry, record

@@ -120,8 +120,7 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     """Probe every site of one model for every target; rows that are there are not made again."""
     stores = capture(config, model, folder)
 
-    from lantern_probe.probing.site_scores import Settings as ProbeSettings
-    from lantern_probe.probing.site_scores import family_p
+    from lantern_probe.probing.site_scores import ProbeSettings, family_p
     from lantern_probe.probing.sweep import ProbeSweep
     from lantern_probe.records.run import Run
 

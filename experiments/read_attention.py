@@ -96,11 +96,11 @@ def main(config: Config) -> int:
     from lantern_probe.plots.style import save_figure
     from lantern_probe.records.json_files import write_json
 
-    from .tables.attention import LEGEND, MEASURES, print_means
+    from .tables.attention import LEGEND, print_means
 
     everything: list[attention.AttentionMean] = []
     for name, some in rows.items():
-        found = attention.summarize(some, model=name, measures=MEASURES)
+        found = attention.summarize(some, model=name)
         good = sum(row["status"] == "ok" for row in some)
         if good < len(some):
             failed = len(some) - good

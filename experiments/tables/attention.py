@@ -8,14 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from lantern_probe.analysis.attention import AttentionMean
+from lantern_probe.analysis.attention import MEASURES, AttentionMean
 from lantern_probe.analysis.format import interval, number
 from lantern_probe.stats import Difference
 from lantern_probe.vocabulary import ATTENTION_QUERIES
 
 from ..console import console, print_table
-
-MEASURES = ("mass:image", "mass:question", "mass:slot", "entropy", "enrichment", "percentile")
 
 LEGEND = (
     "mass: share of a query's attention; entropy in nats; enrichment: mass of the evidence box "

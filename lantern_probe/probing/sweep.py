@@ -16,8 +16,13 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.controls import question_features
-from lantern_probe.probing.site_scores import Settings as ProbeSettings
-from lantern_probe.probing.site_scores import Target, make_target, probe_row, score_site
+from lantern_probe.probing.site_scores import (
+    ProbeSettings,
+    Target,
+    make_target,
+    probe_row,
+    score_site,
+)
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.store import Store

@@ -41,6 +41,9 @@ class Sample:
         oracle_images: Images from which oracle latents are cropped, with the same sizes and
             boxes; the images themselves by default. They differ where the evidence is hidden
             from the model.
+        made: Task, seed and index of a generated sample; None for one that was read.
+        numbered: Whether the id is only the sample's place in its file, because the data have no
+            ids of their own. A run then knows the sample by its content.
     """
 
     id: str
@@ -53,6 +56,8 @@ class Sample:
     lettered: bool = False
     prompt: str | None = None
     oracle_images: tuple[ImageSource, ...] = ()
+    made: tuple[str, int, int] | None = None
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         try:

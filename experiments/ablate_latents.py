@@ -1,4 +1,4 @@
-"""Replace the latents in many ways, and compare the answers with those of the own latents.
+"""Replace the latents in many ways, and compare the answers.
 
     python -m experiments.ablate_latents
     python -m experiments.ablate_latents --model AGViveiros/LanteRn-3B-SFT \\
@@ -25,7 +25,7 @@ COMMAND = "ablate_latents"
 
 @dataclass(frozen=True)
 class Config(AblationInputs):
-    """Replace the latents in many ways, and compare the answers with those of the own latents."""
+    """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
     """Conditions on the latents, with settings such as noise:scale=2 or swap:seed=1; own is always

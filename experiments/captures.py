@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
 from lantern_probe.vocabulary import Site, parse_sites
@@ -113,11 +114,12 @@ def run_capture(
     sites = parse_sites(job.sites, _layers(load))
     stored = job.store_dtype or _store_dtype(load)
     settings = _settings(job, condition, sites=sites, store_dtype=stored)
-    wanted = {(sample.id, condition.label) for sample in samples}
     with (
         open_run(config, job.folder, command, load.name, data, **settings) as run,
         progress_bar() as progress,
     ):
+        asked = run.register(samples)
+        wanted = {(sample.id, condition.label) for sample in asked}
 
         def engine(lantern: LanternModel, advance: Advance) -> None:
             import torch
@@ -132,7 +134,7 @@ def run_capture(
             _check_room(lantern, run, sites, condition, dtype, len(wanted - run.done()))
             Capture(
                 lantern,
-                samples,
+                asked,
                 sites,
                 run,
                 condition=condition,
@@ -237,8 +239,7 @@ def _made_of(folder: Path) -> Row:
     """The configuration of another capture, or of its parts."""
     parts = sorted(path.parent for path in folder.glob("shard-*-of-*/run.json"))
     whole = (folder / "run.json").exists() or not parts
-    config: Row = read_manifest(folder if whole else parts[0])["config"]
-    return config
+    return modern_config(read_manifest(folder if whole else parts[0])["config"])
 
 
 def _texts(folder: Path | None) -> Mapping[str, Sequence[int]] | None:

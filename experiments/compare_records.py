@@ -1,4 +1,4 @@
-"""Compare conditions from per-sample records: official result files, or runs of this project.
+"""Compare conditions from official result files or from runs.
 
     python -m experiments.compare_records own/blink.json zeros/blink.json random/blink.json
     python -m experiments.compare_records runs/sft --reference own
@@ -35,7 +35,7 @@ COMMAND = "compare_records"
 
 @dataclass(frozen=True)
 class Config:
-    """Compare conditions from per-sample records: official result files, or runs."""
+    """Compare conditions from official result files or from runs."""
 
     records: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Result files, one per condition, and folders of runs, with all their conditions."""

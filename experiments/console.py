@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
+import docstring_parser
 import tyro
 from rich.console import Console
 from rich.markup import escape
@@ -107,6 +109,8 @@ def run_main(
     else:
         name = config.__module__.rpartition(".")[2]
         about = about.replace(f"python -m experiments.{name}", program)
+    if {"-h", "--help"} & {*sys.argv}:
+        _join_lines(config)
     try:
         return main(tyro.cli(config, prog=program, description=about))
     except LanternError as error:
@@ -121,6 +125,23 @@ def run_main(
     except KeyboardInterrupt:
         _complain("interrupted; what was recorded so far is kept")
         return 130
+
+
+def _join_lines(config: type[Any]) -> None:
+    """Give every field its text in one piece; tyro would break it where the source does."""
+    hints = get_type_hints(config, include_extras=True)
+    texts = {
+        text.arg_name: " ".join(text.description.split())
+        for cls in reversed(config.__mro__[:-1])
+        for text in docstring_parser.parse_from_object(cls).params
+        if text.description
+    }
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[field.name]):
+            _join_lines(hints[field.name])
+        elif field.name in texts:
+            help_ = tyro.conf.arg(help=texts[field.name])
+            config.__annotations__[field.name] = Annotated[hints[field.name], help_]
 
 
 def _complain(text: str) -> None:

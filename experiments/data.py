@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
@@ -160,15 +158,3 @@ def check_columns(flag: str, names: Sequence[str], samples: Sequence[Sample]) ->
     for name in names:
         if name.removeprefix("attribute_") not in known:
             raise LanternError(f"--{flag}: no column {name!r}; there are {', '.join(known)}")
-
-
-def sha256(data: Path) -> str:
-    """The digest of a file's content, or of the names and sizes of a folder's files."""
-    try:
-        if data.is_dir():
-            files = sorted(path for path in data.rglob("*") if path.is_file())
-            listing = [f"{path.relative_to(data)}\0{path.stat().st_size}" for path in files]
-            return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-        return hashlib.sha256(data.read_bytes()).hexdigest()
-    except OSError as error:
-        raise LanternError(f"cannot read '{data}': {error.strerror or error}") from None

@@ -1,4 +1,4 @@
-"""Divide the gain of latent reasoning into the latents' content, slots, markers and format.
+"""Divide a gain into the latents' content, slots, markers and format.
 
     python -m experiments.decompose_markers
     python -m experiments.decompose_markers --model AGViveiros/LanteRn-3B-SFT \\
@@ -25,7 +25,7 @@ COMMAND = "decompose_markers"
 
 @dataclass(frozen=True)
 class Config(AblationInputs):
-    """Divide the gain of latent reasoning into the latents' content, slots, markers and format."""
+    """Divide a gain into the latents' content, slots, markers and format."""
 
     conditions: tuple[str, ...] = (
         *("own", "first-repeat", "swap", "mean", "noise-matched", "zeros"),

@@ -1,4 +1,4 @@
-"""Exchange the latents of a sample and its edited twin: does the answer follow them?
+"""Exchange latents with those of an edited twin: does the answer follow?
 
     python -m experiments.exchange_latents
     python -m experiments.exchange_latents --model AGViveiros/LanteRn-3B-SFT --twin black-box \\
@@ -41,7 +41,7 @@ MOST_SLOTS = 10
 
 @dataclass(frozen=True)
 class Config(AblationInputs):
-    """Exchange the latents of a sample and its edited twin: does the answer follow them?"""
+    """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names

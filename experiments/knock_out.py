@@ -1,4 +1,4 @@
-"""Cut edges of attention while the answer is written, and compare the answers.
+"""Cut edges of attention while the answer is written.
 
     python -m experiments.knock_out
     python -m experiments.knock_out --model AGViveiros/LanteRn-3B-SFT \\
@@ -31,7 +31,7 @@ EDGES = (
 
 @dataclass(frozen=True)
 class Config(AblationInputs):
-    """Cut edges of attention while the answer is written, and compare the answers."""
+    """Cut edges of attention while the answer is written."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names

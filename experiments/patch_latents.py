@@ -1,4 +1,4 @@
-"""Patch one run's activations into its twin's, site by site: where does the answer come from?
+"""Patch one run's activations into its twin's, site by site.
 
     python -m experiments.patch_latents
     python -m experiments.patch_latents --model AGViveiros/LanteRn-3B-SFT --twin black-box \\
@@ -44,8 +44,7 @@ MANY_LAYERS = 200
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Patch one run's activations into its twin's, site by site: where does the answer come
-    from?"""
+    """Patch one run's activations into its twin's, site by site."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
@@ -120,6 +119,7 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
     labels = {cell.label for cell in cells}
     # Cells do not decide each other's rows, so that a run can be extended by more of them.
     with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
+        samples = run.register(samples)
 
         def engine(lantern: LanternModel, advance: Advance) -> None:
             from lantern_probe.causal.patching.sweep import Sweep

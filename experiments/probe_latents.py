@@ -1,4 +1,4 @@
-"""Probe the slots for what they encode, with every control, and erase it: is it used?
+"""Probe the slots, with every control, and erase what is found.
 
     python -m experiments.probe_latents
     python -m experiments.probe_latents --model AGViveiros/LanteRn-3B-SFT --targets gold \\
@@ -41,7 +41,7 @@ ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Probe the slots for what they encode, with every control, and erase it: is it used?"""
+    """Probe the slots, with every control, and erase what is found."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names

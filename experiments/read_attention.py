@@ -1,4 +1,4 @@
-"""Read where the slots and the answer look: attention by role, and at the evidence.
+"""Read where the slots and the answer look.
 
     python -m experiments.read_attention
     python -m experiments.read_attention --model AGViveiros/LanteRn-3B-SFT \\
@@ -36,7 +36,7 @@ COMMAND = "read_attention"
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Read where the slots and the answer look: attention by role, and at the evidence."""
+    """Read where the slots and the answer look."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
@@ -57,6 +57,7 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
     data, samples = config.load_samples(name)
     folder, load = config.output / file_name(name), ModelLoader(config, name)
     with open_run(config, folder, COMMAND, name, data) as run:
+        samples = run.register(samples)
 
         def engine(lantern: LanternModel, advance: Advance) -> None:
             from lantern_probe.capture.attention_rows import AttentionReader

@@ -1,4 +1,4 @@
-"""Reproduce published figures of latent visual reasoning, next to the same measured here.
+"""Reproduce published figures next to the same measured here.
 
     python -m experiments.reproduce                                  # what there is
     python -m experiments.reproduce --figure sft-viscot tetris       # on organisms, today
@@ -36,7 +36,7 @@ PUZZLES = 300
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Reproduce published figures of latent visual reasoning, next to the same measured here."""
+    """Reproduce published figures next to the same measured here."""
 
     records: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Records to read in place of running anything: a run's folder, or result files in the

@@ -15,14 +15,15 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.interventions.image import Corruption, parse_corruption
 from lantern_probe.model.location import identity
+from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.json_files import differences, explained, to_plain, write_json
-from lantern_probe.records.rows import MANIFEST, read_manifest, read_rows
+from lantern_probe.records.rows import FORMAT, MANIFEST, read_manifest, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 
 from .console import console, progress_bar
-from .data import Load, sha256
+from .data import Load
 from .inputs import Inputs, Parser
 
 if TYPE_CHECKING:
@@ -88,7 +89,6 @@ def run_settings(
         "gpu": gpu,
         "attn_implementation": config.attn_implementation,
         "data": data,
-        "data_sha256": sha256(config.data) if config.data is not None else None,
         "image_root": None if root is None else root.resolve(),
         "seed": config.seed,
         "max_new_tokens": config.max_new_tokens,
@@ -126,18 +126,21 @@ def refuse_folder(
         LanternError: the folder cannot be used, or holds another run.
     """
     with explained(folder):
-        there = read_manifest(folder)["config"] if (folder / MANIFEST).is_file() else {}
+        manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {"config": {}}
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
         # A run that was killed as it began leaves hidden files behind.
         foreign = usable and place == folder and any(_is_shown(p) for p in place.iterdir())
+    there = manifest["config"]
     settings = run_settings(config, command, model, data, gpu=bool(there.get("gpu"))) | more
     unknown = [name for name, value in settings.items() if value is UNKNOWN]
     assumed = settings | {name: there.get(name) for name in unknown}
     if config.overwrite and there:
         refused = False
     elif there:
-        refused = any(differences(there, to_plain(assumed, "config")))
+        wanted = to_plain(assumed, "config")
+        there = there if manifest["format"] == FORMAT else modern_config(there, wanted)
+        refused = any(differences(there, wanted))
     else:
         refused = foreign
     if refused or not usable:  # the run says why
@@ -252,6 +255,7 @@ def run_ablation(
             with open_run(
                 config, folder, command, name, data, samples=len(samples), parser=parser
             ) as run:
+                samples = run.register(samples)
                 _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
             results[folder] = _summaries(folder, name, parts, samples)
     records = [record for found in results.values() for record in as_records(found)]
@@ -270,8 +274,7 @@ def _ablate(
 ) -> None:
     # Conditions do not decide each other's rows, so that a run can be extended by more of them.
     labels = {label for part in parts for label in part.labels}
-    run.manifest["conditions"] = sorted({*run.manifest.get("conditions", []), *labels})
-    write_json(run.folder / MANIFEST, run.manifest)
+    run.note(conditions=sorted({*run.manifest.get("conditions", []), *labels}))
     wanted = {
         (sample.id, label)
         for part in parts

@@ -77,6 +77,7 @@ def sense_model(config: Config, name: str, changes: list[str], progress: Progres
     folder = config.output / file_name(name)
     # Distances are to all samples, so their number decides a row.
     with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
+        samples = run.register(samples)
 
         def engine(lantern: LanternModel, advance: Advance) -> None:
             from lantern_probe.capture.sensitivity import Sensing

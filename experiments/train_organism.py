@@ -1,4 +1,4 @@
-"""Train an organism, a tiny LanteRn model whose truth is known, and measure that the truth holds.
+"""Train a tiny model of known truth, and measure that the truth holds.
 
     python -m experiments.train_organism --kind faithful --seed 0
 
@@ -50,7 +50,7 @@ STAMP = "instruct.json"
 
 @dataclass(frozen=True)
 class Config:
-    """Train an organism, and measure that its truth holds."""
+    """Train a tiny model of known truth, and measure that the truth holds."""
 
     kind: Kind
     """Kind of the organism."""

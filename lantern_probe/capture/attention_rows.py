@@ -18,11 +18,13 @@ from lantern_probe.capture.attention import default_queries, read_attention
 from lantern_probe.capture.attention_measures import attention_figures, image_maps
 from lantern_probe.capture.batch import readable
 from lantern_probe.errors import LanternError
+from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.replay import replay
 from lantern_probe.model.roles import find_roles
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import AttentionRow, failed_row
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Role
 
@@ -62,6 +64,8 @@ class AttentionReader:
 
     def execute(self) -> None:
         """Read whatever the run does not hold yet."""
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [sample for sample in self.samples if not self.run.has(sample.id, CONDITION)]
         for _, rows in self._batches.run(due, self.batch_rows or ROWS_TOGETHER, self._rows):
             self.run.append_many(rows)
@@ -81,7 +85,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
     """
     good, reasons = readable(lantern, samples)
     rows: list[Row] = [
-        {"sample": sample, "condition": CONDITION, "status": "failed", "error": reason}
+        dict(failed_row(sample, CONDITION, LanternError(reason)))
         for sample, reason in reasons.items()
     ]
     if not good:
@@ -98,18 +102,19 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
         figures = attention_figures(
             weights[index], queries[index], roles[index], again.grids[index], sample
         )
-        rows.append(
-            {
-                "sample": sample.id,
-                "condition": CONDITION,
-                "status": "ok",
-                "cluster": sample.image_key,
-                "emitted": bool(output.blocks[index]),
-                "gold": sample.answer,
-                "answer": output.answers[index],
-                "attention": figures,
-            }
-        )
+        written = output.sequences[index][output.prompt_length :].tolist()
+        row: AttentionRow = {
+            "sample": sample.id,
+            "condition": CONDITION,
+            "status": "ok",
+            "cluster": sample.cluster,
+            "emitted": bool(output.blocks[index]),
+            "gold": sample.answer,
+            "answer": output.answers[index],
+            "attention": figures,
+            "finish": finish_of(written, lantern),
+        }
+        rows.append(dict(row))
     return rows
 
 

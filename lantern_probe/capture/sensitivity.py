@@ -6,7 +6,7 @@ before the change (`moved`) and its mean distance to the other samples' states (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,30 @@ from lantern_probe.capture.batch import capture_batch, readable, samples_togethe
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import generator
 from lantern_probe.interventions.image import parse_image_corruption
+from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import Finish, SensitivityRow, failed_row
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import SWAP_QUESTION, parse_sites
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
-States = dict[str, Tensor]
-"""By label of the site, the states of one sample, [slots, D]."""
+
+@dataclass(frozen=True, eq=False)
+class States:
+    """The states of one sample under one input.
+
+    Attributes:
+        sites: States by label of the site, [slots, D].
+        finish: `closed` for a text that ended by itself, `truncated` for one at the token limit.
+    """
+
+    sites: dict[str, Tensor]
+    finish: Finish
 
 
 def distances(
@@ -118,6 +130,8 @@ class Sensing:
 
     def execute(self) -> None:
         """Run whatever the run does not hold yet."""
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [c for c in self.changes if not all(self.run.has(s.id, c) for s in self.samples)]
         if not due:
             return
@@ -139,7 +153,7 @@ class Sensing:
         reasons: dict[str, str],
     ) -> None:
         """Record every sample under one change."""
-        failed: dict[str, str] = {}
+        failed: list[Row] = []
         changed = []
         for sample in self.samples:
             if self.run.has(sample.id, change):
@@ -149,23 +163,27 @@ class Sensing:
                     raise LanternError(reasons[sample.id])
                 changed.append(change_input(sample, change, self.samples, self.seed))
             except LanternError as error:
-                failed[sample.id] = str(error)
-        self._record([_failed(sample, change, reason) for sample, reason in failed.items()])
+                failed.append(dict(failed_row(sample.id, change, error)))
+        self._record(failed)
         for batch, (states, wrong) in self._batches.run(changed, self._size, self._states):
-            rows = [_failed(sample, change, reason) for sample, reason in wrong.items()]
+            rows: list[Row] = [
+                dict(failed_row(sample, change, LanternError(reason)))
+                for sample, reason in wrong.items()
+            ]
             for sample in batch:
                 if sample.id in states:
-                    moved = _moved(clean[sample.id], states[sample.id], apart[sample.id])
-                    rows.append(
-                        {
-                            "sample": sample.id,
-                            "condition": change,
-                            "status": "ok",
-                            "cluster": sample.image_key,
-                            "moved": moved,
-                            "between": apart[sample.id],
-                        }
-                    )
+                    row: SensitivityRow = {
+                        "sample": sample.id,
+                        "condition": change,
+                        "status": "ok",
+                        "cluster": sample.cluster,
+                        "moved": _moved(
+                            clean[sample.id].sites, states[sample.id].sites, apart[sample.id]
+                        ),
+                        "between": apart[sample.id],
+                        "finish": states[sample.id].finish,
+                    }
+                    rows.append(dict(row))
             self._record(rows)
 
     def _record(self, rows: list[Row]) -> None:
@@ -182,7 +200,10 @@ class Sensing:
             limit["max_new_tokens"] = self.max_new_tokens
         found = capture_batch(self.lantern, good, self._sites, dtype=torch.float32, **limit)
         return {
-            sample.id: {label: array[index] for label, array in found.activations.items()}
+            sample.id: States(
+                {label: array[index] for label, array in found.activations.items()},
+                finish_of(found.continuations[index], self.lantern),
+            )
             for index, sample in enumerate(good)
         }, reasons
 
@@ -191,21 +212,19 @@ class Sensing:
         apart: dict[str, dict[str, list[float]]] = {key: {} for key in clean}
         for label in (site.label for site in self._sites):
             # A sample without a block lacks the slots.
-            keys = [key for key in clean if bool(clean[key][label].isfinite().all())]
+            keys = [key for key in clean if bool(clean[key].sites[label].isfinite().all())]
             if len(keys) > 1:
-                spread = between(torch.stack([clean[key][label] for key in keys]))
+                spread = between(torch.stack([clean[key].sites[label] for key in keys]))
                 for key, values in zip(keys, spread, strict=True):
                     apart[key][label] = values.tolist()
         return apart
 
 
-def _moved(clean: States, changed: States, apart: dict[str, list[float]]) -> dict[str, list[float]]:
+def _moved(
+    clean: Mapping[str, Tensor], changed: Mapping[str, Tensor], apart: Mapping[str, list[float]]
+) -> dict[str, list[float]]:
     return {
         label: distances(clean[label][None], state[None])[0].tolist()
         for label, state in changed.items()
         if label in apart and bool(state.isfinite().all())
     }
-
-
-def _failed(sample: str, change: str, reason: str) -> Row:
-    return {"sample": sample, "condition": change, "status": "failed", "error": reason}

@@ -245,8 +245,6 @@ def run_ablation(
     Raises:
         LanternError: something that was given cannot be used.
     """
-    from lantern_probe.analysis.ablation import as_records
-
     folders = config.folders(models) if output is None else {models[0]: output}
     results = {}
     with progress_bar() as progress:
@@ -258,6 +256,8 @@ def run_ablation(
                 samples = run.register(samples)
                 _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
             results[folder] = _summaries(folder, name, parts, samples)
+    from lantern_probe.analysis.ablation import as_records
+
     records = [record for found in results.values() for record in as_records(found)]
     write_json((output or config.output) / "summary.json", records)
     return results

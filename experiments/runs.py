@@ -13,14 +13,16 @@ from rich.markup import escape
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, parse_corruption
-from lantern_probe.model.location import identity
+from lantern_probe.model.location import identity, known_layers, known_slots
 from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.json_files import differences, explained, to_plain, write_json
 from lantern_probe.records.rows import FORMAT, MANIFEST, read_manifest, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
+from lantern_probe.vocabulary import parse_layers
 
 from .console import console, progress_bar
 from .data import Load
@@ -220,6 +222,35 @@ def ablation_parts(
     return [Part(parsed, image) for image in corruptions]
 
 
+def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
+    """Refuse conditions that do not fit a model whose config is at hand.
+
+    Args:
+        config: The inputs.
+        model: Name of the model.
+        parts: Conditions to run.
+
+    Raises:
+        LanternError: there is no such slot or layer, or parts were made for another size.
+    """
+    slots, layers = config.latent_size or known_slots(model), known_layers(model)
+    for part in parts:
+        if slots is not None:
+            _check_size(model, slots, part)
+            for condition in part.conditions:
+                condition.check(slots)
+        for condition in part.conditions:
+            if layers is not None and isinstance(condition, KnockOut):
+                parse_layers(condition.cut.layers or "*", layers)
+
+
+def _check_size(model: str, slots: int, part: Part) -> None:
+    if part.slots not in (None, slots):
+        raise LanternError(
+            f"{model} has blocks of {slots} slots, not {part.slots}; give --latent-size {slots}"
+        )
+
+
 def run_ablation(
     config: Inputs,
     command: str,
@@ -246,6 +277,8 @@ def run_ablation(
         LanternError: something that was given cannot be used.
     """
     folders = config.folders(models) if output is None else {models[0]: output}
+    for model in folders:
+        check_parts(config, model, parts)
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
@@ -286,11 +319,7 @@ def _ablate(
         from lantern_probe.causal.ablation import Ablation
 
         for part in parts:
-            if part.slots not in (None, lantern.latent_size):
-                raise LanternError(
-                    f"{load.name} has blocks of {lantern.latent_size} slots, not {part.slots}; "
-                    f"give --latent-size {lantern.latent_size}"
-                )
+            _check_size(load.name, lantern.latent_size, part)
             Ablation(
                 lantern,
                 samples[: part.first],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -111,14 +112,15 @@ def test_runs_are_compared_condition_by_condition(compare: Command, tmp_path: Pa
         without_block=4,
     )
     rl = run_folder(tmp_path / "rl", {"own": "A" * 40, "zeros": "A" * 38 + "BB"})
-    done = compare(sft, "--against", rl)
+    output = ("--output", tmp_path / "out")
+    done = compare(sft, "--against", rl, *output)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "sft/own - rl/own 36 0:0" in text and "sft/zeros - rl/zeros 36 0:18" in text
     assert "4 of 40 samples have no latent block and are left out" in text
     assert "only in sft: mean" in text and "log-odds" in text
     assert "p clust." in text  # two questions an image
-    alone = compare(sft, "--reference", "own", "--every-sample")
+    alone = compare(sft, "--reference", "own", "--every-sample", *output)
     assert alone.returncode == 0, alone.stderr
     text = " ".join(alone.stdout.split())
     assert "own - zeros 40 20:0" in text and "zeros - mean" not in text
@@ -149,7 +151,7 @@ def test_what_cannot_be_compared(files: list[Path], tmp_path: Path) -> None:
         (Config((run, files[0])), "have no sample in common"),
     ):
         with pytest.raises(LanternError, match=message):
-            main(config)
+            main(replace(config, output=tmp_path / "out"))
 
 
 def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
@@ -175,8 +177,10 @@ def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
                         "text": "",
                     }
                 )
-    for parser, right in ((None, 8), ("official", 5)):
-        output = tmp_path / str(parser)
+    for parser, right in (("default", 8), ("official", 5)):
+        output = tmp_path / parser
         assert main(Config((folder,), parser=parser, output=output)) == 0
-        (pair,) = json.loads((output / "comparison.json").read_text())["pairs"]
+        record = json.loads((output / "comparison.json").read_text())
+        assert f"answers are read by the {parser} parser" in record["notes"]
+        (pair,) = record["pairs"]
         assert sum(pair["outcomes"]["counts"][0]) == right

@@ -35,12 +35,7 @@ OF_DATA = {
     "no task 'chess'; known: scenes": ("--task", "chess"),
     "no file or folder 'nowhere.jsonl'": ("--data", "nowhere.jsonl"),
     "not both": ("--data", "README.md", "--task", "scenes"),
-    "--image-root: there is no folder 'nowhere'": (
-        "--data",
-        "README.md",
-        "--image-root",
-        "nowhere",
-    ),
+    "--image-root: there is no folder 'gone'": ("--data", "README.md", "--image-root", "gone"),
     "are about --data": ("--image-root", "tests"),
     "no model 'nowhere': give a checkpoint folder, a Hub name": ("--model", "nowhere"),
     "say what to ask 'owner/name'": ("--model", "owner/name"),
@@ -54,6 +49,7 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "no condition 'nonsense'; there are own": ("--conditions", "nonsense"),
         "has no setting 'size=2'": ("--conditions", "noise:size=2"),
         "no keys 'nowhere'": ("--conditions", "after->nowhere"),
+        "there is no slot 9; the model has slots 0 to 7": ("--conditions", "zeros:slots=9"),
         "no corruption 'sepia'; there are clean": ("--images", "sepia"),
         "--model needs at least one model": ("--model",),
         "invalid choice": ("--parser", "lenient"),
@@ -86,7 +82,10 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--subsets must be at least 0": ("--subsets", "-1"),
         "Unrecognized options: --images": ("--images", "blur"),
     },
-    "knock_out": {"no keys 'nowhere'; there are": ("--conditions", "after->nowhere")},
+    "knock_out": {
+        "no keys 'nowhere'; there are": ("--conditions", "after->nowhere"),
+        "no layer 9; the model has layers 0 to 3": ("--conditions", "after->slot:layers=9"),
+    },
     "map_latents": {
         "no column 'taste'; there are": ("--alike", "taste"),
         "at least 5 are needed": ("--samples", "4"),

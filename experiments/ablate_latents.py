@@ -42,7 +42,7 @@ class Config(AblationInputs):
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     config.check(config.model)
-    from .runs import ablation_parts, run_ablation, show_ablation
+    from .ablations import ablation_parts, run_ablation, show_ablation
 
     parts = ablation_parts(config.conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)

@@ -44,7 +44,7 @@ def main(config: Config) -> int:
     if config.base not in config.conditions:
         raise LanternError(f"--base {config.base!r} is none of the --conditions")
     config.check(config.model)
-    from .runs import ablation_parts, report_problems, run_ablation
+    from .ablations import ablation_parts, report_problems, run_ablation
 
     parts = ablation_parts(config.conditions, seed=config.seed)
     results = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)

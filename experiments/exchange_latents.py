@@ -26,7 +26,7 @@ from .console import console, run_main
 from .inputs import SCENE_TWINS, AblationInputs
 
 if TYPE_CHECKING:
-    from .runs import Part
+    from .ablations import Part
 
 COMMAND = "exchange_latents"
 
@@ -89,7 +89,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     """
     from lantern_probe.interventions import Twin
 
-    from .runs import Part, ablation_parts
+    from .ablations import Part, ablation_parts
 
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
@@ -108,8 +108,8 @@ def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
     config.check(config.model)
     size = set_size(config)
+    from .ablations import report_problems, run_ablation
     from .data import check_twin, load_pairs
-    from .runs import report_problems, run_ablation
 
     check_twin(config.twin, SCENE_TWINS)
     parts = exchange_parts(config, size)

@@ -159,7 +159,7 @@ def erase_targets(
     config: Config, model: str, folder: Path, targets: Sequence[str]
 ) -> list[ConditionSummary]:
     """What erasing each class target from the slots does to the answer."""
-    from .runs import ablation_parts, run_ablation
+    from .ablations import ablation_parts, run_ablation
 
     conditions = ["own"]
     for name in targets:

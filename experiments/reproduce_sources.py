@@ -20,10 +20,10 @@ from lantern_probe.records.official import OFFICIAL_NAMES, condition_names, read
 from lantern_probe.records.rows import Row, read_manifest, read_rows, reread
 from lantern_probe.tasks import folder_kind
 
+from .ablations import ablation_parts, report_problems, run_ablation
 from .captures import capture_latent_sets, check_latent_sets
 from .console import progress_bar
 from .inputs import Inputs, file_name
-from .runs import ablation_parts, report_problems, run_ablation
 
 COMMAND = "reproduce"
 

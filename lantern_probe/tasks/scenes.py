@@ -242,7 +242,8 @@ def _scene(seed: int, index: int, hide_asked: bool) -> Sample:
     name = "scenes-grey" if hide_asked else "scenes"
     # Objects are in random order, so asking for the first one is asking for a random one.
     asked = SHAPES[shapes[0]]
-    return _sample(f"{name}-{seed}-{index}", objects, asked, template, hide_asked=hide_asked)
+    sample = _sample(f"{name}-{seed}-{index}", objects, asked, template, hide_asked=hide_asked)
+    return replace(sample, made=(name, seed, index))
 
 
 def _sample(

@@ -19,6 +19,7 @@ B, the orientation of C itself can be excluded, as no rotation is by 0 degrees
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -126,7 +127,10 @@ def tetris(
     name = "tetris-held-out" if held_out else "tetris"
     puzzles = [(index, _draw(seed, index, known)) for index in range(start, start + n)]
     return [
-        _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out})
+        replace(
+            _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out}),
+            made=(name, seed, index),
+        )
         for index, puzzle in puzzles
     ]
 

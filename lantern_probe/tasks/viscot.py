@@ -14,6 +14,7 @@ import os
 import re
 import string
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,14 +79,14 @@ def viscot(
         raise LanternError(f"malformed is 'raise' or 'skip', not {malformed!r}")
     root = path.parent if image_root is None else Path(image_root)
     lines = _read_lines(path)
-    ids = _ids(lines, path.stem)
+    ids, numbered = _ids(lines, path.stem)
     samples: list[Sample] = []
     skipped: list[int] = []
     for (number, line), name in zip(lines, ids, strict=True):
         if len(samples) == limit:
             break
         try:
-            samples.append(_sample(line, name, root))
+            samples.append(replace(_sample(line, name, root), numbered=numbered))
         except _NotMultipleChoice as error:
             if malformed == "raise":
                 raise LanternError(
@@ -128,14 +129,15 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return objects
 
 
-def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> list[str]:
+def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> tuple[list[str], bool]:
+    """Name every line, and say whether the names are only line numbers."""
     for field in _IDS:
         values = [line.get(field) for _, line in lines]
         if all(isinstance(value, str | int) and value != "" for value in values):
             names = [str(value) for value in values]
             if len(set(names)) == len(names):
-                return names
-    return [f"{stem}-{number}" for number, _ in lines]
+                return names, False
+    return [f"{stem}-{number}" for number, _ in lines], True
 
 
 def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:

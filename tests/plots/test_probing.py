@@ -79,17 +79,17 @@ def test_a_map_of_any_size_shows_every_value_where_it_belongs(layers, slots, fie
         for layer in reversed(range(layers))
         for slot in range(slots)
     ]
-    ax = plot_layers_by_slot(rows, Figure().subplots(), field, vmin=0.0, vmax=float(layers))
+    ax = plot_layers_by_slot(rows, Figure().subplots(), field=field, vmax=float(layers))
     expected = np.add.outer(np.arange(layers), np.arange(slots) / 100)
     np.testing.assert_allclose(cells(ax), expected)
     assert ax.images[0].get_clim() == (0, layers)
 
 
 def test_a_control_that_is_missing_is_no_zero(ax) -> None:
-    plot_layers_by_slot(make_rows(distractor=None), ax, "distractor")
+    plot_layers_by_slot(make_rows(distractor=None), ax, field="distractor")
     assert cells(ax).mask.all() and texts(ax) == ["none"]
     other = Figure().subplots()
-    plot_layers_by_slot(make_rows(distractor=0.0), other, "distractor")
+    plot_layers_by_slot(make_rows(distractor=0.0), other, field="distractor")
     assert not np.ma.is_masked(cells(other)) and texts(other) == []
 
 

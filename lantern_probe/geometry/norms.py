@@ -1,4 +1,4 @@
-"""How long latents are, and how they move from slot to slot."""
+"""Lengths of latents, and their drift from slot to slot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ NORM, TO_FIRST, STEP = "norm", "cosine to first slot", "step length"
 def norm_rows(
     vectors: VectorSet, *, resamples: int = 1_000, level: float = 0.95, seed: int = 0
 ) -> list[GeometryRow]:
-    """Mean length of the vectors, per slot and over all (slot None), in their own unit.
+    """Measure the mean length of the vectors, per slot and over all (slot None), in their own unit.
 
-    To be read next to the same rows of ordinary tokens' embeddings: an embedding of another
-    length is out of distribution whatever its direction. Intervals as in `cosine_rows`.
+    Compare it with the same rows of ordinary tokens' embeddings: an embedding of another length is
+    out of distribution whatever its direction (arXiv 2605.12374). Intervals are bootstraps over
+    images.
+
+    Args:
+        vectors: Set to measure.
+        resamples: Number of bootstrap resamples, default 1,000.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the bootstrap, default 0.
 
     Raises:
         LanternError: an option is out of range.
@@ -40,10 +47,17 @@ def norm_rows(
 def path_rows(
     vectors: VectorSet, *, resamples: int = 1_000, level: float = 0.95, seed: int = 0
 ) -> list[GeometryRow]:
-    """The drift over the slots: `cosine to first slot`, and `step length` |z_t - z_(t-1)|.
+    """Measure the drift over the slots: `cosine to first slot`, and `step length` |z_t - z_(t-1)|.
 
-    One row each per slot from 1 on, raw; a step in the unit of the vectors. A model that repeats
-    its first latent has cosines of 1 and steps of 0. Intervals as in `cosine_rows`.
+    Each has one row per slot from 1 on, in the raw space; a step has the unit of the vectors. A
+    model that repeats its first latent has cosines of 1 and steps of 0. Intervals are bootstraps
+    over images.
+
+    Args:
+        vectors: Set to measure; without slots there are no rows.
+        resamples: Number of bootstrap resamples, default 1,000.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the bootstrap, default 0.
 
     Raises:
         LanternError: an option is out of range.

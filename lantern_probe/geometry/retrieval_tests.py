@@ -1,4 +1,4 @@
-"""Ranks and what is made of them: means, and tests against random pairing."""
+"""Ranks of the right entries: means, recall, and tests against random pairing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from scipy.stats import norm
 from lantern_probe.errors import LanternError
 
 RECALL_AT = (1, 5, 10)
+"""Numbers k of first entries at which recall is taken."""
 
 
 @dataclass(frozen=True)
 class RankTest:
-    """A mean over the queries, and what it would be if oracles were paired with queries at random.
+    """Test of a mean over queries against random pairing of oracles with queries.
 
     Attributes:
-        estimate: The mean.
-        chance: Its expectation over all pairings.
-        z: (estimate - chance) / standard deviation over the pairings; None where that is 0.
-        p: Two-sided: twice the smaller tail.
-        p_better: One-sided, of retrieval better than chance.
-        method: How z and p were made.
+        estimate: Mean over the queries.
+        chance: Expectation of the mean over all pairings.
+        z: Estimate minus chance, divided by the standard deviation over the pairings; None if that
+            is 0.
+        p: Two-sided p value, twice the smaller tail and at most 1.
+        p_better: One-sided p value of retrieval better than chance.
+        method: Source of z and p in words.
     """
 
     estimate: float
@@ -36,13 +38,23 @@ class RankTest:
 
 
 def rank_test_from_summary(n: int, mean_rank: float) -> RankTest:
-    """The test of a published mean rank among n, from the two numbers alone.
+    """Test a published mean rank of n queries among n entries, from the two numbers alone.
 
-    Independent, uniform ranks have mean (n + 1) / 2 and variance (n^2 - 1) / 12; their mean is
-    taken as normal. Hubs make the true variance smaller, so this rather claims too little.
+    Independent, uniform ranks have mean (n + 1) / 2 and variance (n^2 - 1) / 12, and their mean is
+    taken as normal. Hubs make the true variance smaller, so the test is conservative.
+
+    Args:
+        n: Number of queries and of entries.
+        mean_rank: Published mean rank, counted from 1.
 
     Raises:
-        LanternError: a mean rank that n queries among n cannot have.
+        LanternError: n queries among n entries cannot have this mean rank.
+
+    Examples:
+        >>> from lantern_probe.geometry import rank_test_from_summary
+        >>> test = rank_test_from_summary(300, 134.0)
+        >>> print(f"chance {test.chance}, z {test.z:.1f}, p {test.p:.4f}")
+        chance 150.5, z -3.3, p 0.0010
     """
     if n < 2 or not 1 <= mean_rank <= n:
         raise LanternError(f"a mean rank among {n} lies between 1 and {n}, not at {mean_rank}")
@@ -53,7 +65,29 @@ def rank_test_from_summary(n: int, mean_rank: float) -> RankTest:
 
 
 class Tally:
-    """The ranks of one view, gathered piece by piece, under the true and the random pairings."""
+    """Ranks of one view, gathered piece by piece, under the true and the random pairings.
+
+    Arrays with a first dimension of 2 hold the rank first, and the reciprocal rank second.
+
+    Attributes:
+        n: Number of queries and of items in the gallery.
+        entries: Entry of each item, [n].
+        partners: Item paired with each query in each random pairing, [permutations, n].
+        weights: Number of items of each entry, [candidates].
+        candidates: Number of entries.
+        order: Items sorted by entry, [n].
+        starts: First position of each entry in `order`, [candidates].
+        tables: Value of each place, [2, candidates].
+        sums: Sum of the values of all places before each, [2, candidates + 1].
+        ranks: Expected rank of each query's right entry, [n].
+        hits: Expected number of queries with the right entry among the first k, by k.
+        tied: Number of queries whose right entry shares its cosine with another.
+        seen: Sum of the right entries' values over the queries, [2].
+        squares: Sum of squared values over all pairs of query and item, [2].
+        row_squares: Sum over the queries of the squared sum over the items, [2].
+        drawn: Sum of values over the queries in each random pairing, [2, permutations].
+        columns: Sum of values over the queries for each entry, [2, candidates].
+    """
 
     def __init__(
         self, n: int, entries: Int[np.ndarray, " n"], partners: Int[np.ndarray, "permutations n"]
@@ -74,7 +108,12 @@ class Tally:
         self.columns = np.zeros((2, self.candidates))
 
     def add(self, start: int, cosines: Float[np.ndarray, "some n"]) -> None:
-        """Take in the cosines of the queries from `start` on."""
+        """Add the ranks of a piece of queries.
+
+        Args:
+            start: Index of the first query of the piece.
+            cosines: Cosine of each query of the piece to each item.
+        """
         if self.candidates < self.n:
             cosines = np.maximum.reduceat(cosines[:, self.order], self.starts, axis=1)
         above, ties, first, last = _places(cosines)
@@ -107,18 +146,23 @@ class Tally:
             self.hits[k] += float(np.clip((k - above[right]) / equal, 0, 1).sum())
 
     def recall(self) -> dict[int, float]:
-        """Share of queries with the right entry among the first, at each of `RECALL_AT`."""
+        """Fraction of queries with the right entry among the first k, for each k of `RECALL_AT`."""
         return {k: hits / self.n for k, hits in self.hits.items()}
 
     def tests(self, exact: bool) -> tuple[RankTest, RankTest]:
-        """Mean rank and mean reciprocal rank."""
+        """Test the mean rank and the mean reciprocal rank.
+
+        Args:
+            exact: Take z from the exact moments over all pairings, instead of those of the pairings
+                drawn. Wrong where images repeat.
+        """
         return self._test(0, exact), self._test(1, exact)
 
     def _test(self, measure: int, exact: bool) -> RankTest:
         n, drawn, total = self.n, self.drawn[measure], float(self.seen[measure])
         if exact:
             grand = float(self.columns[measure] @ self.weights) / n
-            # Hoeffding's variance: what is left of the squares without row and column means.
+            # Hoeffding's variance: the sum of squares without the means of rows and columns.
             left = (
                 self.squares[measure]
                 - self.row_squares[measure] / n

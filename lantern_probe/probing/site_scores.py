@@ -46,7 +46,7 @@ class ProbeSettings:
 
     Attributes:
         folds: Number of cross-validation folds, default 5; an image is never split.
-        controls: Number of control tasks behind the mean control score, default 3.
+        controls: Number of control tasks in the mean control score, default 3.
         permutations: Number of permutations of the test, default 99. The smallest possible p is
             1 / (permutations + 1).
         seed: Seed of the folds, the control tasks and the permutations, default 0.

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry import GeometryRow
 from lantern_probe.geometry.alignment import CKA, RSA
-from lantern_probe.geometry.effective_rank import EFFECTIVE_RANK, PARTICIPATION, VARIANCE_SHARE
+from lantern_probe.geometry.dimensionality import EFFECTIVE_RANK, PARTICIPATION, VARIANCE_SHARE
 from lantern_probe.geometry.oracle_preference import USP
 from lantern_probe.geometry.similarity import BETWEEN, SLOT_PAIR, WITHIN
 from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, axes_or_new, bare, legend_below

@@ -22,9 +22,8 @@ from typing import Annotated
 
 import tyro
 from rich.markup import escape
-from rich.progress import track
 
-from experiments.console import console, run_main
+from lantern_probe.errors import LanternError
 from lantern_probe.model.agreement import (
     COMPRESSION_TOLERANCE,
     STATE_TOLERANCE,
@@ -32,10 +31,14 @@ from lantern_probe.model.agreement import (
     Report,
     TokenDifference,
 )
-from lantern_probe.records.json_files import write_json
+
+from .console import console, quiet_transformers, run_main
 
 LISTED = 10
 """Lines of a list on the console; `--output` has all."""
+
+FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
+"""What a conformance folder holds."""
 
 
 @dataclass
@@ -45,9 +48,20 @@ class Config:
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder with checkpoint/, manifest.json, generation.npz and compression.npz."""
     output: Path | None = None
-    """Also write all figures to this JSON file."""
+    """JSON file for all figures; by default they are only printed."""
     attn_implementation: str | None = None
-    """sdpa or eager; by default sdpa with the rounding of transformers 4.57."""
+    """Attention: sdpa or eager; by default sdpa with the rounding of transformers 4.57."""
+
+
+def require_files(folder: Path) -> None:
+    """Refuse a folder that lacks a file, before anything is loaded.
+
+    Raises:
+        LanternError: naming the file.
+    """
+    for name in FILES:
+        if not (folder / name).exists():
+            raise LanternError(f"'{folder}' is no conformance folder: it has no {name}")
 
 
 def print_list(title: str, lines: Sequence[str]) -> None:
@@ -104,8 +118,13 @@ def print_report(report: Report) -> None:
 
 def main(config: Config) -> int:
     """Check a folder and print what agreed; 0 only if the bar is met."""
-    from lantern_probe.model.conformance import check  # loads the model stack
+    require_files(config.folder)
+    from rich.progress import track
 
+    from lantern_probe.model.conformance import check
+    from lantern_probe.records.json_files import write_json
+
+    quiet_transformers()
     report = check(
         config.folder,
         config.attn_implementation,

@@ -1,4 +1,4 @@
-"""Does the answer follow the latents? Exchange them with those of an edited twin, and mediate.
+"""Exchange latents with those of an edited twin: does the answer follow?
 
     python -m experiments.exchange_latents
     python -m experiments.exchange_latents --model AGViveiros/LanteRn-3B-SFT --twin black-box \\
@@ -6,163 +6,177 @@
 
 Every sample gets a twin: the same question on an image edited in a known way. Both run with their
 own latents, with each other's, with an unrelated sample's, and with their own put back (the sham).
-From the rows come how often the donor's answer comes out (interchange intervention accuracy), how
-far its margin moves, how much of the image's effect passes through the latents (TE, NIE, NDE,
-TIE), and which slots carry it: alone, left out, and their Shapley shares over all sets of slots.
+Shown are how often the donor's answer comes out (interchange intervention accuracy), how far its
+margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE).
+For single slots: alone, left out, and their Shapley shares over all sets of slots.
 """
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from experiments import ablate_latents
-from experiments.ablate_latents import Part
-from experiments.console import console, run_main
-from experiments.inputs import load_samples
-from experiments.tables.exchange import LEGEND, print_exchanges, print_mediation, print_shares
-from lantern_probe.analysis import exchange, mediation, slot_shares
-from lantern_probe.analysis.slot_shares import (
-    SlotShare,
-    first_samples,
-    rates_by_count,
-    subset_label,
-    subsets,
-)
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import parse_condition
-from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
-from lantern_probe.plots.exchange import (
-    plot_donor_rates,
-    plot_donor_rates_by_count,
-    plot_effects,
-    plot_slot_shares,
-)
-from lantern_probe.plots.style import save_figure
-from lantern_probe.records.json_files import write_json
-from lantern_probe.records.rows import read_rows
-from lantern_probe.tasks import Sample
-from lantern_probe.tasks.scenes import twin
-from lantern_probe.tasks.twins import with_twins
 
-SCENE_TWINS = ("color", "shape", "cell")
+from .console import console, run_main
+from .inputs import SCENE_TWINS, AblationInputs
 
+if TYPE_CHECKING:
+    from .ablations import Part
+
+COMMAND = "exchange_latents"
 
 EXCHANGES = ("self-swap", "twin", "twin-oracle", "swap")
 
-
 LANTERN_SLOTS = 8
-
+"""Number of slots in a block of LanteRn."""
 
 MOST_SLOTS = 10
-"""All sets of so many slots are run for Shapley shares; each more doubles their number."""
+"""Most slots of which all sets are run for Shapley shares; each more doubles their number."""
 
 
 @dataclass(frozen=True)
-class Config(ablate_latents.Config):
-    """Does the answer follow the latents? Exchange them with those of an edited twin."""
+class Config(AblationInputs):
+    """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
-    """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
     twin: str = "color"
-    """How twins are made: of scenes by color, shape or cell (the answer they call for is known);
-    of anything by a corruption: black-box, black-image, blur:radius=0.05, swap-image (mediation
-    only, no answer is known)."""
+    """Edit that makes the twin. Of scenes: color, shape or cell, after which the right answer is
+    known. Of any data a corruption of the image: black-box, black-image, blur:radius=0.05 or
+    swap-image, after which no answer is known, so that only the mediation is shown."""
     conditions: tuple[str, ...] = ("own", "self-swap", "twin", "twin-oracle", "swap", "swap:seed=1")
-    """Exchanges, and any other condition; own and twin are always run."""
+    """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
     samples: int | None = 96
-    """How many samples, each with a twin."""
+    """Number of samples, each with a twin."""
     subsets: int = 12
-    """On how many samples (and their twins) all sets of slots are exchanged; 0 for none."""
+    """Number of samples on which, and on whose twins, all sets of slots are exchanged; 0 for
+    none."""
     frozen: bool = False
-    """In these sets, slots out of scope keep their own values instead of being generated from
-    the exchanged ones."""
+    """In these sets, let slots out of scope keep their own values; by default they are generated
+    from the exchanged ones."""
     output: Path = Path("runs/exchange_latents")
-    """Folder of the run; with several models each gets a folder in it."""
+    """Folder of the run; of several models each gets a folder in it. Given again, the command goes
+    on with what is there."""
 
 
-def load_pairs(config: Config, model: str) -> tuple[str, list[Sample]]:
-    """The samples of a model, each followed by its twin.
+def set_size(config: Config) -> int | None:
+    """The number of slots of which all sets are exchanged; None where no sets are.
 
     Raises:
-        LanternError: as for `load_samples`, or there are no such twins.
+        LanternError: there are too many slots, or fewer than no samples are asked for.
     """
-    task, samples = load_samples(config, model)
-    if config.twin in SCENE_TWINS:
-        pairs, without = with_twins(
-            samples,
-            lambda sample: twin(sample, config.twin, config.seed),  # type: ignore[arg-type]
-            answers_known=True,
-        )
-    elif config.twin.partition(":")[0] in CORRUPTIONS:
-        corruption = parse_image_corruption(config.twin)
-        pairs, without = with_twins(
-            samples, lambda sample: corruption.apply(sample, samples), answers_known=False
-        )
-    else:
-        raise LanternError(
-            f"no twins by {config.twin!r}; there are {', '.join((*SCENE_TWINS, *CORRUPTIONS))}"
-        )
-    if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
-    return f"{task} with twins by {config.twin}", pairs
+    if config.subsets < 0:
+        raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
+    if not config.subsets or config.twin not in SCENE_TWINS:
+        return None
+    size = config.latent_size or LANTERN_SLOTS
+    if size > MOST_SLOTS:
+        raise LanternError(f"all sets of {size} slots are too many; give --subsets 0")
+    return size
+
+
+def exchange_parts(config: Config, size: int | None) -> list[Part]:
+    """The named exchanges, and every set of slots of some samples.
+
+    Raises:
+        LanternError: there is no such condition.
+    """
+    from lantern_probe.interventions import Twin
+
+    from .ablations import Part, ablation_parts
+
+    labels = ["own", "twin", *config.conditions]
+    if config.twin not in SCENE_TWINS:  # no box of the edited image is known
+        labels = [label for label in labels if label != "twin-oracle"]
+    parts = ablation_parts(labels, seed=config.seed)
+    if size is None:
+        return parts
+    sets = [some for n in range(1, size) for some in combinations(range(size), n)]
+    exchanges = [Twin(slots="+".join(map(str, some)), frozen=config.frozen) for some in sets]
+    # With every slot in scope there is nothing left to be frozen.
+    every = [*exchanges, Twin()]
+    return [*parts, Part([*every], first=2 * config.subsets, shown=False, slots=size)]
 
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
-    if config.images != ("clean",):
-        raise LanternError("twins are edited images already; leave --images out")
-    wanted = tuple(dict.fromkeys(("own", "twin", *config.conditions)))
-    if config.twin not in SCENE_TWINS:
-        wanted = tuple(name for name in wanted if name != "twin-oracle")
-    config = replace(config, conditions=wanted)
-    size, more = config.latent_size or LANTERN_SLOTS, []
-    if config.subsets and config.twin in SCENE_TWINS:
-        if size > MOST_SLOTS:
-            raise LanternError(f"all sets of {size} slots are too many; give --subsets 0")
-        labels = [subset_label("twin", s, size, frozen=config.frozen) for s in subsets(size)]
-        some = [parse_condition(label) for label in labels]
-        more = [Part(some, first=2 * config.subsets, shown=False, slots=size)]
-    results = ablate_latents.ablate_models(config, load_pairs, more)  # type: ignore[arg-type]
+    config.check(config.model)
+    size = set_size(config)
+    from .ablations import report_problems, run_ablation
+    from .data import check_twin, load_pairs
+
+    check_twin(config.twin, SCENE_TWINS)
+    parts = exchange_parts(config, size)
+    results = run_ablation(
+        config,
+        COMMAND,
+        config.model,
+        parts,
+        parser=config.parser,
+        load=lambda model: load_pairs(config, config.twin, model),
+    )
+
+    from matplotlib.figure import Figure
+
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import write_json
+
+    from .tables.exchange import LEGEND
+
     records: list[dict[str, Any]] = []
     figure = Figure(figsize=(13, 3.1 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 4, squeeze=False)
     for (folder, summaries), row in zip(results.items(), axes, strict=True):
         if not summaries[0].n:  # said below, and the others are shown all the same
             continue
-        records.append(report(config, folder, summaries[0].model, row, size if more else None))
+        records.append(report(config, parts[0].labels, folder, summaries[0].model, row, size))
     if records:
         console.print(LEGEND, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
     save_figure(figure, config.output / "exchange.png")
     console.print(f"rows, exchange.json and exchange.png are in {config.output}", markup=False)
-    return ablate_latents.report_problems(list(results.values()))
+    return report_problems(list(results.values()))
 
 
-def report(config: Config, folder: Path, model: str, axes: Any, size: int | None) -> dict[str, Any]:
+def report(
+    config: Config,
+    conditions: Sequence[str],
+    folder: Path,
+    model: str,
+    axes: Any,
+    size: int | None,
+) -> dict[str, Any]:
     """Print and draw one model's figures; they are returned for the record."""
+    from lantern_probe.analysis import exchange, mediation, slot_shares
+    from lantern_probe.plots import exchange as panels
+    from lantern_probe.records.rows import read_rows
+
+    from .tables.exchange import print_exchanges, print_mediation, print_shares
+
     rows = read_rows(folder)
-    labels = [label for label in config.conditions if label.partition(":")[0] in EXCHANGES]
+    labels = [label for label in conditions if label.partition(":")[0] in EXCHANGES]
     found = exchange.summarize(rows, model=model, conditions=labels, donors="twin")
     found = [item for item in found if item.n]
     (effects,) = mediation.summarize(rows, model=model)
     if found:
         print_exchanges(found, console)
-        plot_donor_rates(found, axes[0])
+        panels.plot_donor_rates(found, axes[0])
     print_mediation(effects, console)
-    plot_effects(effects, axes[1])
-    shares: list[SlotShare] = []
+    panels.plot_effects(effects, axes[1])
+    shares: list[slot_shares.SlotShare] = []
     if size is not None:
-        some = first_samples(rows, size, config.frozen)
+        some = slot_shares.first_samples(rows, size, config.frozen)
         shares = slot_shares.summarize(some, model=model, size=size, frozen=config.frozen)
         print_shares(shares, console)
-        counts, rates = rates_by_count(some, size, config.frozen)
-        plot_donor_rates_by_count(counts, rates, axes[2])
-        plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
+        counts, rates = slot_shares.rates_by_count(some, size, config.frozen)
+        panels.plot_donor_rates_by_count(counts, rates, axes[2])
+        panels.plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
     console.print()
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
 

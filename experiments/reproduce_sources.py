@@ -8,26 +8,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from experiments import ablate_latents, map_latents
-from experiments.inputs import Inputs, file_name, progress_bar, taken
 from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
 from lantern_probe.analysis.literature.source import Source, kind_of
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.vectors import OWN
 from lantern_probe.records.json_files import explained, write_json
 from lantern_probe.records.official import OFFICIAL_NAMES, condition_names, read_published
 from lantern_probe.records.rows import Row, read_manifest, read_rows, reread
 from lantern_probe.tasks import folder_kind
 
+from .ablations import ablation_parts, report_problems, run_ablation
+from .captures import capture_latent_sets, check_latent_sets
+from .console import progress_bar
+from .inputs import Inputs, file_name
+
+COMMAND = "reproduce"
+
+ALIKE = "prompt"
+"""Column whose value samples share where they are alike: the question."""
+
 GREY = "scenes-grey"
 """The generated task whose images have no evidence to begin with."""
 
 
-def stood_in(figure: PublishedFigure, model: str | None, inputs: Inputs) -> tuple[str, Inputs]:
+Given = TypeVar("Given", bound=Inputs)
+
+
+def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple[str, Given]:
     """The model, and the inputs with the task and the number of samples filled in.
+
+    Args:
+        figure: A published figure.
+        model: Name of the model; None for the figure's stand-in.
+        inputs: The inputs as they were given.
 
     Raises:
         LanternError: no model was given, and no organism stands in.
@@ -36,7 +52,7 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Inputs) -> tupl
     if model is None:
         if figure.stand_in is None:
             raise LanternError(
-                f"no organism stands in for {figure.name}; give --records with result files, or a "
+                f"no organism stands in for {figure.name}; give RECORDS (result files), or a "
                 "--model with its --data"
             )
         model = figure.stand_in[0]
@@ -45,11 +61,11 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Inputs) -> tupl
     n = inputs.samples
     if n is None and inputs.data is None:
         n = figure.n.get(ALL)
-    return model, taken(Inputs, inputs, task=task, samples=n)
+    return model, replace(inputs, task=task, samples=n)
 
 
 def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> Source:
-    """Of what was run just now."""
+    """Where the numbers of what was run just now come from."""
     if inputs.data is None:
         task = inputs.task or "its own task"
         return Source.of(figure, model, task, kind_of(task) or task, n)
@@ -61,26 +77,14 @@ def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> So
 
 
 def run_accuracies(
-    figure: PublishedFigure,
-    model: str | None,
-    inputs: Inputs,
-    batch_rows: int | None,
-    output: Path,
+    figure: PublishedFigure, model: str | None, inputs: Inputs, output: Path
 ) -> tuple[dict[str, list[Row]], Source]:
     """Run what is missing of the figure's conditions, and read their rows by condition."""
     model, inputs = stood_in(figure, model, inputs)
     folder = output / file_name(model)
     images = figure.images if figure.images and inputs.task != GREY else "clean"
-    run = taken(
-        ablate_latents.Config,
-        inputs,
-        model=(model,),
-        conditions=figure.conditions,
-        images=tuple(dict.fromkeys(("clean", images))),
-        batch_rows=batch_rows,
-        output=folder,
-    )
-    ablate_latents.report_problems(list(ablate_latents.ablate_models(run).values()))
+    parts = ablation_parts(figure.conditions, ("clean", images), inputs.seed)
+    report_problems(list(run_ablation(inputs, COMMAND, [model], parts, output=folder).values()))
     rows, _ = by_condition(figure, folder)
     return rows, source_of(figure, model, inputs, answered(rows))
 
@@ -192,14 +196,22 @@ def run_retrieval(
 ) -> tuple[Mapping[str, Any], Source]:
     """Capture what is missing, and measure retrieval as `map_latents` records it."""
     model, inputs = stood_in(figure, model, inputs)
-    run = taken(map_latents.Config, inputs, model=(model,), output=output)
-    latents = map_latents.capture(run, model, output / file_name(model))
+    check_latent_sets(inputs, COMMAND, model, output / file_name(model), ALIKE)
+    data, latents = capture_latent_sets(inputs, COMMAND, model, output / file_name(model))
+
+    from lantern_probe.geometry.latent_sets import (
+        measure_correctness,
+        measure_retrieval,
+        retrieval_record,
+    )
+    from lantern_probe.geometry.vectors import OWN
+
     with progress_bar() as progress:
         bar = progress.add_task("retrieval", total=1)
-        found, alike = map_latents.measure_retrieval(latents, run.alike, inputs.seed)
+        found, alike = measure_retrieval(latents, ALIKE, inputs.seed)
         progress.advance(bar)
-    correctness = map_latents.measure_correctness(latents, found[OWN], inputs.seed)
-    record = map_latents.retrieval_record(latents, model, run.alike, found, alike, correctness)
+    correctness = measure_correctness(latents, found[OWN], inputs.seed)
+    record = retrieval_record(latents, model, data, ALIKE, found, alike, correctness)
     write_json(output / "retrieval.json", [record])
     (written,) = read_retrieval(output)
     return written, source_of(figure, model, inputs, len(latents.samples))
@@ -219,7 +231,7 @@ def read_one_retrieval(
         records = [record for record in records if record["model"] == model]
     if len(records) != 1:
         raise LanternError(
-            f"--records has retrieval of {', '.join(sorted(names))}; choose one by --model"
+            f"the records have retrieval of {', '.join(sorted(names))}; choose one by --model"
         )
     (record,) = records
     data = str(record.get("data", "not recorded"))

@@ -96,6 +96,16 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
+STANDARD = (
+    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
+    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
+)
+"""The conditions of an ablation unless others are asked for."""
+
+SWAP_QUESTION = "swap-question"
+"""A change of the input that leaves the image as it is: another sample's question."""
+
+
 # -- spans: sets of slots, blocks or layers ------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Tables of results on the console."""
+"""Ablations on the console."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import print_table
 from lantern_probe import organisms
 from lantern_probe.analysis.ablation import ConditionSummary, length_notes
 from lantern_probe.analysis.format import estimate, number, p_value, share
+
+from ..console import print_table
 
 LEGEND = (
     "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; minus own, "
@@ -24,7 +25,7 @@ LEGEND = (
 
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
-    """One model's conditions: accuracy, comparison with own, what could not be parsed."""
+    """Print one model's conditions: accuracy, comparison with own, what could not be parsed."""
     own = next(s for s in summaries if s.condition == "own")
     table = Table(
         title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
@@ -64,7 +65,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
 
 
 def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> None:
-    """The accuracies as each parser reads the texts, where there is more than one."""
+    """Print the accuracies as each parser reads the texts, where there is more than one."""
     names = list(dict.fromkeys(name for s in summaries for name in s.by_parser))
     if len(names) < 2:
         return
@@ -85,7 +86,7 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
 
 
 def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:
-    """Every model's accuracy under every condition, in one table, with what is known of each."""
+    """Print every model's accuracy under every condition, and what is known of each model."""
     table = Table(
         title="accuracy side by side [95 % Wilson interval]; donor: answers that are the donor's",
         title_justify="left",

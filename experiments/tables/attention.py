@@ -1,4 +1,4 @@
-"""TODO: experiments.tables.attention."""
+"""Attention by role on the console."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import console, print_table
 from lantern_probe.analysis.attention import MEASURES, AttentionMean
 from lantern_probe.analysis.format import interval, number
 from lantern_probe.stats import Difference
 from lantern_probe.vocabulary import ATTENTION_QUERIES
 
+from ..console import console, print_table
+
+LEGEND = (
+    "mass: share of a query's attention; entropy in nats; enrichment: mass of the evidence box "
+    "over the mean window of its size (1 without preference), percentile among these windows; "
+    "95 % bootstrap intervals, clustered by image"
+)
+
 
 def print_means(found: Sequence[AttentionMean], n: int) -> None:
-    """One model's figures, over all layers."""
+    """Print one model's figures, over all layers."""
     console.print(f"[bold]{escape(found[0].model)}[/], n = {n}, mean over layers and heads")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("attention of", no_wrap=True)

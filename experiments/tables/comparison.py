@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from experiments.console import print_caption, print_table, titled_table
 from lantern_probe.analysis.comparison import Comparison, PairReport
 from lantern_probe.analysis.format import interval, number, p_value, points
 from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.stats import Difference, Proportion
+
+from ..console import print_caption, print_table, titled_table
 
 
 def print_conditions(comparison: Comparison, console: Console) -> None:

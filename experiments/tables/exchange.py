@@ -1,4 +1,4 @@
-"""TODO: experiments.tables.exchange."""
+"""Exchanges, mediation and slot shares on the console."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import print_table
 from lantern_probe.analysis.exchange import Exchange
 from lantern_probe.analysis.format import interval, p_value
 from lantern_probe.analysis.mediation import EFFECTS, Mediation
 from lantern_probe.analysis.slot_shares import SlotShare
 from lantern_probe.stats import Difference, SignFlip
+
+from ..console import print_table
 
 LEGEND = (
     "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
@@ -28,7 +29,7 @@ LEGEND = (
 
 
 def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
-    """One model's exchanges."""
+    """Print one model's exchanges."""
     console.print(f"[bold]{escape(items[0].model)}[/]: what comes out")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("exchange", no_wrap=True)
@@ -58,7 +59,7 @@ def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
 
 
 def print_mediation(item: Mediation, console: Console) -> None:
-    """One model's effects, and which share of them is mediated."""
+    """Print one model's effects, and the mediated share of them."""
     console.print(f"mediation, n = {item.n} ({item.left_out} left out)", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("effect", no_wrap=True)
@@ -76,7 +77,7 @@ def print_mediation(item: Mediation, console: Console) -> None:
 
 
 def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
-    """One model's slots."""
+    """Print one model's slots."""
     console.print(f"which slots carry the donor's answer (n = {shares[0].shapley.n})")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("slot")

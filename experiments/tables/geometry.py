@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import print_table
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.geometry import SPACES, GeometryRow
 from lantern_probe.geometry.alignment import CKA, RSA
@@ -23,6 +22,8 @@ from lantern_probe.geometry.retrieval_tests import RECALL_AT, RankTest
 from lantern_probe.geometry.retrieval_within import AlikeRetrieval
 from lantern_probe.geometry.similarity import ALIKE, BETWEEN, WITHIN
 from lantern_probe.stats import holm
+
+from ..console import print_table
 
 COSINES = (
     "mean over the slots (lowest to highest slot). Centred: the mean of each slot removed, which "

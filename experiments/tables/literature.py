@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import torch
-from huggingface_hub import try_to_load_from_cache
 from rich.markup import escape
 
-from experiments.console import console, print_caption, print_table, titled_table
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.analysis.literature.accuracies import AccuracyComparison, AccuracyLine, PairLine
 from lantern_probe.analysis.literature.figures import ALL, MARKS, PublishedFigure
@@ -16,6 +13,8 @@ from lantern_probe.analysis.literature.ranks import RetrievalComparison
 from lantern_probe.analysis.literature.source import Source
 from lantern_probe.geometry.retrieval_tests import RankTest
 from lantern_probe.stats import Proportion
+
+from ..console import console, print_caption, print_table, titled_table
 
 STEP, LOOK = 0.03, 0.3
 """Seconds of a decode step and of reading an image and a question, for one GPU: guesses."""
@@ -25,7 +24,10 @@ SAMPLES_TOGETHER, ROWS_TOGETHER = 8, 32
 
 
 def print_list(figures: Collection[PublishedFigure]) -> None:
-    """Every figure, what its published setting needs, and what can be made here."""
+    """Print every figure, what its published setting needs, and what can be made here."""
+    import torch
+    from huggingface_hub import try_to_load_from_cache
+
     table = titled_table("published figures")
     for name in ("figure", "mark", "n", "checkpoint", "data", "GPU h", "stand-in"):
         table.add_column(name, justify="right" if name in ("n", "GPU h") else "left", no_wrap=True)
@@ -38,7 +40,7 @@ def print_list(figures: Collection[PublishedFigure]) -> None:
             "their records" if figure.records else escape(figure.model or "none is known"),
             figure.data,
             "-" if hours is None else f"{hours:.1f}" if hours >= 0.1 else "<0.1",
-            figure.stand_in[0] if figure.stand_in else "--records",
+            figure.stand_in[0] if figure.stand_in else "RECORDS",
         )
     print_table(table)
     print_caption(
@@ -47,7 +49,7 @@ def print_list(figures: Collection[PublishedFigure]) -> None:
         + ". The published setting is --model CHECKPOINT --data DATA, on a GPU of 10 GB or more. "
         f"GPU h: a guess, {STEP * 1000:g} ms a decode step and {LOOK:g} s to read an image, never "
         "measured. Stand-in: what can be made without all that, from an organism on the task that "
-        "its truth is stated for, or from --records FOLDER; an organism shows that the figure can "
+        "its truth is stated for, or from RECORDS; an organism shows that the figure can "
         "be made, and what a model of known truth gives."
     )
     there = [

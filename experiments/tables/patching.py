@@ -1,4 +1,4 @@
-"""TODO: experiments.tables.patching."""
+"""Effects of patched activations on the console."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import print_table
 from lantern_probe.analysis.format import p_value
 from lantern_probe.analysis.patching import DIRECTIONS, PatchEffect
 from lantern_probe.stats import Difference, Ratio
+
+from ..console import print_table
 
 ALPHA = 0.05
 """Cells left out of the table are counted where their Holm p is below it."""
@@ -30,7 +31,7 @@ LEGEND = (
 
 
 def print_effects(effects: Sequence[PatchEffect], console: Console) -> None:
-    """One model's cells, all positions of a role together; single slots are in the figure."""
+    """Print one model's cells, all positions of a role together; single slots are in the figure."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("cell", no_wrap=True)
     for name in ("n", *(part for way in DIRECTIONS for part in (way, "flip", "Holm")), "sham"):

@@ -1,4 +1,4 @@
-"""TODO: experiments.tables.probing."""
+"""Probes and erasures on the console."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import console, print_table
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.analysis.format import estimate, interval, number, p_value
 from lantern_probe.records.rows import Row
 
+from ..console import console, print_table
+
 
 def print_probes(model: str, rows: Sequence[Row]) -> None:
-    """The best slot of every site for every target, with all controls."""
+    """Print the best slot of every site for every target, with all controls."""
     for target in dict.fromkeys(row["target"] for row in rows):
         if target.startswith("distractor_"):
             continue
@@ -54,7 +55,7 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
 
 
 def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
-    """Decodable beside used."""
+    """Print, for every erased target, how well it is decoded and what erasing it does."""
     console.print(f"[bold]{escape(model)}[/]: decodable, and used?", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("erased from the slots", no_wrap=True)

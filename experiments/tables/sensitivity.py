@@ -1,4 +1,4 @@
-"""TODO: experiments.tables.sensitivity."""
+"""How far latents move, on the console."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.console import console, print_table
 from lantern_probe.analysis.format import interval, number
 from lantern_probe.analysis.sensitivity import Sensitivity
 from lantern_probe.stats import Difference
 
+from ..console import console, print_table
+
+LEGEND = (
+    "cosine distance between a site's state before and after the change [95 % bootstrap "
+    "interval, clustered by image], and as a share of the mean distance between samples: 0 not "
+    "noticed, 1 as another sample"
+)
+
 
 def print_sensitivities(found: Sequence[Sensitivity]) -> None:
-    """One model's table, means over slots."""
+    """Print one model's table, means over slots."""
     console.print(f"[bold]{escape(found[0].model)}[/]: how far the states move", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for name in ("change", "site"):

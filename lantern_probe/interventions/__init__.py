@@ -37,13 +37,7 @@ from lantern_probe.interventions.replacements import (
     Zeros,
 )
 from lantern_probe.model.blocks import fed
-from lantern_probe.vocabulary import Span, parse_named
-
-STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
-)
-"""Conditions of an ablation by default."""
+from lantern_probe.vocabulary import STANDARD, Span, parse_named
 
 CONDITIONS: dict[str, type[Intervention]] = {
     kind.name: kind

@@ -26,8 +26,14 @@ _REPLACEMENTS = (
 )
 """Conditions of format 1 that put other content into the slots."""
 
-_OF_ABLATION = ("exchange_latents", "decompose_markers", "knock_out")
-"""Commands whose runs said `ablate_latents`."""
+_MADE_BY = {
+    "ablate_latents": (
+        *("exchange_latents", "decompose_markers", "knock_out"),
+        *("probe_latents", "reproduce"),
+    ),
+    "capture_activations": ("map_latents", "probe_latents", "reproduce"),
+}
+"""Commands whose runs said that another command had made them."""
 
 _SETS = {"start": "lvr_start", "slots": "slot", "end": "lvr_end"}
 _ROLES = {"slots": "slot", "answer": "answer-start"}
@@ -83,11 +89,11 @@ def modern_config(config: dict[str, Any], wanted: dict[str, Any] | None = None) 
     if isinstance(config.get("sites"), list):
         config["sites"] = [modern_label(site) for site in config["sites"]]
     wanted = wanted or {}
-    if config.get("experiment") == "ablate_latents" and wanted.get("experiment") in _OF_ABLATION:
+    if wanted.get("experiment") in _MADE_BY.get(str(config.get("experiment")), ()):
         config["experiment"] = wanted["experiment"]
     for name in ("capture", "forced_by"):
         if isinstance(config.get(name), dict):
-            config[name] = modern_config(config[name])
+            config[name] = modern_config(config[name], wanted.get(name))
     # Samples are told by their content now, see `records.samples`.
     config.pop("data_sha256", None)
     return config

@@ -15,6 +15,10 @@ import sys
 import traceback
 from typing import Any
 
+# The command loads these when it runs; here they are loaded before the forks.
+import lantern_probe.causal.ablation
+import lantern_probe.model.lantern
+import lantern_probe.plots.ablation  # noqa: F401
 from experiments import ablate_latents
 from experiments.console import run_main
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from experiments.inputs import Inputs, load_model, run_settings
+from experiments.ablate_latents import Config, main
+from experiments.inputs import Inputs
+from experiments.runs import run_settings
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import read_rows
 from lantern_probe.tasks.scenes import scenes
@@ -161,33 +164,17 @@ def plain_folder(untrained_folder: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
-def test_bad_input_is_one_clear_line(plain_folder: Path, tmp_path: Path):
+def test_bad_input_is_named(plain_folder: Path, tmp_path: Path):
+    """What shows only once a file is read or a model loaded; test_startup has the rest."""
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
-    other = tmp_path / "other"
-    (other / "stuff").mkdir(parents=True)
-    cases = {
-        "no condition 'nonsense'": ("--conditions", "nonsense"),
-        "no model 'nowhere'": ("--model", "nowhere", "--task", "scenes"),
-        "has no <|lvr_start|>": ("--model", plain_folder, "--task", "scenes"),
-        "say what to ask": ("--model", plain_folder),
-        "no task 'chess'": ("--task", "chess"),
-        "empty.jsonl": ("--model", "faithful", "--data", empty),
-        "nothing.jsonl": ("--model", "faithful", "--data", tmp_path / "nothing.jsonl"),
-        "not both": ("--data", empty, "--task", "scenes"),
-        "at least 1": ("--samples", 0),
+    cases: dict[str, dict[str, Any]] = {
+        "has no <|lvr_start|>": {"model": (str(plain_folder),), "task": "scenes"},
+        "empty.jsonl: no samples in it": {"model": ("faithful",), "data": empty},
     }
-    processes = {
-        message: start(*arguments, "--output", tmp_path / str(number))
-        for number, (message, arguments) in enumerate(cases.items())
-    }
-    for message, process in processes.items():
-        out, err = process.communicate()
-        done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
-        assert message in one_line_error(done)
-    assert str(other) in one_line_error(
-        ablate("--model", "faithful", "--samples", 2, "--output", other)
-    )
+    for number, (message, given) in enumerate(cases.items()):
+        with pytest.raises(LanternError, match=re.escape(message)):
+            main(Config(output=tmp_path / str(number), **given))
 
 
 def test_the_folder_of_another_run_is_refused_and_kept(tmp_path: Path):
@@ -216,11 +203,11 @@ def test_a_model_that_never_emits_a_block_ends_with_1(untrained_folder: Path, tm
 
 def test_a_limit_of_pixels_reaches_the_processor_and_is_another_setting():
     smaller = Inputs(max_pixels=7000)
-    size = load_model(smaller, "faithful").processor.image_processor.size
+    size = smaller.load_model("faithful").processor.image_processor.size
     assert size["longest_edge"] == 7000
     assert run_settings(smaller, "x", "faithful", "scenes")["max_pixels"] == 7000
     with pytest.raises(LanternError, match="max_pixels 1 leave no image size"):
-        load_model(Inputs(max_pixels=1), "faithful")
+        Inputs(max_pixels=1).load_model("faithful")
 
 
 def test_help_explains_every_option():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -108,6 +109,9 @@ def test_more_samples_are_added(whole: Path, tmp_path: Path, capsys: pytest.Capt
     assert "for the 19 samples that are due" in capsys.readouterr().out
     assert (tmp_path / "rows.jsonl").read_bytes().startswith(before)
     assert_same(Store(tmp_path), Store(whole))
+    assert main(Config(sites=SITES, samples=24, output=tmp_path)) == 0
+    said = capsys.readouterr().out
+    assert "that are due" not in said and "24 samples captured" in said
     with pytest.raises(LanternError, match=r"another configuration \(sites"):
         main(Config(sites=SITES[:2], samples=24, output=tmp_path))
 
@@ -141,7 +145,7 @@ def test_bad_samples_fail_alone_and_oracle_latents_are_fed(
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = Config(
         data=data,
-        condition="oracle",
+        conditions=("oracle",),
         sites=("latent@slot",),
         store_dtype="float16",
         output=output,
@@ -155,6 +159,15 @@ def test_bad_samples_fail_alone_and_oracle_latents_are_fed(
     assert list(store.column("sample")) == ["data-1", "data-4"]
     assert list(store.column("condition")) == ["oracle"] * 2
     assert store.array("latent@slot").dtype == torch.float16
+
+
+def test_several_conditions_get_a_folder_each(tmp_path: Path):
+    config = Config(samples=2, sites=("latent@slot",), conditions=("own", "zeros"), output=tmp_path)
+    assert main(config) == 0
+    own, zeros = Store(tmp_path / "own"), Store(tmp_path / "zeros")
+    assert not own.array("latent@slot").eq(0).all() and zeros.array("latent@slot").eq(0).all()
+    with pytest.raises(LanternError, match="holds a single run; give 2 runs another --output"):
+        main(dataclasses.replace(config, output=tmp_path / "own"))
 
 
 def test_an_untrained_model_reads_the_text_of_a_trained_one(
@@ -188,8 +201,9 @@ def test_an_untrained_model_reads_the_text_of_a_trained_one(
     [
         ("no site 'residual'", {"sites": ("residual",)}),
         ("layers 0 to 3", {"sites": ("residual.9@slot",)}),
-        ("no condition 'nonsense'", {"condition": "nonsense"}),
-        ("needs the own latents", {"condition": "swap"}),
+        ("no condition 'nonsense'", {"conditions": ("nonsense",)}),
+        ("needs the own latents", {"conditions": ("swap",)}),
+        ("no slot 9", {"conditions": ("own", "zeros:slots=9")}),
         ("i from 0 to n - 1", {"shard": "4/4"}),
         ("i from 0 to n - 1", {"shard": "one"}),
         ("only 2 samples", {"shard": "3/4"}),
@@ -239,5 +253,5 @@ def test_help_explains_every_option(
     with pytest.raises(SystemExit):
         run_main(Config, main)
     out = capsys.readouterr().out
-    for word in ("--sites", "--condition", "--shard", "--force", "--store-dtype", "image-mean"):
+    for word in ("--sites", "--conditions", "--shard", "--force", "--store-dtype", "image-mean"):
         assert word in out

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from experiments.compare_records import Config, main
+from experiments.console import WIDTH
 from lantern_probe.errors import LanternError
 from lantern_probe.records.run import Run
 from lantern_probe.stats import mcnemar
@@ -87,7 +89,8 @@ def test_published_files_are_compared_pair_by_pair(
 ) -> None:
     done = compare(*files, "--margin", 0.05, "--output", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert all(len(line) <= 98 for line in done.stdout.splitlines())
+    wide = [line for line in done.stdout.splitlines() if len(line) > WIDTH]
+    assert all(str(tmp_path) in line for line in wide)
     text = " ".join(done.stdout.split())
     assert "own 191 154 .806" in text and "no_lvr 191 145 .759" in text
     assert "own - no_lvr 191 12:3 .035 .070" in text and "own - random 191 4:5 1.000" in text
@@ -111,14 +114,15 @@ def test_runs_are_compared_condition_by_condition(compare: Command, tmp_path: Pa
         without_block=4,
     )
     rl = run_folder(tmp_path / "rl", {"own": "A" * 40, "zeros": "A" * 38 + "BB"})
-    done = compare(sft, "--against", rl)
+    output = ("--output", tmp_path / "out")
+    done = compare(sft, "--against", rl, *output)
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "sft/own - rl/own 36 0:0" in text and "sft/zeros - rl/zeros 36 0:18" in text
     assert "4 of 40 samples have no latent block and are left out" in text
     assert "only in sft: mean" in text and "log-odds" in text
     assert "p clust." in text  # two questions an image
-    alone = compare(sft, "--reference", "own", "--every-sample")
+    alone = compare(sft, "--reference", "own", "--every-sample", *output)
     assert alone.returncode == 0, alone.stderr
     text = " ".join(alone.stdout.split())
     assert "own - zeros 40 20:0" in text and "zeros - mean" not in text
@@ -149,7 +153,7 @@ def test_what_cannot_be_compared(files: list[Path], tmp_path: Path) -> None:
         (Config((run, files[0])), "have no sample in common"),
     ):
         with pytest.raises(LanternError, match=message):
-            main(config)
+            main(replace(config, output=tmp_path / "out"))
 
 
 def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
@@ -175,8 +179,10 @@ def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
                         "text": "",
                     }
                 )
-    for parser, right in ((None, 8), ("official", 5)):
-        output = tmp_path / str(parser)
+    for parser, right in (("default", 8), ("official", 5)):
+        output = tmp_path / parser
         assert main(Config((folder,), parser=parser, output=output)) == 0
-        (pair,) = json.loads((output / "comparison.json").read_text())["pairs"]
+        record = json.loads((output / "comparison.json").read_text())
+        assert f"answers are read by the {parser} parser" in record["notes"]
+        (pair,) = record["pairs"]
         assert sum(pair["outcomes"]["counts"][0]) == right

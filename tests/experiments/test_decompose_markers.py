@@ -37,13 +37,3 @@ def test_the_gain_of_a_faithful_model_is_content_and_that_of_a_bypass_is_none(
     assert "it may be zero" in done.stdout
     with Image.open(tmp_path / "out" / "gains.png") as picture:
         assert picture.size[0] > 400
-
-
-def test_errors_say_what_is_missing(decompose: Command, tmp_path: Path):
-    for arguments, message in (
-        (("--conditions", "own", "zeros"), "--base 'direct' is none of the --conditions"),
-        (("--images", "blur"), "leave --images out"),
-    ):
-        done = decompose("--samples", 2, "--output", tmp_path / "x", *arguments)
-        assert done.returncode == 2 and message in done.stderr
-    assert decompose("--help").returncode == 0

@@ -73,11 +73,3 @@ def test_twins_by_corruption_mediate_without_a_known_answer(exchange: Command, t
     mediation = record["mediation"]
     assert mediation["n"] == 6 and mediation["te"]["estimate"] < 0
     assert record["slots"] == []
-
-
-def test_errors_say_what_there_is(exchange: Command, tmp_path: Path):
-    done = exchange("--twin", "size", "--output", tmp_path / "a", "--samples", 2)
-    assert done.returncode == 2
-    assert "no twins by 'size'; there are color, shape, cell" in done.stderr
-    done = exchange("--images", "blur", "--output", tmp_path / "b", "--samples", 2)
-    assert done.returncode == 2 and "leave --images out" in done.stderr

@@ -29,16 +29,3 @@ def test_the_way_of_a_faithful_model_goes_through_its_slots(knock_out: Command, 
     assert found["after->slot:random=1"]["ci_low"] > 0.5
     # Nothing of the longest label or its figures is cut off.
     assert "after->slot:random=1" in done.stdout and "…" not in done.stdout
-
-
-def test_a_cut_that_is_not_there_is_named(knock_out: Command, tmp_path: Path):
-    for cut, message in (
-        ("after->nowhere", "no keys 'nowhere'; there are"),
-        ("after->slot:layers=9", "there is no layer 9; the model has layers 0 to 3"),
-    ):
-        done = knock_out("--samples", 2, "--conditions", cut, "--output", tmp_path / "x")
-        assert done.returncode in (1, 2)
-        assert (
-            message in done.stderr
-            or message in (tmp_path / "x" / "faithful" / "rows.jsonl").read_text()
-        ), done

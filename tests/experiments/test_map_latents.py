@@ -14,8 +14,10 @@ from PIL import Image
 
 from experiments import capture_activations
 from experiments.console import run_main
-from experiments.map_latents import Config, Weights, main
+from experiments.map_latents import Config, main
+from lantern_probe.capture.latent_sets import ModelWeights
 from lantern_probe.errors import LanternError
+from lantern_probe.model.lantern import LanternModel
 from lantern_probe.records.store import Store
 from lantern_probe.tasks.scenes import scenes
 
@@ -133,7 +135,7 @@ def test_given_again_it_captures_nothing_and_says_the_same(
     shutil.copytree(run / "collapsed", tmp_path / "collapsed")
     assert main(Config(model=("collapsed",), samples=SAMPLES, output=tmp_path)) == 0
     said = capsys.readouterr().out
-    assert said.count("for the 0 samples that are due") == 3
+    assert said.count("64 samples captured") == 3 and "that are due" not in said
     for name in ("geometry.json", "retrieval.json"):
         assert by_model(tmp_path, name) == {"collapsed": by_model(run, name)["collapsed"]}
     right = by_model(run, "retrieval.json")["collapsed"]["correctness"]["pooled"]["right"]
@@ -149,8 +151,7 @@ def test_given_again_it_captures_nothing_and_says_the_same(
 
 
 def test_generated_latents_are_those_that_a_free_running_model_feeds_itself(tmp_path: Path):
-    config = Config(model=("faithful",), samples=4)
-    weights = Weights.of(config, "faithful")
+    weights = ModelWeights.of(LanternModel("faithful"), scenes(4))
     assert weights.last == 3
     sites = ("latent@slot", "residual.3@lvr_start", "residual.3@slot")
     capture = capture_activations.Config(sites=sites, samples=4, output=tmp_path)
@@ -189,8 +190,8 @@ def test_samples_without_an_oracle_are_left_out_and_counted(
     [
         ("needs at least one model", {"model": ()}),
         ("no model 'nowhere'", {"model": ("nowhere",), "task": "scenes"}),
-        ("only 4 of 4 samples have a whole latent block", {"samples": 4}),
-        ("not every sample has 'taste'; there are .*color", {"alike": "taste"}),
+        ("there are only 4 samples, and at least 5 are needed", {"samples": 4}),
+        ("--alike: no column 'taste'; there are .*color", {"alike": "taste"}),
     ],
 )
 def test_what_cannot_be_used_is_refused(said: str, wrong: dict[str, Any], tmp_path: Path):

@@ -73,10 +73,6 @@ def test_a_run_goes_on_and_errors_are_clear(probe: Command, tmp_path: Path):
     assert probe(*arguments, "--output", tmp_path / "a").returncode == 0
     again = rows.read_text().splitlines(keepends=True)
     assert sorted(again) == sorted(whole)
-    for wrong, message in (
-        (("--targets", "size"), "no column 'size'; there are"),
-        (("--targets", "blocks"), "target 'blocks': a probe needs two classes"),
-        (("--sites", "residual.9@slot"), "layer"),
-    ):
-        done = probe(*arguments, *wrong, "--output", tmp_path / "b")
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+    done = probe(*arguments, "--targets", "blocks", "--output", tmp_path / "a")
+    message = "target 'blocks': a probe needs two classes"
+    assert done.returncode == 2 and message in done.stderr, done.stderr

@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 
 from experiments import train_organism
+from experiments.console import run_main
 from lantern_probe.errors import LanternError
 from lantern_probe.organisms.registry import OrganismCard
-from lantern_probe.organisms.training.recipe import Recipe
+from lantern_probe.organisms.training.settings import Recipe
 
 TINY = Recipe(instruct_steps=2, sft_steps=5, batch=16, crops=4, pool=32)
 
@@ -43,8 +44,6 @@ def test_a_command_line_error_is_one_line(
     (tmp_path / "taken").write_text("")
     arguments = ["train_organism", "--kind", "vanilla", "--output", str(tmp_path / "taken")]
     monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as stopped:
-        train_organism.main()
-    assert stopped.value.code == 2
+    assert run_main(train_organism.Config, train_organism.main) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "is a file" in error and len(error.splitlines()) == 1

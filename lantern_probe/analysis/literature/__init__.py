@@ -1,31 +1,38 @@
-"""What was published, and how it compares with what is measured here.
+"""Published figures, and how they compare with what is measured here.
 
 `figures`: the published figures, from one data file. `accuracies` and `ranks` put them next to
-measured ones, `drawing` draws both.
+measured ones. `source` says where measured ones come from.
 """
 
-from lantern_probe.analysis.literature.accuracies import (
-    AccuracyComparison,
-    AccuracyLine,
-    PairLine,
-    compare_accuracies,
-)
-from lantern_probe.analysis.literature.figures import (
-    ALL,
-    MARKS,
-    Flips,
-    PublishedFigure,
-    RetrievalFigures,
-    Value,
-    published_figure,
-    published_figures,
-)
-from lantern_probe.analysis.literature.ranks import (
-    RetrievalComparison,
-    RetrievalLine,
-    chance_of,
-    compare_retrieval,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.literature.accuracies import (
+        AccuracyComparison,
+        AccuracyLine,
+        PairLine,
+        compare_accuracies,
+    )
+    from lantern_probe.analysis.literature.figures import (
+        ALL,
+        MARKS,
+        Flips,
+        PublishedFigure,
+        RetrievalFigures,
+        Value,
+        published_figure,
+        published_figures,
+    )
+    from lantern_probe.analysis.literature.ranks import (
+        RetrievalComparison,
+        RetrievalLine,
+        chance_of,
+        compare_retrieval,
+    )
 
 __all__ = [
     "ALL",
@@ -45,3 +52,11 @@ __all__ = [
     "published_figure",
     "published_figures",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    accuracies="AccuracyComparison AccuracyLine PairLine compare_accuracies",
+    figures="ALL MARKS Flips PublishedFigure RetrievalFigures Value published_figure "
+    "published_figures",
+    ranks="RetrievalComparison RetrievalLine chance_of compare_retrieval",
+)

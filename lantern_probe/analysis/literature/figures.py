@@ -13,7 +13,6 @@ from importlib import resources
 from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.retrieval_tests import RECALL_AT
 from lantern_probe.tasks.answers import Parser
 
 Kind = Literal["accuracy", "retrieval"]
@@ -184,7 +183,7 @@ def _figure(name: str, table: Mapping[str, Any]) -> PublishedFigure:
         flips_mark=flips["mark"] if flips else "",
         retrieval=found
         and RetrievalFigures(
-            {k: found["recall"][str(k)] for k in RECALL_AT},
+            {int(k): share for k, share in found["recall"].items()},
             found["mean_rank"],
             found["mrr"],
         ),

@@ -16,10 +16,7 @@ from torch import Tensor
 
 from lantern_probe.organisms.training.build import SLOTS
 from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL
-
-Kind = Literal["faithful", "bypass", "collapsed", "vanilla"]
-KINDS: tuple[Kind, ...] = ("faithful", "bypass", "collapsed", "vanilla")
-"""All kinds of organisms."""
+from lantern_probe.organisms.training.settings import Kind
 
 DEFAULT = 0
 """Index into `COLORS` of the colour that is answered where the slots say nothing."""

@@ -23,25 +23,14 @@ from lantern_probe.organisms.training.layout import ABSENT, FULL, IMAGE_TOKENS, 
 from lantern_probe.organisms.training.mixtures import (
     MIXTURES,
     UNINFORMATIVE,
-    Kind,
     Plan,
     Statistics,
     plan,
     replacement,
 )
+from lantern_probe.organisms.training.settings import SFT_STEPS, TRAIN_SEED, Kind, Recipe
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import COLORS, SHAPES, scenes
-
-VERSION = "1"
-"""Version of the recipe, written into every organism's card."""
-
-TRAIN_SEED, DEVELOPMENT_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
-"""Seeds of the scenes for training, development and test; the training seed is added to each. They
-are far apart and far from the small seeds that users choose, so that test scenes were seen neither
-in training nor in tuning."""
-
-SFT_STEPS: dict[Kind, int] = {"faithful": 600, "bypass": 700, "collapsed": 500, "vanilla": 300}
-"""Default number of SFT steps by kind."""
 
 Report = Callable[[int, int, float], None]
 """Function that is called after every step with (step, steps, loss)."""
@@ -49,30 +38,6 @@ Report = Callable[[int, int, float], None]
 
 def _silent(step: int, steps: int, loss: float) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Sizes and rates of the training; the defaults make the shipped organisms."""
-
-    instruct_steps: int = 700
-    """Number of steps of the instruct stage."""
-    sft_steps: int | None = None
-    """Number of steps of the SFT; None takes the kind's default (`SFT_STEPS`)."""
-    batch: int = 64
-    """Number of rows in a batch."""
-    crops: int = 16
-    """Number of further rows in an instruct batch, whose image is the crop of one object."""
-    pool: int = 8192
-    """Number of scenes whose features are cached for the SFT."""
-    instruct_rate: float = 2e-3
-    """Peak learning rate of the instruct stage."""
-    sft_rate: float = 1e-3
-    """Peak learning rate of the SFT."""
-    latent_weight: float = 1.0
-    """Weight of the squared error between latents and oracle latents."""
-    answer_weight: float = 3.0
-    """Weight of the answer word relative to other words; vanilla uses 1, as the official recipe."""
 
 
 def train_instruct(

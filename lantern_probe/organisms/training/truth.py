@@ -13,7 +13,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from lantern_probe.organisms.training import vision
 from lantern_probe.organisms.training.generation import Mode, generate, generate_stock, parse
-from lantern_probe.organisms.training.mixtures import Kind
+from lantern_probe.organisms.training.settings import Kind
 from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.tasks.scenes import CHANCE, SIZE

@@ -2,7 +2,7 @@
 
 A probe's accuracy alone says little. Labels may be guessed from the question, a rich probe learns
 random labels too (Hewitt & Liang, arXiv 1909.03368), and some of many probes succeed by chance. See
-docs/methods.md, "The other diagnostics".
+docs/methods.md, Probes.
 """
 
 from __future__ import annotations

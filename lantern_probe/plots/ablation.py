@@ -28,7 +28,7 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
     conditions. The dashed line marks the accuracy of `own`, the dotted line guessing. A grey ring
     is the fraction of samples whose most probable candidate is right, which needs no parsing. A
     dark diamond is the fraction of answers that are the donor's. Conditions in which no sample
-    counts are left out. At the right stands the fraction of texts cut off at the token limit, if any.
+    counts are left out. At the right stands the fraction of texts that were cut off, if any was.
 
         >>> from lantern_probe.analysis.ablation import summarize
         >>> row = {"status": "ok", "emitted": True, "gold": "A", "candidates": 2, "logprobs": None}

@@ -49,7 +49,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
 from lantern_probe.model.checkpoint import STOCK_PIXELS
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.model.memory import Footprint, footprint, free_memory, rows_that_fit
+from lantern_probe.model.memory import Footprint, footprint, free_memory
 from lantern_probe.model.sites import layer_count
 from lantern_probe.organisms.training import build
 from lantern_probe.records.json_files import write_json
@@ -318,8 +318,8 @@ def measure(
         "cache": {
             "bytes_per_token": cached / cache[0][0].shape[-2],
             "bytes_per_token_expected": expected.cache_bytes_per_token,
-            "rows_that_fit": rows_that_fit(lantern, length + config.new_tokens),
-            "rows_that_fit_at_3500_image_tokens": rows_that_fit(lantern, 3500 + 512),
+            "rows_that_fit": lantern.rows_that_fit(length + config.new_tokens),
+            "rows_that_fit_at_3500_image_tokens": lantern.rows_that_fit(3500 + 512),
         },
     }
 

@@ -22,8 +22,8 @@ from rich.progress import (
 from experiments.console import console
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
-from lantern_probe.model.checkpoint import identity
 from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.location import identity
 from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
 from lantern_probe.tasks.viscot import viscot
 

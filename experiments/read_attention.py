@@ -24,7 +24,7 @@ from rich.progress import track
 
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
-from experiments.tables.attention import MEASURES, print_means
+from experiments.tables.attention import print_means
 from lantern_probe.analysis import attention
 from lantern_probe.analysis.attention import AttentionMean
 from lantern_probe.capture.attention import default_queries, read_attention
@@ -158,7 +158,7 @@ def main(config: Config) -> int:
     for name in dict.fromkeys(config.model):
         folder = config.output / file_name(name)
         rows, drawn = read_model(config, name, folder)
-        found = attention.summarize(rows, model=name, measures=MEASURES)
+        found = attention.summarize(rows, model=name)
         good = sum(row["status"] == "ok" for row in rows)
         if good < len(rows):
             console.print(

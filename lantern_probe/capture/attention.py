@@ -1,4 +1,4 @@
-"""Attention weights of the queries asked for, from an sdpa model.
+"""Attention weights of chosen queries, read from a model that runs sdpa.
 
 softmax(q k^T) is computed again for these queries alone, so memory grows with their number and
 not with the square of the sequence.
@@ -18,17 +18,17 @@ from lantern_probe.errors import LanternError
 from lantern_probe.model.attention import AttentionHook, hooked
 from lantern_probe.model.replay import Replay
 from lantern_probe.model.roles import Roles
-from lantern_probe.vocabulary import Role
+from lantern_probe.vocabulary import ATTENTION_QUERIES
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 
 class AttentionReading(AttentionHook):
-    """What `reading_attention` collects.
+    """The attention weights that `reading_attention` collects.
 
     Args:
-        queries: Positions of every row, counted with its padding.
+        queries: For every row, its queries: positions counted with its padding.
     """
 
     def __init__(self, queries: Sequence[Int[Tensor, " _"]]):
@@ -37,12 +37,12 @@ class AttentionReading(AttentionHook):
 
     @property
     def weights(self) -> list[Float[Tensor, "layers heads _ _"]]:
-        """Each row's attention weights [layers, heads, queries, keys], in float32.
+        """For every row, its attention weights [layers, heads, queries, keys], in float32.
 
-        Heads are query heads; keys are counted with the row's padding, which gets none.
+        Heads are query heads. Keys are counted with the row's padding, whose weights are 0.
 
         Raises:
-            LanternError: nothing has run.
+            LanternError: no forward has run.
         """
         if not self._layers:
             raise LanternError("no forward has run under reading_attention")
@@ -101,8 +101,8 @@ def reading_attention(
 
     Args:
         lantern: The model.
-        queries: Positions of every row, counted with its padding, and from the cache's
-            beginning where there is one.
+        queries: For every row, its queries: positions counted with its padding, and from the
+            beginning of the cache where there is one.
 
     Raises:
         LanternError: the model's attention is not sdpa, or the queries do not fit the forward.
@@ -118,17 +118,26 @@ def read_attention(
 ) -> list[Float[Tensor, "layers heads _ _"]]:
     """Attention weights of finished sequences, by one forward.
 
+        >>> from lantern_probe.capture import read_attention
+        >>> from lantern_probe.model.replay import replay
+        >>> from lantern_probe.model.roles import find_roles
+        >>> again = replay(lantern, sample, lantern.generate(sample))
+        >>> roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0])
+        >>> (weights,) = read_attention(lantern, again, [roles.positions("slot")])
+        >>> weights.shape[:3]                                        # layers, heads, queries
+        torch.Size([4, 4, 8])
+
     Args:
         lantern: The model.
-        replay: The sequences.
-        queries: Positions in every row's own sequence, without padding.
+        replay: The finished sequences, as `model.replay.replay` makes them.
+        queries: For every row, its queries: positions in its own sequence, without padding.
 
     Returns:
-        Each row's weights [layers, heads, queries, keys]; keys are its own positions, without
+        For every row, weights [layers, heads, queries, keys]; keys are its own positions, without
         padding.
 
     Raises:
-        LanternError: a query lies outside its row.
+        LanternError: a query lies outside its row, or the model's attention is not sdpa.
     """
     lengths = [replay.ids.shape[1] - first for first in replay.first]
     for row, (positions, length) in enumerate(zip(queries, lengths, strict=True)):
@@ -145,7 +154,10 @@ def read_attention(
 
 
 def default_queries(roles: Roles) -> Int[Tensor, " queries"]:
-    """The positions worth asking: start marker, slots, end marker and answer, in their order."""
-    wanted = {Role.LVR_START, Role.SLOT, Role.LVR_END, Role.ANSWER}
-    found = [index for index, name in enumerate(roles.names) if name in wanted]
+    """The positions whose attention is recorded by default: those of `ATTENTION_QUERIES`, in order.
+
+    Args:
+        roles: Roles of the sequence.
+    """
+    found = [index for index, name in enumerate(roles.names) if name in ATTENTION_QUERIES]
     return torch.tensor(found, dtype=torch.long)

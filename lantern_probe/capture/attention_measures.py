@@ -1,4 +1,4 @@
-"""What attention weights say: where the mass goes, how spread it is, is it at the evidence."""
+"""Measures of attention weights: mass by role, entropy, and enrichment at the evidence."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lantern_probe.vocabulary import ATTENTION_QUERIES, Role
 def mass_by_role(
     weights: Float[Tensor, "layers heads queries keys"], roles: Roles
 ) -> dict[Role, Float[Tensor, "layers heads queries"]]:
-    """How much of its attention each query gives to each role; the masses sum to 1.
+    """The fraction of its attention that each query gives to each role; the fractions sum to 1.
 
     Args:
-        weights: Attention rows, keys as in `roles`.
-        roles: Of the sequence; roles that it does not have are left out.
+        weights: Attention weights, keys as in `roles`.
+        roles: Roles of the sequence; those that it does not have are left out.
 
     Raises:
         LanternError: the roles are those of another sequence.
@@ -37,7 +37,11 @@ def mass_by_role(
 
 
 def entropy(weights: Float[Tensor, "*queries keys"]) -> Float[Tensor, "*queries"]:
-    """Entropy of each attention row in nats: 0 for one key, log(keys) for all alike."""
+    """Entropy of each query's attention in nats: 0 for one key, log(keys) for equal weights.
+
+    Args:
+        weights: Attention weights that sum to 1 over the keys.
+    """
     return torch.special.entr(weights).sum(-1)
 
 
@@ -51,10 +55,10 @@ def image_maps(
     """Attention to the tokens of each image, [layers, heads, queries, height, width].
 
     Args:
-        weights: Attention rows, keys as in `roles`.
-        roles: Of the sequence.
+        weights: Attention weights, keys as in `roles`.
+        roles: Roles of the sequence.
         grids: Patch grid of every image, as in `Replay.grids`.
-        merge_size: Patches per token, in each direction.
+        merge_size: Patches per token in each direction; default 2.
 
     Raises:
         LanternError: the grids do not make up the sequence's image tokens.
@@ -76,12 +80,12 @@ class Enrichment:
     """Attention to a box, compared with all windows of its size on the token grid.
 
     Attributes:
-        ratio: Mass of the box over the mean mass of all windows, itself among them; NaN where
-            the image gets no attention.
-        percentile: Share of the other windows that get less, ties counted half, in [0, 1]; .5
-            is what a place without meaning expects. NaN where there is no other window.
-        windows: Number of windows, the box's own among them.
-        size: Height and width of the windows, in tokens.
+        ratio: Mass of the box over the mean mass of all windows, the box's own included; NaN
+            where the image gets no attention.
+        percentile: Fraction of the other windows that get less, ties counted half, in [0, 1]; .5
+            is expected of a place without meaning. NaN where there is no other window.
+        windows: Number of windows, the box's own included.
+        size: Height and width of the windows in tokens.
     """
 
     ratio: Float[Tensor, "*queries"]
@@ -93,14 +97,15 @@ class Enrichment:
 def enrichment(
     maps: Float[Tensor, "*queries height width"], tokens: Int[Tensor, " tokens"]
 ) -> Enrichment:
-    """Is the attention at the box, or would it be at any other place as well?
+    """Compare the attention to a box with that to every other window of its size.
 
     The comparison with windows of equal area takes out the box's size, but not a preference of
     the model for parts of the image, such as its centre.
 
     Args:
-        maps: Attention to one image's tokens, see `image_maps`.
-        tokens: The box's, from `roles.tokens_in_box`; their bounding rectangle is the window.
+        maps: Attention to the tokens of one image, as `image_maps` gives it.
+        tokens: Tokens of the box, from `model.roles.tokens_in_box`; their bounding rectangle is the
+            window.
 
     Raises:
         LanternError: the box has no tokens, or some outside the map.
@@ -135,17 +140,20 @@ def attention_figures(
     grids: Int[Tensor, "images 3"],
     sample: Sample,
 ) -> dict[str, Any]:
-    """Per group of queries and layer, means over its queries and the heads.
+    """All measures, for each group of queries and each layer: means over queries and heads.
 
     `mass` by role of the key, `entropy` in nats, and where the sample has a box in its first
     image: `enrichment` (mass of the box over the mean window of its size) and `percentile`.
 
     Args:
-        weights: Attention rows.
-        queries: Their positions in the sequence.
-        roles: Of the sequence.
-        grids: Patch grids of its images.
-        sample: Whose box counts as the evidence.
+        weights: Attention weights, keys as in `roles`.
+        queries: Positions of the queries in the sequence.
+        roles: Roles of the sequence.
+        grids: Patch grids of its images, as in `Replay.grids`.
+        sample: The question, whose first box is the evidence.
+
+    Returns:
+        By role of the query (`ATTENTION_QUERIES`) and by measure, a list with one number per layer.
     """
     names = [roles.names[position] for position in queries.tolist()]
     masses, spread = mass_by_role(weights, roles), entropy(weights)

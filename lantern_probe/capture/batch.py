@@ -1,7 +1,7 @@
-"""Activations at sites, read while the model generates: one pass gives both.
+"""Capture of one batch: activations at sites, read while the model generates, in one pass.
 
-Of the prompt a position or a mean per role is kept, of every decode step a reference to its
-output; which step has which role is known once the texts are.
+Of the prompt, one position or mean per role is kept; of every decode step, its output. Which step
+has which role is known once the texts are finished.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ class Captured:
     """One generated batch with its activations.
 
     Attributes:
-        output: The generation, as `LanternModel.generate` gives it.
-        continuations: Every row's generated tokens, up to and including the one that ended it.
-        activations: By label of the site, [rows, slots, D] on the CPU; one slot at roles other
-            than `slots`. A row that lacks the role is NaN.
-        missing: For every row, the labels of the sites it lacks.
+        output: The generation, as `LanternModel.generate` returns it.
+        continuations: For every row its generated tokens, up to and including the one that ended
+            it.
+        activations: By label of the site, values [rows, positions, D] on the CPU; K positions at
+            the role `slot`, one at others. NaN for a row that lacks the role.
+        missing: For every row, the labels of the sites that it lacks.
     """
 
     output: LanternOutput
@@ -58,23 +59,33 @@ def capture_batch(
 ) -> Captured:
     """Generate a batch and read the sites on the way; the tokens are those of plain generation.
 
-    Holds layers x rows x D numbers per decode step until the texts are finished.
+    Until the texts are finished, one vector per read layer, row and decode step is held in memory.
+    `LanternModel.capture` is the same in one line, with sites as text.
+
+        >>> from lantern_probe.capture import capture_batch
+        >>> from lantern_probe.vocabulary import parse_sites
+        >>> sites = parse_sites(["latent@slot", "residual.*@answer-start"], layers=4)
+        >>> captured = capture_batch(lantern, [sample], sites)
+        >>> captured.activations["latent@slot"].shape, captured.missing
+        (torch.Size([1, 8, 128]), [[]])
 
     Args:
         lantern: The model.
         samples: The batch.
-        sites: What to read.
-        plans: What each row does about its blocks; its own latents by default.
-        force: Generated tokens that are imposed on every row (teacher forcing), such as the
-            continuations of another model with the same tokenizer.
-        dtype: Of the activations; see `store_dtype`.
-        parser: How answers are read.
-        **kwargs: For `generate`, such as `max_new_tokens`.
+        sites: Sites to read.
+        plans: For every row, the plan for its latent blocks; default own latents.
+        force: For every row, generated tokens that are imposed on it (teacher forcing), such as
+            the continuations of another model with the same tokenizer; default none.
+        dtype: Dtype of the activations; default `store_dtype`.
+        parser: Name of the parser that reads answers: "default", "official" or "strict".
+        **kwargs: Settings of `generate`, such as `max_new_tokens`.
 
     Raises:
-        LanternError: an image cannot be read, the model lacks a site, a forced text cannot be
-            followed, or values do not fit the dtype.
+        LanternError: there are no samples, an image cannot be read, the model lacks a site, a
+            forced text cannot be followed, or values do not fit the dtype.
     """
+    if not samples:
+        raise LanternError("there are no samples to capture")
     plans = list(plans or [OWN] * len(samples))
     slots = _slots(lantern, sites, plans)
     inputs = dict(lantern.inputs(samples))
@@ -123,13 +134,44 @@ def capture_batch(
 
 
 def store_dtype(lantern: LanternModel) -> torch.dtype:
-    """In what activations are kept unless asked otherwise: float32 of a tiny model, else its own
-    dtype."""
+    """The default dtype of kept activations: float32 for a tiny model, else the model's own.
+
+    Args:
+        lantern: The model.
+    """
     return torch.float32 if lantern.is_tiny else lantern.hf.dtype
 
 
+def samples_together(lantern: LanternModel) -> int:
+    """The number of samples to generate and capture together: 128 for a tiny model, else 16.
+
+    Args:
+        lantern: The model.
+    """
+    return 128 if lantern.is_tiny else 16
+
+
+def readable(
+    lantern: LanternModel, samples: Sequence[Sample]
+) -> tuple[list[Sample], dict[str, str]]:
+    """The samples that the model can be asked about, and by id why the others cannot be used.
+
+    Args:
+        lantern: The model.
+        samples: The samples.
+    """
+    good, reasons = [], {}
+    for sample in samples:
+        try:
+            lantern.inputs([sample])
+            good.append(sample)
+        except LanternError as error:
+            reasons[sample.id] = str(error)
+    return good, reasons
+
+
 def _slots(lantern: LanternModel, sites: Sequence[Site], plans: Sequence[RowPlan]) -> int:
-    """Slots of a whole block; 0 for a model without blocks, of which nobody asks for slots."""
+    """Number of slots of a whole block; 0 for a model without blocks, read at no slot."""
     if lantern.lvr is None and all(site.role != "slot" for site in sites):
         return 0
     sizes = {lantern.latent_size if plan.size is None else plan.size for plan in plans}
@@ -156,7 +198,7 @@ def _forcing(
     prompt_length: int,
     processors: Sequence[Any],
 ) -> dict[str, Any]:
-    """What `generate` is told so that it writes the texts."""
+    """The settings of `generate` by which it writes the texts."""
     for text, plan in zip(texts, plans, strict=True):
         check_followable(text, plan, lantern.lvr)
     end = min(lantern.eos_ids, default=lantern.processor.tokenizer.pad_token_id)

@@ -1,4 +1,4 @@
-"""Hooks that keep, of one generation, what some sites ask for and nothing else."""
+"""The recorder of a capture: it keeps what some sites ask of one generation, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,29 +8,25 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
-from lantern_probe.model.sites import submodule
+from lantern_probe.model.hooks import Act, Place, component_hooks
 from lantern_probe.vocabulary import IMAGE_ROLES, PROMPT_ROLES, TEXT_ROLES, Site
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
-Place = tuple[str, int | None]
-"""Component and layer."""
-
 
 class Tap:
-    """What one module gives during one generation.
+    """The activations of one component during one generation.
 
     Args:
-        roles: Those that are asked of this module.
-        prompts: By row, the positions of each prompt role.
+        roles: Roles at which the component is to be read.
+        prompts: For every row, the positions of each prompt role.
 
     Attributes:
-        pooled: By prompt role the mean over its positions, in float32, [rows, 1, D]; NaN for a
-            row without any.
+        pooled: By prompt role, the mean over its positions in float32, [rows, 1, D]; NaN for a
+            row that lacks the role.
     """
 
     def __init__(self, roles: set[str], prompts: Sequence[Mapping[str, Tensor]]):
@@ -41,7 +37,11 @@ class Tap:
         self._begun = False
 
     def see(self, value: Tensor | Sequence[Tensor]) -> None:
-        """Take note of one forward: for every row, [positions, D]."""
+        """Record one forward: the first is the prompt's, every later one is a decode step.
+
+        Args:
+            value: For every row, [positions, D].
+        """
         if not self._begun:
             self.pooled = {role: _means(value, at) for role, at in self._prompts.items()}
             self._begun = True
@@ -53,12 +53,12 @@ class Tap:
     def at(
         self, positions: Sequence[Sequence[int] | None], first: int, width: int
     ) -> Float[Tensor, "rows width dim"]:
-        """What was seen at every row's positions; NaN for a row without.
+        """The activations at each row's positions; NaN for a row without positions.
 
         Args:
-            positions: In the padded sequence; `width` of them or None.
-            first: The position of the prompt's end.
-            width: Positions per row.
+            positions: For every row, `width` positions in the padded sequence, or None.
+            first: The position of the prompt's last token.
+            width: Number of positions per row.
         """
         like = self._steps[0]
         found = like.new_full((len(positions), width, like.shape[-1]), torch.nan)
@@ -84,15 +84,15 @@ def _means(rows: Tensor | Sequence[Tensor], positions: Sequence[Tensor]) -> Tens
 def tapped(
     lantern: LanternModel, sites: Sequence[Site], prompts: Sequence[Mapping[str, Tensor]]
 ) -> Iterator[dict[Place, Tap]]:
-    """Tap the modules of the sites for one generation; the hooks go however it ends.
+    """Record the components of the sites during the generation inside the block.
 
-    nnsight has replaced the modules' `forward` by then; hooks are called around it and do not
-    mind. Latents need no tap: the decoding keeps what it feeds.
+    `latent` needs no tap: the decoding keeps what it feeds. Hooks are removed however the block
+    ends.
 
     Args:
         lantern: The model.
-        sites: What will be asked for.
-        prompts: By row of the batch to come, the positions of each prompt role.
+        sites: Sites that will be read afterwards.
+        prompts: For every row of the batch, the positions of each prompt role.
     """
     roles: dict[Place, set[str]] = {}
     for site in sites:
@@ -104,23 +104,17 @@ def tapped(
         for row in prompts
     ]
     counts = [len(row["image-mean"]) for row in prompts]
-    taps: dict[Place, Tap] = {}
-    handles: list[RemovableHandle] = []
-    try:
-        for place, asked in roles.items():
-            tap = taps[place] = Tap(asked, images if place[0] == "vision" else prompts)
-            handles.append(_hook(submodule(lantern, *place), place[0], tap, counts))
+    taps = {
+        place: Tap(asked, images if place[0] == "vision" else prompts)
+        for place, asked in roles.items()
+    }
+    acts: dict[Place, Act] = {
+        place: _by_row(tap, counts) if place[0] == "vision" else tap.see
+        for place, tap in taps.items()
+    }
+    with component_hooks(lantern, acts):
         yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _hook(module: nn.Module, component: str, tap: Tap, counts: list[int]) -> RemovableHandle:
-    if component == "embedding":
-        return module.register_forward_pre_hook(lambda module, args: tap.see(args[0]))
-    if component == "vision":
-        return module.register_forward_hook(
-            lambda module, args, output: tap.see(torch.split(output.pooler_output, counts))
-        )
-    return module.register_forward_hook(lambda module, args, output: tap.see(output))
+def _by_row(tap: Tap, counts: Sequence[int]) -> Act:
+    return lambda value: tap.see(torch.split(value, list(counts)))

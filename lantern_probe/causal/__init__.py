@@ -1,4 +1,4 @@
-"""Changing something and seeing what is answered: branches, ablation, knockout, patching."""
+"""Changing the model and reading its answer: branches, ablation, knockout, patching."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from lantern_probe.causal.branching import Branch, Prefix, run_branches, run_prefixes
     from lantern_probe.causal.knockout import EdgeCuts, cut_edges, cutting_edges, run_cut_branches
     from lantern_probe.causal.patching.forward import Patched, run_cells
-    from lantern_probe.causal.patching.recording import Recording, record
+    from lantern_probe.causal.patching.recording import LeftOut, Recording, record
     from lantern_probe.causal.patching.sweep import Sweep
 
 __all__ = [
     "Ablation",
     "Branch",
     "EdgeCuts",
+    "LeftOut",
     "Patched",
     "Prefix",
     "Recording",
@@ -36,6 +37,8 @@ __getattr__ = lazily(
     __name__,
     branching="Branch Prefix run_branches run_prefixes",
     ablation="Ablation with_own",
-    knockout="EdgeCuts cutting_edges cut_edges run_cut_branches",
-    patching="Patched Recording Sweep record run_cells",
+    knockout="EdgeCuts cut_edges cutting_edges run_cut_branches",
+    patching__recording="LeftOut Recording record",
+    patching__forward="Patched run_cells",
+    patching__sweep="Sweep",
 )

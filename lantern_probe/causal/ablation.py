@@ -29,7 +29,7 @@ from lantern_probe.interventions.image import Corruption
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
-from lantern_probe.model.memory import Batches, free_memory, rows_that_fit
+from lantern_probe.model.memory import Batches, free_memory
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -102,7 +102,7 @@ class Ablation:
         """Run whatever the run does not hold yet."""
         alone = [c for c in self.conditions if not c.needs_pool]
         pooled = [c for c in self.conditions if c.needs_pool]
-        self.run.register(self.samples)
+        self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
         for chunk in self._chunks():
@@ -169,7 +169,7 @@ class Ablation:
         if self.batch_rows is not None:
             return self.batch_rows
         longest = max((branch.prefix.limit for _, _, branch in jobs), default=1)
-        return rows_that_fit(self.lantern, longest)
+        return self.lantern.rows_that_fit(longest)
 
     def _run_branches(self, jobs: Sequence[Job]) -> list[BranchResult]:
         cuts = [c.cut if isinstance(c, KnockOut) else None for _, c, _ in jobs]

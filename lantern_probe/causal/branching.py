@@ -1,4 +1,4 @@
-"""Run what a sample's conditions share once, then fork it into rows.
+"""Branching: the part that a sample's conditions share is run once, then forked into rows.
 
 All conditions of one sample share the image, the question and the text up to the first
 `<|lvr_start|>`. `run_prefixes` runs that once and keeps its KV cache; `run_branches` packs
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_ANSWER = 16
-"""Tokens that scoring adds to a cache for a while; longer candidates cost a copy."""
+"""Tokens of a candidate for which a cache has room when it is scored; longer ones cost a copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +36,13 @@ class Prefix:
     """One question up to and including its first `<|lvr_start|>`, or to the end without one.
 
     Attributes:
-        sample: The question; None when the run started from ready model inputs.
-        ids: Tokens without padding, prompt and continuation, [length].
+        sample: The question; None for a run from ready model inputs.
+        ids: Tokens of prompt and continuation, without padding, [length].
         prompt_length: Number of prompt tokens.
-        cache: Keys and values of every layer, for at least all tokens but the last.
-        rope_delta: By how much the text positions after the image are shifted.
-        limit: The length at which the token limit ends this question.
-        emitted: Whether the last token is a `<|lvr_start|>`.
+        cache: Keys and values of every layer, of at least all tokens but the last.
+        rope_delta: Shift of the text positions after the image.
+        limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
+        emitted: True if the last token is a `<|lvr_start|>`.
     """
 
     sample: Sample | None
@@ -56,17 +56,22 @@ class Prefix:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A prefix and what its row does from there on."""
+    """A prefix, and the plan of the row that goes on from it.
+
+    Attributes:
+        prefix: The prefix.
+        plan: The row's plan for its latent blocks.
+    """
 
     prefix: Prefix
     plan: RowPlan
 
     @property
     def length(self) -> int:
-        """How many of the prefix's tokens the row starts with.
+        """The number of the prefix's tokens with which the row starts.
 
-        A row that must not open a block starts one token earlier, where the marker was chosen;
-        one that begins anew starts behind the prompt.
+        A row that must not open a block starts one token earlier, where the marker was chosen. A
+        row with an opening of its own starts right after the prompt.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
@@ -74,7 +79,7 @@ class Branch:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is anything left to decode."""
+        """True if there is anything left to decode."""
         begins = self.prefix.emitted or self.plan.opening is not None
         return begins and self.length < self.prefix.limit
 
@@ -109,12 +114,20 @@ def run_prefixes(
 ) -> list[Prefix]:
     """Run questions to their first `<|lvr_start|>`, together; greedy.
 
+        >>> from lantern_probe import run_prefixes
+        >>> (prefix,) = run_prefixes(lantern, [sample])
+        >>> prefix.emitted, lantern.text(prefix.ids[prefix.prompt_length :])
+        (True, '<think> let me look at the diamond <|lvr_start|>')
+
     Args:
         lantern: The model.
         samples: Samples, or ready model inputs.
-        max_new_tokens: The limit of the whole continuation, branches included; the model's own
-            by default.
-        **kwargs: For `generate`, such as `sequence_bias`.
+        max_new_tokens: Token limit of the whole continuation, branches included; default the
+            model's own.
+        **kwargs: Settings of `generate`, such as `sequence_bias`.
+
+    Returns:
+        One prefix per question.
 
     Raises:
         LanternError: an image cannot be read, or the model has no LVR tokens.
@@ -168,11 +181,23 @@ def run_branches(
 
     A branch whose prefix holds no block, or has reached its limit, is returned as it is.
 
+        >>> from lantern_probe import Branch, RowPlan, run_branches, run_prefixes
+        >>> (prefix,) = run_prefixes(lantern, [sample])
+        >>> plans = [RowPlan(), RowPlan(mode="skip")]
+        >>> own, skipped = run_branches(lantern, [Branch(prefix, plan) for plan in plans])
+        >>> max(own.logprobs, key=own.logprobs.get) == sample.answer
+        True
+        >>> print(skipped.text)
+        <think> let me look at the diamond <|lvr_start|> <|lvr_end|> it is here ...
+
     Args:
         lantern: The model.
-        branches: Rows; how many fit is the caller's business.
-        score: Whether to compute the candidates' log-probabilities at the answer.
-        **kwargs: For `generate`, the same as the prefixes were run with.
+        branches: The rows; `LanternModel.rows_that_fit` says how many memory holds.
+        score: Compute the log-probabilities of the sample's candidates at the answer; default True.
+        **kwargs: Settings of `generate`, the same that the prefixes were run with.
+
+    Returns:
+        One finished text per branch, in their order.
     """
     results: dict[int, BranchResult] = {}
     for going in (True, False):
@@ -191,9 +216,9 @@ def _pack(
     """The branches' tokens and caches (all but the last token), right-aligned.
 
     Args:
-        lantern: Whose prefixes they are.
+        lantern: The model.
         branches: The rows.
-        room: How many tokens the cache will grow by.
+        room: Number of tokens by which the cache will grow.
     """
     width = max(branch.length for branch in branches)
     first = [width - branch.length for branch in branches]

@@ -1,9 +1,13 @@
-"""Attention knockout: cut the edges from some positions to others, and see what is answered.
+"""Attention knockout: the edges from some positions to others are cut, and the answer is read.
 
 Geva et al. (arXiv 2304.14767) cut edges in a window of layers to find the way by which
 information reaches the answer. Here the edges are cut while the text is written, so that the
 answer itself may change: from the fork of a prefix on, at every decode step, and for scoring.
-What the prefix computed before stands as it is.
+The computations of the prefix, before the fork, are not cut.
+
+`run_cut_branches` decodes branches under cuts that are named by position sets
+(`interventions.edges.Cut`). `cutting_edges` cuts given edges in one forward over a finished text,
+and `cut_edges` finds the edges of a named cut there.
 """
 
 from __future__ import annotations
@@ -29,10 +33,10 @@ if TYPE_CHECKING:
 
 
 class EdgeCuts(AttentionHook):
-    """Takes edges out of the mask. Subclasses say which, at every forward.
+    """An attention hook that takes edges out of the mask. Subclasses name them at every forward.
 
     Args:
-        layers: In which layers every row's edges are cut.
+        layers: For every row, True for the layers in which its edges are cut.
     """
 
     def __init__(self, layers: Bool[Tensor, "rows layers"]):
@@ -40,9 +44,11 @@ class EdgeCuts(AttentionHook):
         self._now: Bool[Tensor, "rows queries keys"] | None = None
 
     def edges(self, queries: int, keys: int) -> Bool[Tensor, "rows queries keys"]:
-        """The edges to be cut in this forward, whose queries are the last of its keys.
+        """The edges to be cut in this forward, True where cut; asked for once per forward.
 
-        Called once per forward, whatever the layers.
+        Args:
+            queries: Number of queries, which are the last of the keys.
+            keys: Number of keys.
         """
         raise NotImplementedError
 
@@ -87,9 +93,9 @@ def cutting_edges(
 
     Args:
         lantern: The model.
-        edges: True where a query may not attend to a key, counted as in the forward, so with
-            its padding.
-        layers: Where; default all.
+        edges: True where a query may not attend to a key, positions counted as in the forward, so
+            with padding.
+        layers: Layers (0-based) in which the edges are cut; default all.
 
     Raises:
         LanternError: the edges do not fit the forward, or the model's attention is not sdpa.
@@ -108,14 +114,14 @@ def cut_edges(
     prompt_length: int,
     sample: str = "",
 ) -> Bool[Tensor, "length length"]:
-    """The edges of a cut in a finished sequence, for `attention.cutting_edges`.
+    """The edges of a cut in a finished sequence, for `cutting_edges`.
 
     Args:
-        lantern: Whose tokens they are.
-        cut: Its layers are not looked at.
-        ids: Prompt and continuation without padding.
+        lantern: The model.
+        cut: The cut; its layers play no part.
+        ids: Tokens of prompt and continuation, without padding.
         prompt_length: Number of prompt tokens.
-        sample: The sample's id, for a random cut.
+        sample: Id of the sample, from which a random cut is drawn.
 
     Returns:
         [queries, keys], True where cut.
@@ -138,20 +144,32 @@ def run_cut_branches(
     score: bool = True,
     **kwargs: Any,
 ) -> list[BranchResult]:
-    """`run_branches` with edges cut, each row its own.
+    """Decode branches as `run_branches` does, each row with its own edges cut.
 
     A branch with nothing left to decode is returned as it is, uncut.
 
+        >>> from lantern_probe import Branch, RowPlan, run_prefixes
+        >>> from lantern_probe.causal import run_cut_branches
+        >>> from lantern_probe.interventions.edges import Cut
+        >>> (prefix,) = run_prefixes(lantern, [sample])
+        >>> branches = [Branch(prefix, RowPlan())] * 2
+        >>> whole, cut = run_cut_branches(lantern, branches, [None, Cut("after", "slot")])
+        >>> whole.logprobs[sample.answer] > cut.logprobs[sample.answer] + 1         # in nats
+        True
+
     Args:
         lantern: The model.
-        branches: Rows.
+        branches: The rows.
         cuts: One per branch; None cuts nothing.
-        score: Whether to compute the candidates' log-probabilities, under the cut.
-        **kwargs: As for `run_branches`.
+        score: Compute the candidates' log-probabilities under the cut; default True.
+        **kwargs: Settings of `generate`, the same that the prefixes were run with.
+
+    Returns:
+        One finished text per branch, in their order.
 
     Raises:
-        LanternError: a layer is not there, a random cut has not enough keys to draw from, or the
-            model's attention is not sdpa.
+        LanternError: the model lacks a layer of a cut, a random cut has not enough keys to draw
+            from, or the model's attention is not sdpa.
     """
     going = {
         index: cut
@@ -199,16 +217,21 @@ class _CutRow:
         return self._cut.has_query(sets), key
 
     def take(self, column: int, token: int) -> tuple[bool, bool]:
-        """Whether the token that comes next is a query of the cut, and whether a key."""
+        """Flags of the token that comes next: one for a query of the cut, one for a key.
+
+        Args:
+            column: Column of the token.
+            token: The token.
+        """
         return self._flags(column, self._follow(token))
 
 
 class _CutSteps(EdgeCuts):
     """The edges to be cut in each step of a decoding.
 
-    Columns are positions of the packed rows. What stands in those of the prefixes is known; that
-    of a step is learned from its tokens. A forward that scores stands behind the columns decoded,
-    and its columns are forgotten.
+    Columns are positions of the packed rows. The columns of the prefixes are known beforehand, and
+    those of a step are learned from its tokens. A forward that scores comes after the decoded
+    columns; its own columns are forgotten.
     """
 
     def __init__(self, lantern: LanternModel, branches: Sequence[Branch], cuts: Sequence[Cut]):
@@ -224,7 +247,7 @@ class _CutSteps(EdgeCuts):
         self._tokens: list[list[int]] = []
 
     def take_tokens(self, module: Any, args: tuple[Tensor]) -> None:
-        """A hook before the embedding: the tokens of the forward that begins."""
+        """Keep the tokens of the forward that begins; a hook before the embedding."""
         self._tokens = args[0].tolist()
 
     def edges(self, queries: int, keys: int) -> Tensor:

@@ -1,8 +1,14 @@
-"""What may be put into the slots: named, seeded values (METHODS: interventions on the slots).
+"""Interventions: what may be changed in a run, as named, seeded values.
 
 An intervention is a frozen dataclass, the same object in Python, on the command line
 (`swap:seed=1`) and in the record. For each sample it makes a `RowPlan`. Its randomness is drawn
 from (its seed, its name, the sample's id), so it does not depend on order, batch or worker.
+docs/methods.md, Interventions on the slots, has the table.
+
+Conditions act on the latent block (`block`, `replacements`, `donors`, `regions`, `erasing`) or on
+edges of attention (`edges`). Corruptions act on the image (`image`), patches on activations
+(`patches`). The docstring of every class says what is fed at the slots, its source, and the control
+that it needs. Importing this room, and reading labels, loads no torch.
 """
 
 from __future__ import annotations
@@ -12,8 +18,11 @@ from dataclasses import replace
 from lantern_probe.interventions.base import Intervention, Replacement, generator
 from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
 from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
-from lantern_probe.interventions.edges import KnockOut, parse_cut
+from lantern_probe.interventions.edges import Cut, KnockOut, parse_cut
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
+from lantern_probe.interventions.image import CORRUPTIONS, Corruption, parse_corruption
+from lantern_probe.interventions.patches import Patch
+from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.interventions.regions import Oracle, RandomBox, RandomBoxOther
 from lantern_probe.interventions.replacements import (
     Additive,
@@ -28,14 +37,13 @@ from lantern_probe.interventions.replacements import (
     Zeros,
 )
 from lantern_probe.model.blocks import fed
-from lantern_probe.tasks.crops import overlap
 from lantern_probe.vocabulary import Span, parse_named
 
 STANDARD = (
     *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
     *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
 )
-"""The conditions of an ablation unless others are asked for."""
+"""Conditions of an ablation by default."""
 
 CONDITIONS: dict[str, type[Intervention]] = {
     kind.name: kind
@@ -46,14 +54,17 @@ CONDITIONS: dict[str, type[Intervention]] = {
         *(Erase, EraseRandom, EraseShuffled),
     )
 }
-"""Every condition that has a name on the command line."""
+"""Every condition by the name that it has on the command line."""
 
 __all__ = [
     "CONDITIONS",
+    "CORRUPTIONS",
     "STANDARD",
     "Additive",
     "Ban",
     "Constant",
+    "Corruption",
+    "Cut",
     "Direct",
     "Erase",
     "EraseRandom",
@@ -61,6 +72,8 @@ __all__ = [
     "FirstRepeat",
     "Intervention",
     "KSlots",
+    "KnockOut",
+    "LatentPool",
     "Mask",
     "Mean",
     "Noise",
@@ -68,6 +81,7 @@ __all__ = [
     "NoiseNorm",
     "Oracle",
     "Own",
+    "Patch",
     "RandomBox",
     "RandomBoxOther",
     "Replacement",
@@ -82,8 +96,8 @@ __all__ = [
     "Zeros",
     "fed",
     "generator",
-    "overlap",
     "parse_condition",
+    "parse_corruption",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Conditions on the block itself: skipped, banned, hidden, or of another length."""
+"""Conditions on the latent block itself: skipped, banned, hidden, or of another length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Skip(Intervention):
-    """The end marker right after the start marker: markers without slots (official `no_lvr`)."""
+    """The end marker right after the start marker: markers without slots.
+
+    At the slots: nothing; the block has none.
+    Source: official `no_lvr` (`empty_latent`).
+    Control: `ban` (no markers either) and `zeros` (slots without content).
+    """
 
     name: ClassVar[str] = "skip"
     keeps: ClassVar[str] = "markers"
@@ -29,7 +34,12 @@ class Skip(Intervention):
 
 @dataclass(frozen=True)
 class Ban(Intervention):
-    """The start marker cannot be generated: no markers, no slots."""
+    """The start marker cannot be generated: no markers, no slots.
+
+    At the slots: nothing; the text has no block.
+    Source: the decomposition into markers, slots and format (arXiv 2606.01287); no released code.
+    Control: `skip` (markers without slots) and `direct` (no thought either).
+    """
 
     name: ClassVar[str] = "ban"
     keeps: ClassVar[str] = "format"
@@ -40,8 +50,12 @@ class Ban(Intervention):
 
 @dataclass(frozen=True)
 class Stock(Intervention):
-    """transformers' plain `generate`: nothing forced, nothing fed; a `<|lvr_sep|>` that the model
-    writes itself gets its token embedding."""
+    """transformers' plain `generate`: nothing is forced, and nothing is fed.
+
+    At the slots: the token embedding, at each `<|lvr_sep|>` that the model writes itself.
+    Source: official `qwen_generate`.
+    Control: `skip`, which has the markers and surely no slots.
+    """
 
     name: ClassVar[str] = "stock"
 
@@ -51,7 +65,12 @@ class Stock(Intervention):
 
 @dataclass(frozen=True)
 class Mask(Intervention):
-    """From the end marker on nothing may attend to the slots: removal with positions kept."""
+    """From the end marker on nothing may attend to the slots: removal with positions kept.
+
+    At the slots: the own latents, seen by later slots and by nothing after the block.
+    Source: docs/methods.md, Interventions on the slots.
+    Control: `after->slot:random=1`, which hides as many other positions.
+    """
 
     name: ClassVar[str] = "mask"
     keeps: ClassVar[str] = "markers, slots unseen"
@@ -62,7 +81,12 @@ class Mask(Intervention):
 
 @dataclass(frozen=True)
 class Direct(Intervention):
-    """The answer at once, `<answer>` right behind the prompt: no thought, no markers, no slots."""
+    """The answer at once, `<answer>` right after the prompt: no thought, no markers, no slots.
+
+    At the slots: nothing; the text has no block.
+    Source: the decomposition into markers, slots and format (arXiv 2606.01287).
+    Control: `ban`, which leaves the thought.
+    """
 
     name: ClassVar[str] = "direct"
     keeps: ClassVar[str] = "neither"
@@ -75,7 +99,15 @@ class Direct(Intervention):
 
 @dataclass(frozen=True)
 class KSlots(Intervention):
-    """A block of k slots instead of the model's K: the sweep over the budget."""
+    """A block of k slots instead of the model's K: the sweep over the budget.
+
+    At the slots: the own latents, k of them.
+    Source: the K-sweep (docs/methods.md, The other diagnostics).
+    Control: `k-slots` at the model's own K, which is `own`, and `skip`, which is k = 0.
+
+    Attributes:
+        k: Number of slots in a block.
+    """
 
     name: ClassVar[str] = "k-slots"
     k: int

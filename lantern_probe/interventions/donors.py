@@ -1,5 +1,8 @@
-"""Latents from elsewhere: of another sample, or of a region of an image (METHODS: interventions on
-the slots)."""
+"""Latents of another sample: of any other, of the sample's twin, or, as a sham, of itself.
+
+A twin is the same question on an image edited in a known way (docs/methods.md, The other
+diagnostics: latent exchange).
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Swap(Replacement):
-    """Another sample's own latents (arXiv 2606.05753); never of the same image or question."""
+    """Another sample's own latents; never one of the same image or question.
+
+    At the slots: the own latents of a donor drawn from the data set.
+    Source: arXiv 2606.05753; ReaLVR.
+    Control: `self-swap`, and several seeds, which draw other donors.
+
+    Attributes:
+        seed: Seed of the draw of donors; default 0.
+    """
 
     name: ClassVar[str] = "swap"
     from_pool: ClassVar[bool] = True
     seed: int = 0
 
     def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
-        """Whose latents they are."""
+        """The sample whose latents are fed.
+
+        Args:
+            sample: The sample that gets them.
+            pool: Own latents of the data set.
+
+        Raises:
+            LanternError: there is no pool, or no allowed donor in it.
+        """
         return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
@@ -40,8 +59,12 @@ class Swap(Replacement):
 
 @dataclass(frozen=True)
 class Twin(Replacement):
-    """The own latents of the sample's twin: the same question on an image edited in a known way
-    (latent exchange). If the latents are used, the twin's answer comes out."""
+    """The own latents of the sample's twin: if they are used, the twin's answer comes out.
+
+    At the slots: the own latents of the same question on the edited image.
+    Source: latent exchange (ReaLVR); docs/methods.md, The other diagnostics.
+    Control: `self-swap`, and `swap` (an unrelated donor).
+    """
 
     name: ClassVar[str] = "twin"
     from_pool: ClassVar[bool] = True
@@ -61,7 +84,12 @@ class Twin(Replacement):
 
 @dataclass(frozen=True)
 class SelfSwap(Replacement):
-    """The sample's own latents, put back as another's would be: the sham of every exchange."""
+    """The sample's own latents, put back as another's would be: the sham of every exchange.
+
+    At the slots: the own latents of the sample's first block, as known from a plain run.
+    Source: latent exchange (ReaLVR).
+    Control: none; it is the control of `swap`, `twin` and `shuffle`.
+    """
 
     name: ClassVar[str] = "self-swap"
     from_pool: ClassVar[bool] = True
@@ -72,7 +100,12 @@ class SelfSwap(Replacement):
 
 @dataclass(frozen=True)
 class TwinOracle(Twin):
-    """The oracle latents of the sample's twin: what its own would be if they were perfect."""
+    """The oracle latents of the sample's twin: the exchange with latents that hold the evidence.
+
+    At the slots: the compressed vision features of the twin's evidence box.
+    Source: defined here (docs/methods.md, The conclusion: could carry).
+    Control: `oracle` (the sample's own evidence), and `twin`.
+    """
 
     name: ClassVar[str] = "twin-oracle"
 
@@ -88,7 +121,11 @@ class TwinOracle(Twin):
 def answer_among(donor: Sample, sample: Sample) -> str | None:
     """The sample's candidate that says what the donor's answer says; None if none does.
 
-    Letters are compared by what they stand for: B of one question is not B of another.
+    Letters are compared by the texts of their options: B of one question is not B of another.
+
+    Args:
+        donor: The sample whose answer is looked for.
+        sample: The sample among whose candidates it is looked for.
     """
     if donor.answer is None or donor.answer not in donor.candidates:
         return None

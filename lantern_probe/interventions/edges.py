@@ -1,4 +1,8 @@
-"""Edges of attention that are cut, as a condition (arXiv 2304.14767)."""
+"""Cuts of attention edges, as values and as conditions (arXiv 2304.14767).
+
+A cut names two sets of positions (`vocabulary`): from the queries to the keys nothing is attended
+to. `causal.knockout` runs it.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,16 @@ if TYPE_CHECKING:
 
 
 CUT_QUERIES = ("lvr_start", "slot", "lvr_end", "after", "answer")
-"""Queries that come behind the fork of a prefix, whose edges can be cut."""
-
+"""Sets of queries whose edges can be cut: those that come after the fork of a prefix."""
 
 CUT_KEYS = (*PROMPT_SETS, *WRITTEN_SETS)
-
+"""Sets of keys to which edges can be cut."""
 
 CUT_EDGES = ("slot->image", "slot->question", "after->slot", "after->image") + tuple(
     f"answer->{keys}" for keys in ("slot", "image", "question")
 )
-"""The edges of METHODS, and those by which the slots or the image reach all that is said later."""
+"""The usual edges (docs/methods.md, The other diagnostics: knockout), and those by which the slots
+or the image reach all that is said later."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,22 @@ class Cut(Named):
     """The edges from a set of queries to a set of keys, cut in some layers.
 
     The first latent is made at the start marker, before any slot: what slots may learn from the
-    image is cut by `lvr_start+slot->image`, while `slot->image` leaves that one.
+    image is cut by `lvr_start+slot->image`, while `slot->image` leaves the first latent whole.
+
+        >>> from lantern_probe.interventions.edges import Cut
+        >>> cut = Cut("after", "slot", layers="2-3")
+        >>> cut.label, cut.control.label
+        ('after->slot:layers=2-3', 'after->slot:layers=2-3,random=1')
 
     Attributes:
-        queries: Of `QUERIES`, several joined by `+` (see `attention.places`).
-        keys: Of `KEYS`, likewise.
-        layers: Which layers: `3`, `0+3`, `2-5`, `!3` for all but 3; empty for all.
-        random: Not these keys but as many others, drawn from (seed, sample id): the control that
-            tells an edge that matters from the harm of cutting that many edges. The other keys
-            are all of the prefix and, for queries behind the block, its slots.
-        seed: Of the draw.
+        queries: Sets of `CUT_QUERIES`, joined by `+`.
+        keys: Sets of `CUT_KEYS`, joined by `+`.
+        layers: Layers (0-based) in which the edges are cut: `3`, `0+3`, `2-5`, `!3` for all but 3;
+            empty (default) for all.
+        random: Cut as many other keys instead, drawn from (seed, sample id); default False. This
+            control tells an edge that matters from the harm of cutting so many edges. The other
+            keys are those of the prefix and, for queries after the block, its slots.
+        seed: Seed of the draw; default 0.
 
     Raises:
         LanternError: there are no such positions or layers.
@@ -83,7 +93,7 @@ class Cut(Named):
 
     @property
     def label(self) -> str:
-        """As it is written: `after->slot`, `answer->image:layers=2-3`."""
+        """The cut as it is written: `after->slot`, `answer->image:layers=2-3`."""
         edge = f"{self.queries}->{self.keys}"
         _, _, settings = super().label.partition(f"queries={self.queries},keys={self.keys}")
         return ":".join(filter(None, [edge, settings.removeprefix(",")]))
@@ -94,7 +104,10 @@ class Cut(Named):
         return replace(self, random=True)
 
     def in_layers(self, count: int) -> Bool[Tensor, " layers"]:
-        """Which of the model's layers.
+        """For every layer of a model, True if the edges are cut in it.
+
+        Args:
+            count: Number of layers of the model.
 
         Raises:
             LanternError: the model has no such layer.
@@ -110,21 +123,29 @@ class Cut(Named):
         return torch.tensor([layer in span for layer in range(count)])
 
     def has_query(self, sets: Sets) -> bool:
-        """Whether a position is among the queries."""
+        """True if a position is among the queries.
+
+        Args:
+            sets: Sets of the position.
+        """
         return not sets.isdisjoint(self.queries.split("+"))
 
     def has_key(self, sets: Sets) -> bool:
-        """Whether a position is among the keys, without regard to `random`."""
+        """True if a position is among the keys; `random` plays no part.
+
+        Args:
+            sets: Sets of the position.
+        """
         return not sets.isdisjoint(self.keys.split("+"))
 
     def drawn(self, prefix: Sequence[Sets], size: int, sample: str) -> frozenset[int]:
-        """The keys of a random cut.
+        """The positions of the keys of a random cut.
 
         Args:
-            prefix: The sets of all positions up to the fork: the first start marker, or the
-                end of the prompt.
-            size: Slots in a block.
-            sample: The sample's id.
+            prefix: Sets of all positions up to the fork: the first start marker, or the end of the
+                prompt.
+            size: Number of slots in a block.
+            sample: Id of the sample.
 
         Raises:
             LanternError: there are fewer other keys than those to be replaced.
@@ -132,9 +153,9 @@ class Cut(Named):
         import torch
 
         slots = [frozenset({"slot"})] * size if "lvr_start" in prefix[-1] else []
-        behind = set(self.queries.split("+")).isdisjoint({"lvr_start", "slot"})
+        after = set(self.queries.split("+")).isdisjoint({"lvr_start", "slot"})
         count = sum(map(self.has_key, [*prefix, *slots]))
-        seen = [*prefix, *slots] if behind else list(prefix)
+        seen = [*prefix, *slots] if after else list(prefix)
         others = [at for at, sets in enumerate(seen) if not self.has_key(sets)]
         if count > len(others):
             raise LanternError(
@@ -148,14 +169,22 @@ class Cut(Named):
 
 @dataclass(frozen=True)
 class KnockOut(Intervention):
-    """A cut as a condition of an ablation: own latents, fewer edges."""
+    """A cut as a condition of an ablation.
+
+    At the slots: the own latents, as the model makes them with these edges cut.
+    Source: arXiv 2304.14767.
+    Control: the same cut with `random=1`, which cuts as many other keys.
+
+    Attributes:
+        cut: The edges that are cut.
+    """
 
     name: ClassVar[str] = "knockout"
     cut: Cut
 
     @property
     def label(self) -> str:
-        """That of the cut: `after->slot:layers=2-3`."""
+        """The label of the cut: `after->slot:layers=2-3`."""
         return self.cut.label
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
@@ -164,10 +193,13 @@ class KnockOut(Intervention):
 
 
 def parse_cut(text: str) -> Cut:
-    """A cut from its label: `after->slot`, `slot->image+question:layers=2-3,random=1`.
+    """Read a cut from its label: `after->slot`, `slot->image+question:layers=2-3,random=1`.
+
+    Args:
+        text: The label.
 
     Raises:
-        LanternError: naming the positions, or the settings, there are.
+        LanternError: there are no such positions or settings; the message lists what there is.
     """
     edge, _, settings = text.partition(":")
     queries, arrow, keys = edge.partition("->")

@@ -1,15 +1,16 @@
-"""What may be done to a sample's image, crossed with every condition on its latents.
+"""Corruptions of a sample's image, which may be crossed with every condition on its latents.
 
 A corruption is a named frozen value like a condition: `zeros` under `black-box` is recorded as
-`zeros@black-box`. Corruptions change what the model sees; what the answer ought to be, the boxes
-and the images that oracle latents are cropped from stay those of the sample.
+`zeros@black-box`. Corruptions change what the model sees. The right answer, the boxes and the
+images from which oracle latents are cropped stay those of the sample. A docstring fills in the form
+of a condition, with what is done to the image in place of what is fed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -20,13 +21,15 @@ from lantern_probe.tasks.crops import crop_box
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Named, parse_named
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Corruption(Named):
-    """Something done to the image. This one does nothing: the image as it is."""
+    """A corruption of the image; this one, `clean`, leaves it as it is.
+
+    In the image: nothing is changed.
+    Source: every evaluation.
+    Control: none; the others are compared with it.
+    """
 
     name: ClassVar[str] = "clean"
 
@@ -34,15 +37,15 @@ class Corruption(Named):
         """Refuse settings that make no sense.
 
         Raises:
-            LanternError: naming the setting.
+            LanternError: a setting makes no sense; the message names it.
         """
 
     def apply(self, sample: Sample, others: Sequence[Sample]) -> Sample:
         """The sample as the model is to see it; id, question, answer and boxes are kept.
 
         Args:
-            sample: A sample.
-            others: The data set, for a corruption that takes something from another sample.
+            sample: The sample.
+            others: Samples of the data set, for a corruption that takes something from another.
 
         Raises:
             LanternError: an image cannot be read, or the corruption does not apply to it.
@@ -50,17 +53,30 @@ class Corruption(Named):
         return sample
 
     def hide(self, plan: RowPlan) -> RowPlan:
-        """A condition's plan under this corruption."""
+        """The plan of a condition under this corruption.
+
+        Args:
+            plan: The condition's plan for a clean image.
+        """
         return plan
 
     def suffix(self, condition: str) -> str:
-        """The label of a condition under this corruption: `zeros@black-box`."""
+        """The label of a condition under this corruption: `zeros@black-box`.
+
+        Args:
+            condition: Label of the condition.
+        """
         return condition if self == Corruption() else f"{condition}@{self.label}"
 
 
 @dataclass(frozen=True)
 class BlackBox(Corruption):
-    """The evidence boxes are black, with the margin that oracle crops have (1.2 times the box)."""
+    """The evidence is black: what is left is the rest of the image, and the question.
+
+    In the image: the evidence boxes, scaled by 1.2 as oracle crops are, are black.
+    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Control: `black-image`, which also hides the rest.
+    """
 
     name: ClassVar[str] = "black-box"
 
@@ -78,7 +94,12 @@ class BlackBox(Corruption):
 
 @dataclass(frozen=True)
 class BlackImage(Corruption):
-    """The images are black: what is left is the question, and what language knows."""
+    """The image is black: what is left is the question, and what language knows.
+
+    In the image: every pixel of every image is black.
+    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Control: `swap-image`, an image in distribution.
+    """
 
     name: ClassVar[str] = "black-image"
 
@@ -88,7 +109,15 @@ class BlackImage(Corruption):
 
 @dataclass(frozen=True)
 class Blur(Corruption):
-    """Gaussian blur, of a radius in shares of the image's shorter side."""
+    """The image is blurred: details go, the layout stays.
+
+    In the image: Gaussian blur.
+    Source: docs/methods.md, The other diagnostics (input -> latent sensitivity).
+    Control: `clean`, and several radii.
+
+    Attributes:
+        radius: Radius of the blur, as a fraction of the image's shorter side; default .05.
+    """
 
     name: ClassVar[str] = "blur"
     radius: float = 0.05
@@ -107,7 +136,15 @@ class Blur(Corruption):
 
 @dataclass(frozen=True)
 class SwapImage(Corruption):
-    """Another sample's images with this sample's question; never the same image or question."""
+    """Another sample's images with this sample's question; never the same image or question.
+
+    In the image: all images are those of a sample drawn from the data set.
+    Source: docs/methods.md, The other diagnostics (input -> latent sensitivity).
+    Control: `clean`, and several seeds.
+
+    Attributes:
+        seed: Seed of the draw; default 0.
+    """
 
     name: ClassVar[str] = "swap-image"
     seed: int = 0
@@ -131,9 +168,13 @@ class SwapImage(Corruption):
 
 @dataclass(frozen=True)
 class HideImage(Corruption):
-    """The image is whole, but from the end marker of a block on nothing may attend to it: what is
-    left is in the slots and in what was said before. Without a block by plan (`ban`, `stock`),
-    from where the block would have been."""
+    """The image is hidden after the block: what is left of it is in the slots and the thought.
+
+    In the image: nothing is changed, but from the end marker of a block on nothing may attend to
+        it; without a block by plan (`ban`, `stock`), from where the block would have been.
+    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Control: `zeros@hide-image`, with nothing in the slots either.
+    """
 
     name: ClassVar[str] = "hide-image"
 
@@ -144,14 +185,20 @@ class HideImage(Corruption):
 CORRUPTIONS: dict[str, type[Corruption]] = {
     kind.name: kind for kind in (Corruption, BlackBox, BlackImage, Blur, SwapImage, HideImage)
 }
-"""Every corruption that has a name on the command line."""
+"""Every corruption by the name that it has on the command line."""
+
+SWAP_QUESTION = "swap-question"
+"""A change of the input that leaves the image as it is: another sample's question."""
 
 
 def parse_corruption(text: str) -> Corruption:
-    """A corruption from its label: `black-box`, `blur:radius=0.1`.
+    """Read a corruption from its label: `black-box`, `blur:radius=0.1`.
+
+    Args:
+        text: The label.
 
     Raises:
-        LanternError: naming the corruptions, or the settings, there are.
+        LanternError: there is no such corruption or setting; the message lists what there is.
     """
     corruption = parse_named(text, CORRUPTIONS, "corruption")
     corruption.check()
@@ -159,7 +206,10 @@ def parse_corruption(text: str) -> Corruption:
 
 
 def parse_image_corruption(text: str) -> Corruption:
-    """A corruption that changes the image itself, for what compares two inputs.
+    """Read a corruption that changes the image itself, for a comparison of two inputs.
+
+    Args:
+        text: The label.
 
     Raises:
         LanternError: as for `parse_corruption`, or it leaves the image as it is.
@@ -171,6 +221,11 @@ def parse_image_corruption(text: str) -> Corruption:
 
 
 def seen(sample: Sample, images: Sequence[Image.Image]) -> Sample:
-    """The sample with other images before the model's eyes; oracle crops keep the old ones."""
+    """The sample as the model sees it, with other images; oracle crops keep the old ones.
+
+    Args:
+        sample: The sample.
+        images: Images that the model is to see, of the same sizes.
+    """
     oracle = sample.oracle_images or sample.images
     return replace(sample, images=tuple(images), oracle_images=oracle)

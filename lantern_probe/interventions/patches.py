@@ -1,4 +1,7 @@
-"""What is patched: one component of one layer, at the positions of one role."""
+"""Patches of activations: one component of one layer, at the positions of one role.
+
+`causal.patching` puts a donor's activations there.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ class Patch:
 
     Attributes:
         site: Component, layer and role.
-        slot: The only slot patched (0-based), where the role is `slots`; None for all positions.
-        sham: Own activations are put back in place of the donor's.
+        slot: The only slot that is patched (0-based), at the role `slot`; default None, all
+            positions of the role.
+        sham: Put the run's own activations back in place of the donor's; default False.
 
     Raises:
         LanternError: the site cannot be patched, or has no slots.
@@ -41,7 +45,7 @@ class Patch:
 
     @property
     def label(self) -> str:
-        """How the cell is named in the record: `residual.3@slot[5]`, `mlp.0@answer-start:sham`."""
+        """The patch as the record names it: `residual.3@slot[5]`, `mlp.0@answer-start:sham`."""
         slot = "" if self.slot is None else f"[{self.slot}]"
         return f"{self.site.label}{slot}{':sham' if self.sham else ''}"
 
@@ -49,7 +53,13 @@ class Patch:
 def layer_sites(
     components: Sequence[str], layers: Sequence[int], roles: Sequence[str]
 ) -> list[Site]:
-    """Every component at every role, in every layer where it has layers."""
+    """The sites of every component at every role, in every layer where it has layers.
+
+    Args:
+        components: Components, of `vocabulary.PATCHED`.
+        layers: Layers (0-based).
+        roles: Roles, of `vocabulary.PATCH_ROLES`.
+    """
     return [
         Site(component, layer, role)
         for component in components
@@ -59,15 +69,28 @@ def layer_sites(
 
 
 def whole(sites: Sequence[Site]) -> list[Patch]:
-    """All positions of each site's role together."""
+    """One patch per site: all positions of its role together.
+
+    Args:
+        sites: The sites.
+    """
     return [Patch(site) for site in sites]
 
 
 def each_slot(sites: Sequence[Site], slots: int) -> list[Patch]:
-    """Each slot alone, for the sites at the slots."""
+    """One patch per slot alone, for the sites at the slots.
+
+    Args:
+        sites: Sites; those of other roles are left out.
+        slots: Number of slots in a block.
+    """
     return [Patch(s, slot) for s in sites if s.role == "slot" for slot in range(slots)]
 
 
 def shams(sites: Sequence[Site]) -> list[Patch]:
-    """Own activations put back at all positions of each site's role."""
+    """One sham per site: own activations put back at all positions of its role.
+
+    Args:
+        sites: The sites.
+    """
     return [Patch(site, sham=True) for site in sites]

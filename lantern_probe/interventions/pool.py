@@ -1,4 +1,4 @@
-"""The own latents of a data set: their moments, and who may lend theirs to whom."""
+"""The own latents of a data set: their means and deviations, and the choice of donors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class LatentPool:
     """The own latents of a data set, from which means, noise scales and donors are taken.
 
     Attributes:
-        samples: By id, those that emitted a whole block.
-        latents: By id, the first block's own latents [K, D] (CPU, float32).
+        samples: By id, the samples that emitted a whole block.
+        latents: By id of the same samples, the own latents of the first block, [K, D] (CPU,
+            float32).
     """
 
     samples: Mapping[str, Sample]
@@ -33,16 +34,24 @@ class LatentPool:
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def cached(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What was made from this pool before under a key, or is made now."""
+        """A value made from this pool: the one made before under the same key, or a new one.
+
+        Args:
+            key: Key of the value.
+            make: Function that makes it.
+        """
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]
 
     def own(self, sample: Sample) -> Float[Tensor, "slots dim"]:
-        """This sample's own latents.
+        """The own latents of a sample.
+
+        Args:
+            sample: The sample.
 
         Raises:
-            LanternError: it emitted no whole block.
+            LanternError: the sample emitted no whole block.
         """
         if sample.id not in self.latents:
             raise LanternError(f"sample {sample.id!r} emitted no whole latent block")
@@ -54,7 +63,8 @@ class LatentPool:
         """Mean and standard deviation per slot and dimension.
 
         Args:
-            without: A sample that is left out, lest its own latents come back to it.
+            without: Sample that is left out, so that its own latents do not come back to it;
+                default none.
 
         Raises:
             LanternError: fewer than two samples are left.
@@ -80,6 +90,10 @@ class LatentPool:
 
     def donor(self, sample: Sample, stream: Generator) -> Sample:
         """Another sample with latents: never itself, its image or its question.
+
+        Args:
+            sample: The sample that is to get latents.
+            stream: Random stream of the draw.
 
         Raises:
             LanternError: every other sample shares the image or the question.

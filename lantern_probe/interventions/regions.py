@@ -1,4 +1,4 @@
-"""Latents made of a region of an image: the evidence box, or another (arXiv 2603.25629)."""
+"""Latents made of a region of an image: of the evidence box, or of another (arXiv 2603.25629)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Oracle(Replacement):
-    """The compressed vision features of the evidence box (official `gt`)."""
+    """Oracle latents: the evidence itself.
+
+    At the slots: the compressed vision features of the evidence box, scaled by 1.2.
+    Source: official `gt` (arXiv 2603.25629).
+    Control: `random-box`.
+    """
 
     name: ClassVar[str] = "oracle"
 
@@ -31,8 +36,17 @@ class Oracle(Replacement):
 
 @dataclass(frozen=True)
 class RandomBox(Replacement):
-    """A crop of the evidence box's size elsewhere in the same image, clear of the evidence where
-    the image has room."""
+    """Oracle latents of another place: a crop of the evidence box's size in the same image.
+
+    At the slots: the compressed vision features of that crop; of 64 random places the one that
+        shares least with the evidence, so that it is clear of it where the image has room.
+    Source: official `random_bbox`, before it moved to the next sample's image.
+    Control: `oracle`.
+
+    Attributes:
+        seed: Seed of the draw of places; default 0.
+        TRIES: Number of places that are drawn.
+    """
 
     name: ClassVar[str] = "random-box"
     seed: int = 0
@@ -50,7 +64,13 @@ class RandomBox(Replacement):
         return fed(region_latents(lantern, image, min(self.draw(sample, image, box), key=shared)))
 
     def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
-        """Boxes of the size of `box`, or of the image where it is smaller, anywhere in it."""
+        """Random boxes of one size, anywhere in an image.
+
+        Args:
+            sample: The sample, from whose id they are drawn.
+            image: The image.
+            box: A box of the size wanted; where the image is smaller, they have the image's.
+        """
         import torch
 
         stream = generator(self.seed, self.name, sample.id)
@@ -62,14 +82,29 @@ class RandomBox(Replacement):
 
 @dataclass(frozen=True)
 class RandomBoxOther(RandomBox):
-    """A crop of the evidence box's size anywhere in another sample's image (the official
-    `random_bbox` since it moved to the next sample's image)."""
+    """Oracle latents of another image: a crop of the evidence box's size, anywhere in it.
+
+    At the slots: the compressed vision features of that crop.
+    Source: official `random_bbox`, since it moved to the next sample's image.
+    Control: `random-box` (the same image), and `oracle`.
+
+    Attributes:
+        seed: Seed of the draw of donors and places; default 0.
+    """
 
     name: ClassVar[str] = "random-box-other"
     from_pool: ClassVar[bool] = True
 
     def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
-        """Whose image it is."""
+        """The sample whose image is cropped.
+
+        Args:
+            sample: The sample that gets the latents.
+            pool: Own latents of the data set.
+
+        Raises:
+            LanternError: there is no pool, or no allowed donor in it.
+        """
         return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:

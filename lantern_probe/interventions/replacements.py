@@ -1,4 +1,8 @@
-"""The interventions of the literature (METHODS: interventions on the slots)."""
+"""Replacements of latents: constants, noise, means, repeats and orders.
+
+The table of docs/methods.md, Interventions on the slots, with donors and regions left to modules of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Own(Replacement):
-    """Nothing replaced, through the path of every other intervention: the sham."""
+    """Nothing is replaced, through the code path of every other replacement.
+
+    At the slots: the own latents.
+    Source: docs/methods.md, Interventions on the slots.
+    Control: none; it is the sham of every other replacement.
+    """
 
     name: ClassVar[str] = "own"
     keeps: ClassVar[str] = "everything"
@@ -37,7 +46,12 @@ class Own(Replacement):
 
 @dataclass(frozen=True)
 class Zeros(Replacement):
-    """Zero vectors: an out-of-distribution constant rather than a removal (arXiv 2605.21642)."""
+    """Zero vectors: a constant out of distribution, rather than a removal.
+
+    At the slots: 0 in every dimension.
+    Source: official `zeros`; arXiv 2605.21642, 2606.05753.
+    Control: `noise-matched` (in distribution) and `mask` (a removal).
+    """
 
     name: ClassVar[str] = "zeros"
 
@@ -49,7 +63,16 @@ class Zeros(Replacement):
 
 @dataclass(frozen=True)
 class Noise(Replacement):
-    """N(0, scale^2) at every slot (official `random`, seeded here); redrawn in every block."""
+    """Gaussian noise of one scale, drawn again in every block.
+
+    At the slots: N(0, scale^2) in every dimension.
+    Source: official `random`, which has scale 1 and no seed.
+    Control: `noise-matched`, since the scale can decide the outcome (arXiv 2605.21642).
+
+    Attributes:
+        scale: Standard deviation of the noise; default 1.
+        seed: Seed of the noise; default 0.
+    """
 
     name: ClassVar[str] = "noise"
     scale: float = 1.0
@@ -64,7 +87,15 @@ class Noise(Replacement):
 
 @dataclass(frozen=True)
 class NoiseNorm(Replacement):
-    """A random direction of the norm that the own latent has (arXiv 2605.21642)."""
+    """Noise with the norm of the own latent.
+
+    At the slots: a random direction, as long as the own latent.
+    Source: arXiv 2605.21642.
+    Control: `noise-matched`, which also has the own latents' mean.
+
+    Attributes:
+        seed: Seed of the noise; default 0.
+    """
 
     name: ClassVar[str] = "noise-norm"
     seed: int = 0
@@ -79,8 +110,15 @@ class NoiseNorm(Replacement):
 
 @dataclass(frozen=True)
 class NoiseMatched(Replacement):
-    """Gaussian noise with the mean and sd, per slot and dimension, of the own latents of the other
-    samples (arXiv 2605.21642)."""
+    """Noise distributed as the own latents of the other samples are.
+
+    At the slots: Gaussian noise with their mean and standard deviation per slot and dimension.
+    Source: arXiv 2605.21642.
+    Control: `mean` (the same without noise), and several seeds.
+
+    Attributes:
+        seed: Seed of the noise; default 0.
+    """
 
     name: ClassVar[str] = "noise-matched"
     from_pool: ClassVar[bool] = True
@@ -98,8 +136,18 @@ class NoiseMatched(Replacement):
 
 @dataclass(frozen=True)
 class Additive(Replacement):
-    """z + sigma * eps, eps of the own latents' sd per slot and dimension, or of unit sd with
-    `raw` (arXiv 2606.05753 takes .1, .3 and 1, raw)."""
+    """Noise added to the own latents: z + sigma * eps.
+
+    At the slots: the own latent, and noise of sigma standard deviations of the own latents per
+        slot and dimension; with `raw`, of standard deviation sigma.
+    Source: arXiv 2606.05753, with sigma .1, .3 and 1, raw.
+    Control: `own` (sigma = 0) and `noise-matched` (no own latent), and several seeds.
+
+    Attributes:
+        sigma: Size of the noise; default 1.
+        raw: Take sigma as it is, and not in units of the own latents' deviation; default False.
+        seed: Seed of the noise; default 0.
+    """
 
     name: ClassVar[str] = "additive"
     sigma: float = 1.0
@@ -122,7 +170,12 @@ class Additive(Replacement):
 
 @dataclass(frozen=True)
 class Mean(Replacement):
-    """The mean own latent of the other samples, per slot."""
+    """The mean of the other samples: what all have in common, and nothing of one.
+
+    At the slots: the mean own latent of the other samples at that slot.
+    Source: mean ablation (docs/methods.md, Interventions on the slots).
+    Control: `noise-matched`, which has their spread too.
+    """
 
     name: ClassVar[str] = "mean"
     from_pool: ClassVar[bool] = True
@@ -133,8 +186,16 @@ class Mean(Replacement):
 
 @dataclass(frozen=True)
 class Constant(Replacement):
-    """One fixed tensor for all samples (arXiv 2602.22766): drawn once, with the own latents' mean
-    and sd per slot and dimension."""
+    """One fixed block of latents for all samples.
+
+    At the slots: noise drawn once, with the own latents' mean and standard deviation per slot and
+        dimension.
+    Source: arXiv 2602.22766.
+    Control: `mean`, and several seeds.
+
+    Attributes:
+        seed: Seed of the draw; default 0.
+    """
 
     name: ClassVar[str] = "constant"
     from_pool: ClassVar[bool] = True
@@ -150,7 +211,12 @@ class Constant(Replacement):
 
 @dataclass(frozen=True)
 class FirstRepeat(Replacement):
-    """z_t <- z_1 for every slot: the budget stays, the diversity goes (arXiv 2605.21642)."""
+    """z_t <- z_1 for every slot: the budget stays, the diversity goes.
+
+    At the slots: the first own latent of the block.
+    Source: arXiv 2605.21642.
+    Control: `k-slots:k=1` (no budget either) and `zeros` (no content).
+    """
 
     name: ClassVar[str] = "first-repeat"
 
@@ -165,8 +231,15 @@ class FirstRepeat(Replacement):
 
 @dataclass(frozen=True)
 class Shuffle(Replacement):
-    """The own latents of the first block in a random order that moves at least one slot in
-    scope."""
+    """The own latents in a random order that moves at least one slot in scope.
+
+    At the slots: the own latents of the first block, permuted.
+    Source: docs/methods.md, Interventions on the slots.
+    Control: `self-swap` (the same latents in order), and several seeds.
+
+    Attributes:
+        seed: Seed of the order; default 0.
+    """
 
     name: ClassVar[str] = "shuffle"
     from_pool: ClassVar[bool] = True
@@ -187,7 +260,15 @@ class Shuffle(Replacement):
 def unit_noise(
     condition: Intervention, seed: int, sample: Sample, slot: Slot, like: Tensor
 ) -> Tensor:
-    """N(0, 1) of the shape of a latent, the same whenever this slot is drawn (on the CPU)."""
+    """N(0, 1) of the shape of a latent, on the CPU; the same whenever this slot is drawn.
+
+    Args:
+        condition: The condition, whose name is part of the stream's seed.
+        seed: Seed of the condition.
+        sample: The sample.
+        slot: The slot and its block.
+        like: A latent of the shape wanted.
+    """
     import torch
 
     stream = slot_generator(seed, condition.name, sample.id, slot)

@@ -11,11 +11,11 @@ from lantern_probe.tasks.answers import TAG
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """Where an answer begins in a sequence of tokens.
+    """The place at which an answer begins in a sequence of tokens.
 
     Attributes:
         start: Index of the first token of the answer itself.
-        lead: Characters of the tag that the tokenizer merged into that token (mostly none).
+        lead: Characters of the tag that the tokenizer merged into that token; mostly none.
     """
 
     start: int
@@ -23,11 +23,15 @@ class AnswerPlace:
 
 
 def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
-    """Where the answer begins, after the last `<answer>` tag and any white space; None without.
+    """Find the answer's first token, after the last `<answer>` tag and any white space.
 
     Args:
-        tokenizer: Decodes single tokens.
+        tokenizer: The tokenizer, which decodes single tokens.
         ids: Generated tokens.
+
+    Returns:
+        The place; None for a text without the tag. A text that ends with the tag has its place
+        after its last token.
     """
     pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids]
     text = "".join(pieces)
@@ -44,7 +48,13 @@ def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
 
 
 def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[int]]:
-    """The token sequences in which a candidate may be written: bare, or after a space."""
+    """The token sequences in which a candidate may be written: bare, or after a space.
+
+    Args:
+        tokenizer: The tokenizer.
+        candidate: The answer's text.
+        lead: Characters of the tag that the first token holds too, as in `AnswerPlace`.
+    """
     forms = {
         tuple(tokenizer.encode(lead + space + candidate, add_special_tokens=False))
         for space in ("", " ")
@@ -53,6 +63,11 @@ def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[in
 
 
 def indistinct(forms: dict[str, list[list[int]]], unknown: int | None) -> bool:
-    """Whether the tokenizer cannot tell candidates apart, so that no scores can."""
+    """True if the tokenizer cannot tell candidates apart, so that scores cannot either.
+
+    Args:
+        forms: By candidate, its token sequences, as `answer_forms` gives them.
+        unknown: Id of the tokenizer's unknown token, if it has one.
+    """
     written = [tuple(form) for of_one in forms.values() for form in of_one]
     return len(set(written)) < len(written) or any(unknown in form for form in written)

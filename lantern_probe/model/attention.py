@@ -1,9 +1,10 @@
-"""sdpa with a place to look at the attention of a language model and to cut its edges.
+"""Attention functions: sdpa with hooks that read it and cut edges, and sdpa as in older versions.
 
 sdpa gives no weights, and eager attention needs memory quadratic in the sequence, for all
 queries. transformers keeps registries of attention functions and of the masks they take:
-`HOOKED_SDPA` stands in both. It asks its hooks for the mask, shows them queries and keys, and
+`HOOKED_SDPA` is entered in both. It asks its hooks for the mask, shows them queries and keys, and
 leaves the output to sdpa. While no hook touches the mask, the output is sdpa's, bit for bit.
+`REPEATED_SDPA` needs no hook: a model is loaded with it, to be compared with older outputs.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ the cache in every step: slower, and for comparisons only.
 def repeated_sdpa(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kw: Any
 ) -> Any:
-    """transformers' sdpa attention, with keys and values repeated wherever there is a mask."""
+    """Attention by sdpa, with keys and values repeated over query heads wherever there is a mask.
+
+    The arguments are those of transformers' attention functions.
+    """
     groups = getattr(module, "num_key_value_groups", 1)
     if attention_mask is not None and groups > 1:
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
@@ -48,17 +52,17 @@ def repeated_sdpa(
 
 
 HOOKED_SDPA = "lantern_hooked_sdpa"
-
+"""`attn_implementation` that a model has while it is `hooked`; not one to load a model with."""
 
 _INNER: dict[str, Callable[..., Any]] = {
     "sdpa": sdpa_attention_forward,
     REPEATED_SDPA: repeated_sdpa,
 }
-"""The attention functions that can be hooked: those whose mask is sdpa's."""
+"""The attention functions that can be hooked: those that take sdpa's mask."""
 
 
 class AttentionHook:
-    """What happens at the attention of every layer while the hook is on; as such, nothing.
+    """A hook at the attention of every layer; this one does nothing, subclasses cut or look.
 
     Shapes: query [rows, heads, queries, dim], key [rows, kv heads, keys, dim], both rotated;
     mask [rows, 1, queries, keys], True for what may be attended to. A mask of None is causal:
@@ -66,13 +70,28 @@ class AttentionHook:
     """
 
     def cut(self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-        """The mask this attention is to have."""
+        """The mask with which this attention is computed.
+
+        Args:
+            layer: Decoder layer (0-based).
+            mask: The mask, as earlier hooks left it.
+            query: Queries.
+            key: Keys.
+        """
         return mask
 
     def look(
         self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor, scaling: float
     ) -> None:
-        """See what the attention is computed from, with the mask as all hooks left it."""
+        """Look at queries and keys, and at the mask as all hooks left it.
+
+        Args:
+            layer: Decoder layer (0-based).
+            mask: The mask.
+            query: Queries.
+            key: Keys.
+            scaling: Factor of the products of queries and keys.
+        """
 
 
 @dataclass
@@ -82,7 +101,7 @@ class _Active:
 
 
 _ACTIVE: dict[int, _Active] = {}
-"""By the id of a language model's config, which its layers share."""
+"""The hooks of each hooked model, by the id of its language config, which its layers share."""
 
 
 def hooked_sdpa(
@@ -95,7 +114,10 @@ def hooked_sdpa(
     scaling: float,
     **kw: Any,
 ) -> Any:
-    """sdpa under the hooks of the language model that `module` belongs to."""
+    """Attention by sdpa under the hooks of the language model to which `module` belongs.
+
+    The arguments are those of transformers' attention functions.
+    """
     active = _ACTIVE[id(module.config)]
     layer = module.layer_idx
     for hook in active.hooks:
@@ -107,16 +129,20 @@ def hooked_sdpa(
 
 
 AttentionInterface.register(HOOKED_SDPA, hooked_sdpa)
-
-
 AttentionMaskInterface.register(HOOKED_SDPA, sdpa_mask)
+AttentionInterface.register(REPEATED_SDPA, repeated_sdpa)
+AttentionMaskInterface.register(REPEATED_SDPA, sdpa_mask)
 
 
 @contextmanager
 def hooked(lantern: LanternModel, hook: AttentionHook) -> Iterator[None]:
-    """Have a hook at the attention of the language model; the vision tower stays as it is.
+    """Hook the attention of the language model inside the block; the vision tower stays as it is.
 
-    Hooks may be nested: what an outer one cut, an inner one finds cut.
+    Hooks may be nested: an inner one gets the mask as the outer ones left it.
+
+    Args:
+        lantern: The model.
+        hook: The hook.
 
     Raises:
         LanternError: the model was loaded with an attention that is not sdpa.
@@ -145,13 +171,13 @@ def hooked(lantern: LanternModel, hook: AttentionHook) -> Iterator[None]:
 
 
 def causal(queries: int, keys: int, device: torch.device) -> Tensor:
-    """What a mask of None means, [1, 1, queries, keys]."""
+    """The causal mask that None means, [1, 1, queries, keys].
+
+    Args:
+        queries: Number of queries, which are the last of the keys.
+        keys: Number of keys.
+        device: Device of the mask.
+    """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)[
         None, None
     ]
-
-
-AttentionInterface.register(REPEATED_SDPA, repeated_sdpa)
-
-
-AttentionMaskInterface.register(REPEATED_SDPA, sdpa_mask)

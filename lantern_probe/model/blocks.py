@@ -1,4 +1,8 @@
-"""What a generation gives back."""
+"""Latent blocks: the plan of a row, the places of its blocks, and what a generation returns.
+
+The values of decoding. They need no torch until a tensor is made, so that interventions can be
+named, read and printed without it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,12 @@ class LanternOutput:
     """The rows of one generation.
 
     Attributes:
-        sequences: Prompt and continuation, left-padded, [rows, length].
+        sequences: Tokens of prompt and continuation, left-padded, [rows, length].
         prompt_length: Number of prompt positions, padding included; the same for every row.
-        blocks: Every row's latent blocks, positions counted in `sequences`.
-        texts: Every row's continuation, markers kept, padding and end-of-text tokens dropped.
-        answers: The parsed answer of every row; None where the text holds none.
+        blocks: For every row its latent blocks, positions counted in `sequences`.
+        texts: For every row its continuation as text, with markers, without padding and
+            end-of-text tokens.
+        answers: For every row its parsed answer; None where the text holds none.
     """
 
     sequences: Int[Tensor, "rows length"]
@@ -32,30 +37,30 @@ class LanternOutput:
 
     @property
     def latents(self) -> list[list[Float[Tensor, "fed dim"]]]:
-        """What was fed at the slots, by row and block; [K, D] for every block that was whole."""
+        """The latents fed at the slots, by row and block; [K, D] for a whole block."""
         return [[block.latents for block in row] for row in self.blocks]
 
     @property
     def emitted(self) -> list[bool]:
-        """Whether a row has at least one latent block."""
+        """For every row, True if it has at least one latent block."""
         return [bool(row) for row in self.blocks]
 
     @property
     def emission(self) -> float:
-        """The share of rows with at least one latent block."""
+        """Fraction of the rows with at least one latent block."""
         return sum(self.emitted) / len(self.emitted)
 
 
 @dataclass(frozen=True, eq=False)
 class BranchResult:
-    """What became of one branch.
+    """The finished text of one branch.
 
     Attributes:
-        ids: All tokens without padding, [length].
+        ids: Tokens of prompt and continuation, without padding, [length].
         prompt_length: Number of prompt tokens.
-        blocks: The latent blocks, positions counted in `ids`.
-        text: The continuation.
-        logprobs: Log-probability of every candidate at the answer, where there is one.
+        blocks: Latent blocks, positions counted in `ids`.
+        text: The continuation as text.
+        logprobs: Log-probability of every candidate at the answer, in nats; None without scores.
     """
 
     ids: Int[Tensor, " length"]
@@ -66,13 +71,25 @@ class BranchResult:
 
 
 def first_of(values: Sequence[int], wanted: set[int]) -> int | None:
-    """Index of the first value that is wanted."""
+    """Index of the first value that is in a set; None without one.
+
+    Args:
+        values: Values, in order.
+        wanted: The set.
+    """
     return next((index for index, value in enumerate(values) if value in wanted), None)
 
 
 @dataclass(frozen=True)
 class LvrTokens:
-    """The three LVR token ids and the number of slots K in a block."""
+    """The ids of the three LVR tokens, and the number of slots in a block.
+
+    Attributes:
+        start: Id of `<|lvr_start|>`, which opens a block.
+        sep: Id of `<|lvr_sep|>`, the token of a slot.
+        end: Id of `<|lvr_end|>`, which closes a block.
+        size: K, the number of slots in a block.
+    """
 
     start: int
     sep: int
@@ -82,8 +99,13 @@ class LvrTokens:
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a latent is about to be fed: the row's block (0-based) and slot (0-based), and
-    what was fed at the earlier slots of this block, [slot, D]."""
+    """The place at which a latent is about to be fed.
+
+    Attributes:
+        block: Index of the row's block (0-based).
+        index: Index of the slot in the block (0-based).
+        written: Latents fed at the earlier slots of this block, [index, D].
+    """
 
     block: int
     index: int
@@ -94,29 +116,44 @@ if TYPE_CHECKING:
     SlotEdit = Callable[[Tensor, Slot], Tensor]
 else:  # torch is not loaded for names alone
     SlotEdit = Callable
-"""From the own latent [D] of a slot to what is fed there [D]."""
+"""A function from the own latent [D] of a slot, and the slot, to the latent [D] that is fed."""
 
 
 def fed(values: Tensor) -> SlotEdit:
-    """Feed `values[t]`, of [K, D], at slot t of every block, as the official code does."""
+    """An edit that feeds `values[t]` at slot t of every block, as the official code does.
+
+    Args:
+        values: One latent per slot, [K, D].
+    """
     return lambda own, slot: values[slot.index].to(own)
 
 
 @dataclass(frozen=True)
 class RowPlan:
-    """What one row does about its latent blocks.
+    """The plan of one row for its latent blocks: which tokens are forced, what is fed and hidden.
+
+    Conditions (`interventions`) make plans; a plan of your own says the same directly:
+
+        >>> from lantern_probe import RowPlan
+        >>> half = RowPlan(edit=lambda own, slot: own / 2)
+        >>> no_slots = RowPlan(mode="skip")
+        >>> output = lantern.generate([sample, sample], plans=[half, no_slots])
+        >>> [len(blocks[0].slots) for blocks in output.blocks]
+        [8, 0]
 
     Attributes:
-        mode: "block" forces K slots and the end marker after a generated start marker; "skip"
-            forces the end marker at once; "stock" forces and feeds nothing (plain generate).
-        ban: The start marker cannot be generated.
-        edit: Replaces latents; None leaves the row's own.
-        size: Slots in a block; the model's K by default.
-        hide: From a block's end marker on nothing may attend to its "slot"s, or to the "image",
-            or to either. Where the row opens no block by its plan (`ban`, "stock"), the image is
-            hidden from the start.
-        opening: The text begins anew behind the prompt, with these tokens; None goes on from
-            where the row stands.
+        mode: "block" (default) forces K slots and the end marker after a generated start marker;
+            "skip" forces the end marker at once; "stock" forces and feeds nothing (plain
+            `generate`).
+        ban: Keep the start marker from being generated; default False.
+        edit: Function from a slot's own latent and its `Slot` to the latent that is fed; default
+            None, the own latent.
+        size: Number of slots in a block; default None, the model's K.
+        hide: Positions that nothing may attend to from a block's end marker on: its "slot"s, the
+            "image", or both; default none. In a row whose plan opens no block (`ban`, "stock") the
+            image is hidden from the start.
+        opening: Token ids with which decoding restarts right after the prompt; default None, which
+            continues from the prefix.
     """
 
     mode: Literal["block", "skip", "stock"] = "block"
@@ -128,6 +165,7 @@ class RowPlan:
 
 
 OWN = RowPlan()
+"""The plan that changes nothing: K slots a block, the row's own latents."""
 
 
 def _nothing_fed() -> Tensor:
@@ -141,11 +179,12 @@ class Block:
     """One latent block of a sequence.
 
     Attributes:
-        start: Index of `<|lvr_start|>`.
-        slots: Indices of the slots; fewer than K when the token limit cut the block off.
-        end: Index of `<|lvr_end|>`, or None when the sequence ends before it.
-        latents: What was fed at the slots, [fed, D]; [0, 0] when read back from tokens alone.
-            One fewer than slots when the last slot was generated but never fed.
+        start: Index of `<|lvr_start|>` in the sequence.
+        slots: Indices of the slots in the sequence; fewer than K where the token limit cut the
+            block off.
+        end: Index of `<|lvr_end|>`; None where the sequence ends before it.
+        latents: Latents fed at the slots, [fed, D]; [0, 0] for a block read back from tokens alone.
+            One fewer than the slots where the last slot was generated but never fed.
     """
 
     start: int
@@ -163,7 +202,7 @@ def find_blocks(
     token, and so is anything in the prompt.
 
     Args:
-        ids: Token ids, prompt and continuation.
+        ids: Tokens of prompt and continuation.
         prompt_length: Number of prompt tokens, padding included.
         tokens: The LVR tokens and K.
     """

@@ -1,45 +1,42 @@
-"""From a name to a loaded checkpoint: bundled organism, folder or Hub repository."""
+"""Checkpoints: a bundled organism, a folder or a Hub repository, loaded and checked."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
-from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens
+from lantern_probe.model.location import QUIET_BELOW, locate
 from lantern_probe.model.memory import footprint, free_memory
-
-if TYPE_CHECKING:
-    from lantern_probe.model.lantern import LanternModel
-
 
 LVR_NAMES = ("start", "sep", "end")
 
-
 STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
-"""What Qwen2.5-VL's own processor config carries."""
-
+"""Fewest and most pixels of an image in Qwen2.5-VL's own processor config."""
 
 OFFICIAL_PIXELS = (256 * 28 * 28, 3500 * 28 * 28)
-"""What LanteRn is evaluated with (METHODS: the official system)."""
-
-
-QUIET_BELOW = 200e6
-"""Bytes of weights under which a loading bar is only noise."""
+"""Fewest and most pixels of an image in the LanteRn evaluation (docs/methods.md, The official
+system)."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model and its processor. `lvr` is None for a model without LVR tokens."""
+    """A loaded model and its processor.
+
+    Attributes:
+        source: The name it was loaded from.
+        model: The transformers model, in evaluation mode.
+        processor: The processor, which pads on the left.
+        lvr: The LVR tokens and K; None for a model without them.
+    """
 
     source: str
     model: Any
@@ -63,7 +60,8 @@ def load_checkpoint(
     """Load a checkpoint; the arguments are those of `LanternModel`.
 
     Raises:
-        LanternError: naming the checkpoint, what is wrong with it, and what can still be done.
+        LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
+            done.
     """
     location = locate(source)
     local = Path(location).is_dir()
@@ -103,51 +101,23 @@ def load_checkpoint(
     return Checkpoint(source, model, processor, lvr)
 
 
-def locate(source: str) -> str:
-    """A folder for an organism's name or an existing folder; a Hub name as it is.
-
-    Raises:
-        LanternError: it is none of the three.
-    """
-    if (Path(source) / "config.json").is_file():
-        return source
-    if source in organisms.names():
-        return str(organisms.path(source))
-    if Path(source).is_dir():
-        raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
-    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
-        return source
-    raise LanternError(
-        f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
-        f"organism ({', '.join(organisms.names())})"
-    )
-
-
-def identity(source: str) -> str | None:
-    """What tells a local checkpoint from another at the same place; None for a Hub name.
-
-    A hash of config and weights; of large weights, their names, sizes and times instead.
-    """
-    folder = Path(locate(source))
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        status = file.stat()
-        if status.st_size < QUIET_BELOW:
-            digest.update(file.read_bytes())
-        else:
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
-
-
 def find_lvr_tokens(
     source: str, config: Any, tokenizer: Any, latent_size: int | None, allow_plain: bool
 ) -> LvrTokens | None:
-    """The LVR ids and K: from the config, else the ids from the tokenizer and K as given.
+    """The ids of the LVR tokens and K; None for a model without them, where that is allowed.
+
+    Ids come from the config, else from the tokenizer; K as given, else from the config.
+
+    Args:
+        source: Name of the checkpoint, for messages.
+        config: Config of the model.
+        tokenizer: Its tokenizer.
+        latent_size: Number of slots of a block; None for the config's.
+        allow_plain: Accept a model without LVR tokens.
 
     Raises:
-        LanternError: what is missing, and what can still be done.
+        LanternError: tokens or K are missing, or do not fit the model; the message says which, and
+            what can still be done.
     """
     vocabulary = tokenizer.get_vocab()
     ids: dict[str, int] = {}
@@ -194,13 +164,15 @@ def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int 
 
 
 def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map: Any) -> None:
-    """Refuse weights that do not fit, before they are read; a process killed for it says nothing.
+    """Refuse weights that do not fit into memory before they are read.
+
+    A process that is killed for want of memory says nothing.
 
     Args:
-        source: For the message.
-        config: Of the model.
-        dtype: Of the weights; "auto" for the checkpoint's own.
-        device_map: As in transformers; one that spreads the model is not checked.
+        source: Name of the checkpoint, for the message.
+        config: Config of the model.
+        dtype: Dtype of the weights; "auto" for the checkpoint's own.
+        device_map: Placement, as in transformers; one that spreads the model is not checked.
 
     Raises:
         LanternError: the weights take more than is free on the one device that they go to.
@@ -231,13 +203,28 @@ def _is_small(location: str) -> bool:
     return weights is not None and sum(file.stat().st_size for file in weights) < QUIET_BELOW
 
 
+@runtime_checkable
+class _Wrapped(Protocol):
+    """A model under nnsight, without a word about which."""
+
+    @property
+    def hf(self) -> Any:
+        """The transformers model itself."""
+
+
+Wrapper = TypeVar("Wrapper", bound=_Wrapped)
+
+
 @torch.no_grad()
-def untrain(lantern: LanternModel, seed: int = 0) -> LanternModel:
-    """Replace all weights by random ones, as the architecture initialises them; the same model.
+def untrain(lantern: Wrapper, seed: int = 0) -> Wrapper:
+    """Replace all weights by random ones, as the architecture initialises them.
 
     Args:
-        lantern: Changed in place.
-        seed: Of the weights.
+        lantern: The model; changed in place.
+        seed: Seed of the weights.
+
+    Returns:
+        The same model.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

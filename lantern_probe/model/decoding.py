@@ -1,9 +1,9 @@
 """The latent block during decoding: which tokens are forced, what is fed at the slots.
 
 A latent step is an ordinary decode step whose token is `<|lvr_sep|>` and whose input
-embedding is the model's previous final hidden state (arXiv 2603.25629; METHODS: the official
-system). Two pieces make the stock `generate` do it: `LatentDecoding`, a logits processor that
-forces the tokens of a block and knows every row's block and slot, and `LatentPort`, the hooks
+embedding is the model's previous final hidden state (arXiv 2603.25629; docs/methods.md, The
+official system). Two pieces make the stock `generate` do it: `LatentDecoding`, a logits processor
+that forces the tokens of a block and knows every row's block and slot, and `LatentPort`, the hooks
 that keep the final hidden state and put it (or an intervention's replacement) at the slots.
 """
 
@@ -34,7 +34,7 @@ class _Row:
     hidden: set[int] = field(default_factory=set)
     """Positions in the padded sequence that nothing may attend to from now on."""
     said: int = 0
-    """How many tokens of the plan's opening have been forced."""
+    """Number of tokens of the plan's opening that have been forced."""
 
     def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
@@ -46,10 +46,13 @@ class LatentDecoding(LogitsProcessor):
 
     Args:
         tokens: The LVR tokens and K.
-        plans: One per row.
-        image_token: Id of the image tokens, which a plan may hide.
-        resume: The last input token counts as generated, so that a start marker there opens a
-            block (a branch goes on from its prefix's `<|lvr_start|>`).
+        plans: For every row, the plan for its latent blocks.
+        image_token: Id of the image tokens, which a plan may hide; default none.
+        resume: Count the last input token as generated, so that a start marker there opens a
+            block (a branch goes on from its prefix's `<|lvr_start|>`); default False.
+
+    Attributes:
+        state: The final hidden state of the last position, [rows, D]; None before any forward.
     """
 
     def __init__(
@@ -120,22 +123,22 @@ class LatentDecoding(LogitsProcessor):
         return self.tokens.size if row.plan.size is None else row.plan.size
 
     def hidden(self) -> list[list[int]]:
-        """For every row, the positions that nothing may attend to any more."""
+        """For every row, the positions in the padded sequence that its later tokens cannot see."""
         return [sorted(row.hidden) for row in self._rows]
 
     def visible(
         self, mask: Int[Tensor, "rows length"] | None, embeddings: Float[Tensor, "rows queries dim"]
     ) -> Int[Tensor, "rows length"] | None:
-        """The attention mask of this forward, without what rows hide.
+        """The attention mask of this forward, with the positions masked that rows hide.
 
         Args:
-            mask: 1 for what may be attended to; None for everything, which is what `generate`
-                passes for rows without padding.
-            embeddings: The input of the forward.
+            mask: 1 for positions that may be attended to; None for all, as `generate` has it for
+                rows without padding.
+            embeddings: Input embeddings of the forward.
 
         Raises:
-            LanternError: there are several queries, as without a KV cache: a mask of this form
-                would hide the positions from earlier ones too.
+            LanternError: there are several queries, as without a KV cache. A mask of this form
+                would hide the positions from the earlier ones too.
         """
         if not any(row.hidden for row in self._rows):
             return mask
@@ -153,8 +156,8 @@ class LatentDecoding(LogitsProcessor):
         """The input embeddings of this forward with latents at the slots.
 
         Args:
-            embeddings: What `embed_tokens` gave; length is 1 with a KV cache.
-            latent: The identity module through which all rows' states pass, [rows, 1, D], so
+            embeddings: Output of `embed_tokens`; its length is 1 with a KV cache.
+            latent: Identity module through which the states of all rows pass, [rows, 1, D], so
                 that a trace can read and edit them.
         """
         if self._due:
@@ -193,7 +196,12 @@ class LatentDecoding(LogitsProcessor):
     def blocks(
         self, sequences: Int[Tensor, "rows length"], prompt_length: int
     ) -> list[list[Block]]:
-        """Every row's blocks in the finished sequences, with the latents that were fed."""
+        """Every row's blocks in the finished sequences, with the latents that were fed.
+
+        Args:
+            sequences: Prompt and continuation of every row.
+            prompt_length: Number of prompt positions, padding included.
+        """
         found = []
         width = 0 if self.state is None else self.state.shape[-1]
         for row, sequence in zip(self._rows, sequences, strict=True):
@@ -204,13 +212,13 @@ class LatentDecoding(LogitsProcessor):
 
 
 class LatentPort:
-    """The hooks through which a model is fed latents, one pair for its whole life.
+    """The hooks through which a model is fed latents, attached once for its whole life.
 
-    They do nothing unless a `LatentDecoding` is active. Attach before nnsight wraps the model.
+    They do nothing unless a `LatentDecoding` is active. Attach them before nnsight wraps the model.
 
     Args:
-        language: The language model, with `embed_tokens` and the final `norm`.
-        latent: The identity submodule that makes latents visible to a trace.
+        language: Language model, with `embed_tokens` and the final `norm`.
+        latent: Identity submodule that makes latents visible to a trace.
     """
 
     def __init__(self, language: Any, latent: nn.Module):
@@ -222,9 +230,19 @@ class LatentPort:
 
     @contextmanager
     def open(self, decoding: LatentDecoding) -> Iterator[None]:
-        """Feed the slots of one `generate` call."""
+        """Feed the slots of one `generate` call; a call that fails leaves nothing behind.
+
+        Args:
+            decoding: The decoding of that call.
+
+        Raises:
+            LanternError: another call is running.
+        """
         if self._active is not None:
-            raise RuntimeError("a generation with latent blocks is already running on this model")
+            raise LanternError(
+                "a generation is already running on this model; wait for its end, or load a "
+                "second model"
+            )
         self._active = decoding
         try:
             yield

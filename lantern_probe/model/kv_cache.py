@@ -1,4 +1,4 @@
-"""Rows in one KV cache, which a decode step adds to without copying it."""
+"""KV caches of rows that are run together: one that grows without copies, one that is shared."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lantern_probe.model.blocks import Block
 
 
 class RoomyLayer(DynamicLayer):
-    """One layer's keys and values in a buffer with room behind them.
+    """One layer's keys and values in a buffer with room for more.
 
     transformers' own layer concatenates in every step, which copies the whole cache: with many
     rows that costs as much as the step itself.
 
     Args:
         keys: Keys to begin with; copied.
-        values: Values likewise.
-        room: How many more tokens are expected; more still fit, at the price of one copy.
+        values: Values to begin with; copied.
+        room: Number of further tokens expected; more still fit, at the price of one copy.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RoomyLayer(DynamicLayer):
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Add keys and values [rows, heads, new, dim]; returns all of them."""
+        """Add keys and values [rows, heads, new, dim], and return all of them."""
         old = self.keys.shape[-2]
         new = old + key_states.shape[-2]
         if new > self._buffer.shape[-2]:
@@ -63,12 +63,12 @@ class FinishedRows:
     """Finished rows in one cache.
 
     Attributes:
-        sequences: Right-aligned at the prefix, so left-padded, [rows, length].
-        first: Where each row's own tokens begin.
+        sequences: Tokens, right-aligned at the prefix, so left-padded, [rows, length].
+        first: For every row, the index at which its own tokens begin.
         cache: Keys and values of at least all tokens but the last.
-        deltas: Every row's shift of text positions.
-        blocks: Positions counted in `sequences`.
-        hidden: Every row's positions in `sequences` that its end may not attend to.
+        deltas: For every row, by how much its image shifts text positions.
+        blocks: For every row its latent blocks, positions counted in `sequences`.
+        hidden: For every row, the positions in `sequences` that its last token may not attend to.
     """
 
     sequences: Int[Tensor, "rows length"]
@@ -82,22 +82,30 @@ class FinishedRows:
 def rope_positions(
     text: Int[Tensor, "rows length"], deltas: Sequence[int]
 ) -> Int[Tensor, "4 rows length"]:
-    """Text positions and the three rotary ones, as `generate` forms them behind an image.
+    """Text positions and the three rotary ones, as `generate` forms them after an image.
 
     Args:
-        text: Positions counted from each row's first token.
-        deltas: By how much each row's rotary positions are shifted.
+        text: Text positions, counted from each row's first token.
+        deltas: For every row, the shift of its rotary positions.
     """
     shift = torch.tensor(deltas, device=text.device)[:, None]
     return torch.cat([text[None], (text + shift).expand(3, -1, -1)])
 
 
 KeysValues = tuple[Float[Tensor, "heads cached dim"], Float[Tensor, "heads cached dim"]]
+"""Keys and values of one layer and one row."""
+"""Keys and values of one layer and one row."""
 
 
 class SharedPrefixLayer(DynamicLayer):
-    """One layer's keys and values of one sequence, [heads, length, dim], from which all rows of
-    one forward go on; held once, and left as they are."""
+    """One layer's keys and values of one sequence, from which all rows of one forward go on.
+
+    They are held once for all rows, and a forward leaves them as they are.
+
+    Args:
+        keys: Keys, [heads, length, dim].
+        values: Values, [heads, length, dim].
+    """
 
     def __init__(self, keys: Tensor, values: Tensor):
         super().__init__()

@@ -21,10 +21,24 @@ if TYPE_CHECKING:
 def region_latents(
     lantern: LanternModel, image: Image.Image, box: Box | None
 ) -> Float[Tensor, "slots dim"]:
-    """Oracle latents of one region of an image, or of the whole image, [K, D].
+    """Oracle latents of one region of an image: its vision features, grouped into K means.
+
+        >>> latents = region_latents(lantern, sample.open_images()[0], sample.boxes[0])
+        >>> latents.shape
+        torch.Size([8, 128])
+
+    Args:
+        lantern: The model, whose vision tower and K are used.
+        image: The image.
+        box: Left, top, right, bottom in pixels, scaled by 1.2 about its centre before it is cut
+            out; None for the whole image.
+
+    Returns:
+        One latent per slot, [K, D].
 
     Raises:
-        LanternError: the box lies outside the image, or the region is too small.
+        LanternError: the box lies outside the image, or the region has fewer vision tokens than a
+            block has slots.
     """
     crop = image if box is None else image.crop(crop_box(image.size, box))
     try:

@@ -1,4 +1,4 @@
-"""Finished sequences, ready to be run again by one forward.
+"""Replay: finished sequences, made ready to be run again by one forward.
 
 A generation computes its positions one by one. With the latents it was fed in their places, one
 forward over the whole sequence computes the same hidden states: there attention can be read,
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import Block, BranchResult, LanternOutput, first_of
-from lantern_probe.model.lantern import as_samples
+from lantern_probe.model.inputs import as_samples
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ class Replay:
 
     Attributes:
         ids: Tokens, [rows, length].
-        first: Where each row's own tokens begin.
-        prompt_lengths: Each row's number of prompt tokens, without padding.
-        grids: Each row's patch grids (time, height, width), [images, 3].
-        inputs: For `lantern.hf` or its language model: `inputs_embeds` [rows, length, D] with
-            image features and latents in their places, `attention_mask` [rows, length],
+        first: For every row, the index at which its own tokens begin.
+        prompt_lengths: For every row, its number of prompt tokens without padding.
+        grids: For every row, the patch grids of its images (time, height, width), [images, 3].
+        inputs: Inputs of `lantern.hf` or its language model: `inputs_embeds` [rows, length, D]
+            with image features and latents in their places, `attention_mask` [rows, length],
             `position_ids` [4, rows, length] (text positions and the three rotary ones), no cache.
     """
 
@@ -45,13 +45,17 @@ class Replay:
     inputs: dict[str, Any] = field(repr=False)
 
     def own_ids(self, row: int) -> Int[Tensor, " length"]:
-        """One row's tokens without padding."""
+        """The tokens of one row without padding.
+
+        Args:
+            row: Index of the row.
+        """
         return self.ids[row, self.first[row] :]
 
 
 @dataclass(frozen=True, eq=False)
 class _Sequence:
-    """One row's tokens without padding and its latents, by position."""
+    """The tokens of one row without padding, and its latents by position."""
 
     ids: Tensor
     latents: dict[int, Tensor]
@@ -69,13 +73,22 @@ def replay(
     could attend to all before it: a plan that hides positions, or a cut, must be made again at
     the forward. A slot at the very end, cut off by the token limit before it was fed, is left out.
 
+        >>> import torch
+        >>> from lantern_probe.model.replay import replay
+        >>> again = replay(lantern, sample, lantern.generate(sample))
+        >>> with torch.no_grad():
+        ...     states = lantern.hf(**again.inputs, output_hidden_states=True).hidden_states
+        >>> len(states), states[-1].shape[1] == len(again.own_ids(0))
+        (5, True)
+
     Args:
         lantern: The model.
-        questions: What was asked, one sample per row, or the ready model inputs.
+        questions: The samples that were asked, one per row, or the ready model inputs.
         finished: The output of `generate`, or results of `run_branches`.
 
     Raises:
-        LanternError: the sequences do not begin with the questions' prompts.
+        LanternError: the sequences do not begin with the questions' prompts, or are of another
+            number.
     """
     asked: Any = questions
     if not isinstance(questions, Mapping):

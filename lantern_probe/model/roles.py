@@ -1,4 +1,11 @@
-"""Which position of a sequence plays which role, and which image tokens lie in a box."""
+"""Roles of positions, in a finished sequence or while it is generated, and image tokens in a box.
+
+`find_roles` reads a finished sequence: every position gets its one role, and slots their numbers.
+`RoleTracker` reads a continuation token by token, as it is generated, and says the *sets* of each
+token: its role, and `after` for everything after the first block's slots. Cuts of attention are
+named by these sets, and a cut that acts on a token must be known when the token comes. The two
+agree: a position's role is the same, read live or afterwards.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +32,9 @@ class Roles:
     """The roles of one sequence.
 
     Attributes:
-        names: One role per position.
-        slots: The slot (0-based) of every slot position, -1 elsewhere, [length].
-        blocks: The block (0-based) of every marker and slot position, -1 elsewhere, [length].
+        names: Role of every position.
+        slots: Slot (0-based) of every slot position, -1 elsewhere, [length].
+        blocks: Block (0-based) of every marker and slot position, -1 elsewhere, [length].
     """
 
     names: list[Role]
@@ -37,7 +44,13 @@ class Roles:
     def positions(
         self, role: Role | str, *, slot: int | None = None, block: int | None = None
     ) -> Int[Tensor, " found"]:
-        """Indices of the positions with a role, of one slot or block where asked."""
+        """Indices of the positions with a role.
+
+        Args:
+            role: The role, or its name.
+            slot: Only positions of this slot (0-based); default all.
+            block: Only positions of this block (0-based); default all.
+        """
         role = Role(role)
         return torch.tensor(
             [
@@ -54,9 +67,17 @@ class Roles:
 def find_roles(lantern: LanternModel, ids: Int[Tensor, " length"], prompt_length: int) -> Roles:
     """The role of every position of one sequence.
 
+        >>> from lantern_probe.model.roles import find_roles
+        >>> output = lantern.generate(sample)
+        >>> roles = find_roles(lantern, output.sequences[0], output.prompt_length)
+        >>> len(roles.positions("image")), len(roles.positions("slot"))
+        (9, 8)
+        >>> lantern.text(output.sequences[0][roles.positions("answer")])
+        '<answer> ... </answer>'
+
     Args:
-        lantern: Whose tokens they are; a model without LVR tokens has no blocks.
-        ids: Prompt and continuation, left padding allowed, [length].
+        lantern: The model; one without LVR tokens has no blocks.
+        ids: Tokens of prompt and continuation, left padding allowed, [length].
         prompt_length: Number of prompt positions, padding included.
     """
     tokenizer = lantern.processor.tokenizer
@@ -133,18 +154,24 @@ def tokens_in_box(
     merge_size: int = 2,
     coverage: float = 0.5,
 ) -> Int[Tensor, " tokens"]:
-    """Which of an image's tokens lie in a box.
+    """The tokens of an image that lie in a box.
 
-    The processor stretches the image over the grid, so the box is scaled likewise. A token lies
-    in the box when at least `coverage` of its cell does; a box too small for that gets the cell
-    it covers most of.
+    The processor stretches the image over the grid, so the box is scaled with it. A token lies
+    in the box if at least `coverage` of its square does; a box too small for that gets the token
+    whose square it covers most of.
+
+        >>> from lantern_probe.model.roles import tokens_in_box
+        >>> grid = lantern.inputs([sample])["image_grid_thw"][0]
+        >>> tokens = tokens_in_box(sample.boxes[0], sample.open_images()[0].size, grid)
+        >>> tokens.tolist() == [sample.attributes["cell"]]
+        True
 
     Args:
         box: Left, top, right, bottom in pixels of the original image.
-        image_size: Its width and height.
-        grid_thw: The image's patch grid (time, height, width), from the processor.
-        merge_size: Patches per token, in each direction.
-        coverage: Share of a cell's area, in (0, 1].
+        image_size: Width and height of the original image in pixels.
+        grid_thw: Patch grid of the image (time, height, width), from the processor.
+        merge_size: Patches per token in each direction; default 2.
+        coverage: Fraction of a token's square that must lie in the box, in (0, 1]; default 0.5.
 
     Returns:
         Indices among the image's tokens, row by row, ascending.
@@ -162,8 +189,8 @@ def tokens_in_box(
         )
 
     def shares(low: float, high: float, count: int) -> Tensor:
-        cell = torch.arange(count, dtype=torch.float64)
-        return ((cell + 1).clamp(max=high) - cell.clamp(min=low)).clamp(min=0)
+        edge = torch.arange(count, dtype=torch.float64)
+        return ((edge + 1).clamp(max=high) - edge.clamp(min=low)).clamp(min=0)
 
     covered = torch.outer(shares(top, bottom, rows), shares(left, right, columns)).flatten()
     inside = torch.nonzero(covered >= coverage - 1e-9).flatten()
@@ -171,11 +198,13 @@ def tokens_in_box(
 
 
 class RoleTracker:
-    """Says of each token of a continuation, one after the other, in which sets it is.
+    """The position sets (`slot`, `after` ...) of each token, computed while the text is generated.
+
+    A call takes the next token of the continuation, and returns its sets.
 
     Args:
-        lantern: Whose tokens they are.
-        size: Slots in a block; the model's K by default.
+        lantern: The model.
+        size: Number of slots in a block; default the model's K.
     """
 
     def __init__(self, lantern: LanternModel, size: int | None = None):
@@ -210,7 +239,13 @@ class RoleTracker:
 def prompt_sets(
     lantern: LanternModel, ids: Int[Tensor, " length"], prompt_length: int
 ) -> list[Sets]:
-    """In which sets each token of the prompt is."""
+    """The position sets of every token of a prompt: its role; none for padding.
+
+    Args:
+        lantern: The model.
+        ids: Tokens, of which the first `prompt_length` are the prompt's; left padding allowed.
+        prompt_length: Number of prompt positions, padding included.
+    """
     roles = find_roles(lantern, ids[:prompt_length], prompt_length)
     return [frozenset() if name == Role.PAD else frozenset({str(name)}) for name in roles.names]
 
@@ -221,13 +256,13 @@ def position_sets(
     prompt_length: int,
     size: int | None = None,
 ) -> list[Sets]:
-    """In which sets each token of a sequence is.
+    """The position sets of every token of a sequence.
 
     Args:
-        lantern: Whose tokens they are.
-        ids: Prompt and continuation, left padding allowed.
+        lantern: The model.
+        ids: Tokens of prompt and continuation, left padding allowed.
         prompt_length: Number of prompt positions, padding included.
-        size: Slots in a block; the model's K by default.
+        size: Number of slots in a block; default the model's K.
     """
     follow = RoleTracker(lantern, size)
     written = [follow(token) for token in ids[prompt_length:].tolist()]

@@ -1,4 +1,4 @@
-"""Log-probabilities of the candidate answers where the model answers: accuracy without parsing."""
+"""Scores of the candidate answers where the model answers: accuracy without parsing."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ def score_answers(
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
-    The last token before the answer is fed once more behind the cache, with the tokens after it
+    The last token before the answer is appended to the cache once more, with the tokens after it
     masked: the first token of every candidate is read off that one forward. A candidate of
-    several tokens takes a forward of its own. A candidate's forms are summed over.
+    several tokens takes a forward of its own. The forms in which a candidate may be written are
+    summed over.
 
     Args:
         lantern: The model.
         rows: Finished rows; their cache is left as it was.
-        prompts: Where in `rows.sequences` each row's continuation begins.
-        candidates: Of each row. A row without candidates that the tokenizer tells apart, or that
-            never opened the answer tag, gives None.
+        prompts: For every row, the index in `rows.sequences` at which its continuation begins.
+        candidates: For every row, its candidate answers.
+
+    Returns:
+        For every row, the log-probability of each candidate in nats; None for a row that never
+        opened the answer tag, or whose candidates the tokenizer cannot tell apart.
     """
     tokenizer = lantern.processor.tokenizer
     places: list[int | None] = []

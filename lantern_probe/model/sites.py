@@ -1,4 +1,7 @@
-"""Sites: which module's activations, at which positions of a sequence."""
+"""Sites in a model: the module of a component, and the positions of a role.
+
+`vocabulary` says what a site is and how it is written.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,27 @@ if TYPE_CHECKING:
 
 
 def layer_count(lantern: LanternModel) -> int:
-    """Decoder layers of a model."""
+    """The number of decoder layers of a model.
+
+    Args:
+        lantern: The model.
+    """
     return len(lantern.hf.model.language_model.layers)
 
 
 def submodule(lantern: LanternModel, component: str, layer: int | None = None) -> nn.Module:
-    """The module behind a component, for a hook that reads or replaces.
+    """The module of a component, for a hook that reads or replaces.
 
     The output of all but two is a plain tensor [rows, positions, D] (`attention` is the output
     projection, which ends the attention). `embedding` is the *input* of the first decoder layer,
     its first argument; `vision` is the vision tower, whose `pooler_output` [tokens, D] holds the
     tokens of all images of the batch, one after the other. `latent` is called at slots only,
     with one position.
+
+    Args:
+        lantern: The model.
+        component: One of `vocabulary.COMPONENTS`.
+        layer: Decoder layer (0-based), for a component that has layers; default None.
 
     Raises:
         LanternError: the model has no such component or layer.
@@ -63,15 +75,16 @@ def prompt_positions(
     ids: Int[Tensor, " length"],
     grid_thw: Int[Tensor, " 3"] | None,
 ) -> dict[str, Int[Tensor, " found"]]:
-    """Where the `PROMPT_ROLES` of one prompt are; empty where there is none.
+    """The positions of the `PROMPT_ROLES` in one prompt; empty for a role that it lacks.
 
     A sample without a box, or whose box lies outside its image, has no `box`.
 
     Args:
-        lantern: Whose tokens they are.
-        sample: Its first box and first image say where the evidence is.
-        ids: The prompt's tokens, left padding allowed.
-        grid_thw: Patch grid of the first image, from the processor; None without an image.
+        lantern: The model.
+        sample: The question; its first box, in its first image, is the evidence.
+        ids: Tokens of the prompt, left padding allowed.
+        grid_thw: Patch grid (time, height, width) of the first image, from the processor; None
+            without an image.
     """
     roles = find_roles(lantern, ids, len(ids))
     question, image = roles.positions(Role.QUESTION), roles.positions(Role.IMAGE)
@@ -95,17 +108,17 @@ def text_positions(
     blocks: Sequence[Block],
     slots: int,
 ) -> dict[str, list[int]]:
-    """Where the `TEXT_ROLES` of one sequence are, for the roles it has.
+    """The positions of the `TEXT_ROLES` in one sequence, for the roles that it has.
 
-    A text's last token is never fed to the model, so nothing stands there. `slots` are those of
-    a whole block only.
+    A text's last token is never fed to the model, so it has no role. The role `slot` is that of a
+    whole block only.
 
     Args:
-        lantern: Whose tokens they are.
-        continuation: The generated tokens, up to and including the one that ends the text.
+        lantern: The model.
+        continuation: Generated tokens, up to and including the one that ends the text.
         prompt_length: Number of prompt positions, padding included.
-        blocks: Of this sequence, positions counted in it.
-        slots: Slots in a whole block.
+        blocks: Latent blocks of this sequence, positions counted in it.
+        slots: Number of slots in a whole block.
     """
     found: dict[str, list[int]] = {"last-prompt": [prompt_length - 1]}
     if blocks:

@@ -13,12 +13,12 @@ from lantern_probe.model.blocks import LvrTokens, RowPlan
 
 
 class ForcedTexts(LogitsProcessor):
-    """Imposes every row's tokens on one call of `generate`, and then the token that ends it.
+    """A logits processor that imposes every row's tokens, and then the token that ends it.
 
     Args:
-        texts: Generated tokens, one list per row.
+        texts: For every row, the tokens that it is to generate.
         prompt_length: Number of prompt positions, padding included.
-        end: The token that ends a row.
+        end: Token that ends a row.
     """
 
     def __init__(self, texts: Sequence[Sequence[int]], prompt_length: int, end: int):
@@ -35,12 +35,13 @@ def check_followable(text: Sequence[int], plan: RowPlan, tokens: LvrTokens | Non
     """Refuse a text whose blocks are not those that the plan forces.
 
     Args:
-        text: Generated tokens.
-        plan: What the row does about its blocks.
-        tokens: The LVR tokens and K; None for a model without.
+        text: Tokens that a row is to generate.
+        plan: The plan of that row.
+        tokens: The LVR tokens and K; None for a model without them.
 
     Raises:
-        LanternError: naming the token at which the two part.
+        LanternError: the text is empty, or opens another block than the plan; the message names the
+            token at which they part.
     """
     if not text:
         raise LanternError("a forced text is empty")

@@ -17,7 +17,7 @@ from lantern_probe import LanternModel, load_task
 from lantern_probe.capture.dataset import bytes_per_sample
 from lantern_probe.model.blocks import LvrTokens
 from lantern_probe.model.checkpoint import OFFICIAL_PIXELS
-from lantern_probe.model.memory import SHARE, cache_bytes_per_token, footprint, rows_that_fit
+from lantern_probe.model.memory import SHARE, cache_bytes_per_token, footprint
 from lantern_probe.model.sites import layer_count, submodule
 from lantern_probe.vocabulary import LAYERED, parse_sites
 
@@ -97,7 +97,7 @@ def test_every_site_gives_what_it_promises(real: Any) -> None:
     assert submodule(real, "latent") is real.hf.latent
     assert submodule(real, "vision").merger.mlp[-1].out_features == WIDTH
     kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in result.past_key_values.layers)
-    assert kept == 2 * tokens * cache_bytes_per_token(real)
+    assert kept == 2 * tokens * cache_bytes_per_token(real.hf.config, real.hf.dtype)
 
     sites = parse_sites(["residual.*@slot", "latent@slot"], LAYERS)
     assert len(sites) == LAYERS + 1
@@ -107,12 +107,13 @@ def test_every_site_gives_what_it_promises(real: Any) -> None:
 def test_memory_is_known_before_loading(real: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = footprint(Qwen2_5_VLConfig(**real_shape.CONFIG), torch.bfloat16)
     assert found.weight_bytes == 2 * 3_754_074_112
-    assert found.cache_bytes_per_token == 2 * LAYERS * KEYS * 2 == cache_bytes_per_token(real)
+    assert found.cache_bytes_per_token == 2 * LAYERS * KEYS * 2
+    assert found.cache_bytes_per_token == cache_bytes_per_token(real.hf.config, real.hf.dtype)
 
     free, length = 40e9, 3500 + 512
     monkeypatch.setattr("lantern_probe.model.memory.free_memory", lambda device: free)
     row = found.cache_bytes_per_token * length
-    rows = rows_that_fit(real, length)
+    rows = real.rows_that_fit(length)
     assert rows * row <= SHARE * free  # the cache fits, and not much is left unused
     assert (rows + 1) * 1.5 * row > SHARE * free
 

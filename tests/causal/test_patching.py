@@ -1,17 +1,15 @@
-"""Patching: many cells in one forward against one hooked forward per cell, and known truths."""
+"""Patching: many patches in one forward against one hooked forward per patch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from lantern_probe.analysis import patching
 from lantern_probe.causal.patching.forward import run_cells
 from lantern_probe.causal.patching.recording import (
     LeftOut,
@@ -20,14 +18,12 @@ from lantern_probe.causal.patching.recording import (
     check_layout,
     record,
 )
-from lantern_probe.causal.patching.sweep import Sweep
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.patches import Patch, each_slot, layer_sites, shams, whole
+from lantern_probe.interventions.patches import Patch, layer_sites, shams, whole
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.replay import Replay, replay
 from lantern_probe.model.sites import submodule
 from lantern_probe.model.teacher_forcing import ForcedTexts
-from lantern_probe.records.run import Run
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes, twin
 from lantern_probe.tasks.twins import with_twins
@@ -73,41 +69,13 @@ def runs(faithful: LanternModel) -> list[Recording]:
     return recorded(faithful, samples, faithful.generate(samples))
 
 
-# -- cells -----------------------------------------------------------------------
-
-
-def test_cells_and_their_labels():
-    sites = layer_sites(("embedding", "mlp"), (0, 2), ("slot", "answer-start"))
-    assert [cell.label for cell in whole(sites)] == [
-        *("embedding@slot", "embedding@answer-start", "mlp.0@slot", "mlp.0@answer-start"),
-        *("mlp.2@slot", "mlp.2@answer-start"),
-    ]
-    assert [cell.label for cell in each_slot(sites, 2)][:3] == [
-        *("embedding@slot[0]", "embedding@slot[1]", "mlp.0@slot[0]"),
-    ]
-    assert shams(sites)[2].label == "mlp.0@slot:sham"
-
-
-@pytest.mark.parametrize(
-    ("site", "slot", "message"),
-    [
-        (Site("latent", None, "slot"), None, "component 'latent'.*take one of embedding"),
-        (Site("mlp", 1, "image-mean"), None, "role 'image-mean'.*take one of box"),
-        (Site("mlp", 1, "answer-start"), 0, "'mlp.1@answer-start' has no slot 0"),
-    ],
-)
-def test_what_cannot_be_patched_is_refused(site: Site, slot: int | None, message: str):
-    with pytest.raises(LanternError, match=message):
-        Patch(site, slot)
-
-
-# -- against one forward per cell --------------------------------------------------
+# -- against one forward per patch -------------------------------------------------
 
 
 @contextmanager
-def hand_hook(lantern: Any, cell: Patch, change: Any) -> Iterator[None]:
-    module = submodule(lantern, cell.site.component, cell.site.layer)
-    if cell.site.component == "embedding":
+def hand_hook(lantern: Any, patch: Patch, change: Any) -> Iterator[None]:
+    module = submodule(lantern, patch.site.component, patch.site.layer)
+    if patch.site.component == "embedding":
         handle = module.register_forward_pre_hook(lambda m, a: (change(a[0].clone()), *a[1:]))
     else:
         handle = module.register_forward_hook(lambda m, a, out: change(out.clone()))
@@ -119,11 +87,11 @@ def hand_hook(lantern: Any, cell: Patch, change: Any) -> Iterator[None]:
 
 @torch.no_grad()
 def by_hand(
-    lantern: Any, again: Replay, target: int, donor: int, runs: Sequence[Recording], cell: Patch
+    lantern: Any, again: Replay, target: int, donor: int, runs: Sequence[Recording], patch: Patch
 ) -> torch.Tensor:
     """The candidates' logits by two whole forwards of all rows: one is read, one written to."""
     read: list[torch.Tensor] = []
-    rows = [(row, [again.first[row] + at for at in runs[row].at(cell.site, cell.slot)])
+    rows = [(row, [again.first[row] + at for at in runs[row].at(patch.site, patch.slot)])
             for row in (target, donor)]  # fmt: skip
 
     def keep(value: torch.Tensor) -> torch.Tensor:
@@ -134,15 +102,15 @@ def by_hand(
         value[rows[0][0], rows[0][1]] = read[0]
         return value
 
-    with hand_hook(lantern, cell, keep):
+    with hand_hook(lantern, patch, keep):
         lantern.hf(**again.inputs)
-    with hand_hook(lantern, cell, write):
+    with hand_hook(lantern, patch, write):
         logits = lantern.hf(**again.inputs).logits
     answer = again.first[target] + runs[target].positions["answer-start"][0]
     return candidate_scores(logits[target, answer][None], runs[target].candidates)[0]
 
 
-CELLS = [
+PATCHES = [
     Patch(Site("embedding", None, "slot")),
     Patch(Site("embedding", None, "box")),
     Patch(Site("residual", 0, "slot"), 0),
@@ -158,7 +126,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize("name", ["faithful", "untrained"])
-def test_a_batch_of_cells_is_one_hooked_forward_per_cell(
+def test_a_batch_of_patches_is_one_hooked_forward_per_patch(
     name: str, faithful: LanternModel, untrained: Any
 ):
     lantern: Any = faithful if name == "faithful" else untrained
@@ -168,20 +136,20 @@ def test_a_batch_of_cells_is_one_hooked_forward_per_cell(
     runs, again = recorded(lantern, samples, output), replay(lantern, samples, output)
     moved = 0
     for target, donor in ((0, 1), (3, 2)):
-        result = run_cells(lantern, runs[target], runs[donor], CELLS)
-        for cell, base, patched in zip(CELLS, result.base, result.patched, strict=True):
-            expected = by_hand(lantern, again, target, donor, runs, cell)
-            assert torch.allclose(patched, expected, atol=1e-4), cell.label
+        result = run_cells(lantern, runs[target], runs[donor], PATCHES)
+        for patch, base, patched in zip(PATCHES, result.base, result.patched, strict=True):
+            expected = by_hand(lantern, again, target, donor, runs, patch)
+            assert torch.allclose(patched, expected, atol=1e-4), patch.label
             assert torch.allclose(base, runs[target].scores, atol=1e-4)
             moved += not torch.allclose(patched, base, atol=1e-4)
-    assert moved > len(CELLS)  # more than half of them do something: the test can fail
+    assert moved > len(PATCHES)  # more than half of them do something: the test can fail
 
 
 def test_small_batches_give_the_same(faithful: LanternModel, runs: list[Recording]):
-    cells = [*CELLS, *shams(layer_sites(("mlp",), (1,), ("slot", "box")))]
-    whole_batch = run_cells(faithful, runs[0], runs[1], cells)
+    patches = [*PATCHES, *shams(layer_sites(("mlp",), (1,), ("slot", "box")))]
+    whole_batch = run_cells(faithful, runs[0], runs[1], patches)
     for rows in (1, 2, 4):
-        some = run_cells(faithful, runs[0], runs[1], cells, batch_rows=rows)
+        some = run_cells(faithful, runs[0], runs[1], patches, batch_rows=rows)
         assert torch.allclose(some.patched, whole_batch.patched, atol=1e-4)
         assert torch.equal(some.base[-2:], some.patched[-2:])
 
@@ -194,8 +162,8 @@ def test_shams_change_nothing_at_all(name: str, faithful: LanternModel, untraine
     lantern: Any = faithful if name == "faithful" else untrained
     samples = color_pairs(1)
     target, donor = recorded(lantern, samples, forced(lantern, TEXT, samples))
-    cells = [*whole(SITES), *shams(SITES)]
-    result = run_cells(lantern, target, donor, cells)
+    patches = [*whole(SITES), *shams(SITES)]
+    result = run_cells(lantern, target, donor, patches)
     assert torch.equal(result.patched[len(SITES) :], result.base[len(SITES) :])
     assert not torch.equal(result.patched[: len(SITES)], result.base[: len(SITES)])
 
@@ -210,8 +178,10 @@ def test_ones_own_recording_as_donor_changes_nothing_but_rounding(
 def test_the_last_layer_at_the_answer_is_the_donors_answer_and_at_slots_nothing(
     faithful: LanternModel, runs: list[Recording]
 ):
-    cells = [Patch(Site("residual", LAYERS - 1, role)) for role in ("answer-start", "slot", "box")]
-    result = run_cells(faithful, runs[0], runs[1], cells)
+    patches = [
+        Patch(Site("residual", LAYERS - 1, role)) for role in ("answer-start", "slot", "box")
+    ]
+    result = run_cells(faithful, runs[0], runs[1], patches)
     assert torch.allclose(result.patched[0], runs[1].scores, atol=1e-4)
     assert torch.equal(result.patched[1:], result.base[1:])
 
@@ -234,7 +204,7 @@ def test_nothing_is_left_on_the_model(faithful: LanternModel, runs: list[Recordi
     for component, layer in {(site.component, site.layer) for site in SITES}:
         module = submodule(faithful, component, layer)
         assert not module._forward_hooks and not module._forward_pre_hooks
-    with pytest.raises(LanternError, match="no cells"):
+    with pytest.raises(LanternError, match="no patches"):
         run_cells(faithful, runs[0], runs[1], [])
 
 
@@ -287,88 +257,3 @@ def test_candidates_are_told_apart_by_their_first_tokens(faithful: LanternModel)
     assert isinstance(first, LeftOut) and "no token begins 'red'" in str(first)
     assert isinstance(second, Recording) and len(second.candidates) == 8
     assert list(second.candidates)[int(second.scores.argmax())] == sample.answer
-
-
-# -- a sweep -------------------------------------------------------------------------
-
-
-def test_a_sweep_goes_on_where_it_stopped_and_tells_the_truth(
-    faithful: LanternModel, tmp_path: Path
-):
-    samples = color_pairs(5, seed=77)
-    sites = layer_sites(("embedding",), (), ("slot", "last-question"))
-    some, more = whole(sites), [*whole(sites), *each_slot(sites, SLOTS), *shams(sites)]
-    counted: list[int] = []
-    with Run.open(tmp_path, {}) as run:
-        Sweep(faithful, samples[:2], some, run, advance=counted.append).execute()
-        first = run.rows()
-        Sweep(faithful, samples, more, run, advance=counted.append).execute()
-        rows = run.rows()
-        Sweep(faithful, samples, more, run, advance=counted.append).execute()
-        assert run.rows() == rows and rows[: len(first)] == first
-    assert sum(counted) == len(rows) == 10 * len(more)
-    assert {row["status"] for row in rows} == {"ok"}
-    for row in rows:
-        assert row["direction"] == ("denoise" if "~" in row["sample"] else "noise")
-        assert {row["sample"], row["donor"]} == {row["cluster"], f"{row['cluster']}~color0"}
-    effects = {(e.condition, e.direction): e for e in patching.summarize(rows, model="faithful")}
-    for direction in ("denoise", "noise"):
-        latents = effects["embedding@slot", direction]
-        assert latents.n == 5 and latents.flips.estimate == 1
-        assert latents.recovery.estimate > 0.9
-        for slot in range(SLOTS):
-            alone = effects[f"embedding@slot[{slot}]", direction].recovery.estimate
-            assert 0 < alone < latents.recovery.estimate / 2
-        assert effects["embedding@slot:sham", direction].largest == 0
-
-
-def test_bypass_is_moved_by_the_image_and_not_by_the_slots(tmp_path: Path):
-    cells = whole(layer_sites(("embedding",), (), ("slot", "box")))
-    with Run.open(tmp_path, {}) as run:
-        Sweep(LanternModel("bypass"), color_pairs(6, seed=77), cells, run).execute()
-        effects = patching.summarize(run.rows(), model="bypass")
-    for effect in effects:
-        if effect.role == "box":
-            assert effect.flips.estimate > 0.8
-        else:
-            assert effect.flips.estimate == 0
-
-
-def test_what_cannot_be_measured_is_a_row_that_says_why(faithful: LanternModel, tmp_path: Path):
-    def changed(name: str, **fields: Any) -> list[Sample]:
-        """A pair under other ids, changed in some way."""
-        first, second = color_pairs(1)
-        ids = (name, f"{name}~")
-        return [
-            replace(
-                one,
-                id=own,
-                attributes={**one.attributes, "twin": other, "pair": name},
-                **fields,
-            )
-            for one, own, other in zip((first, second), ids, ids[::-1], strict=True)
-        ]
-
-    same, _ = with_twins(scenes(1, 3), lambda s: twin(s, "cell"), answers_known=True)
-    samples = [
-        *same,
-        *changed("unseen", images=("/nowhere.png",)),
-        *changed("boxless", boxes=()),
-        *changed("optionless", options=(), answer=None),
-    ]
-    cells = whole(layer_sites(("mlp",), (1,), ("box", "slot")))
-    with Run.open(tmp_path, {}) as run:
-        Sweep(faithful, samples, cells, run).execute()
-        rows = run.rows()
-        with pytest.raises(LanternError, match="not followed by its twin"):
-            Sweep(faithful, [*same[:1], *samples[2:3]], cells, run).execute()
-    assert len(rows) == len(samples) * len(cells)
-    said = {(row["sample"], row["role"]): (row["status"], row.get("error", "")) for row in rows}
-    for key, status, message in [
-        ((same[0].id, "slot"), "left out", "have the same answer"),
-        (("unseen", "slot"), "failed", "no image at"),
-        (("boxless", "box"), "left out", "has no box to patch"),
-        (("boxless", "slot"), "ok", ""),
-        (("optionless~", "box"), "left out", "has no options"),
-    ]:
-        assert said[key][0] == status and message in said[key][1]

@@ -7,18 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import RowPlan
-from lantern_probe.model.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory, locate
+from lantern_probe.model.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.tasks.answers import parse_answer
-from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 
 
@@ -75,24 +71,6 @@ def test_a_checkpoint_without_lvr_tokens_is_refused_or_taken_as_plain(copy: Path
         plain.generate(sample, plans=[RowPlan()])
     with pytest.raises(LanternError, match="no LVR tokens"):
         _ = plain.latent_size
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("no such thing", "no model 'no such thing'.*Hub name"),
-        ("./nowhere/at/all", "no model"),
-        ("/", "no config.json"),
-        ("owner/name", "cannot load 'owner/name'"),
-    ],
-)
-def test_a_source_that_is_none_is_refused(source: str, message: str):
-    with pytest.raises(LanternError, match=message):
-        LanternModel(source)
-
-
-def test_a_hub_name_is_left_to_the_hub():
-    assert locate("AGViveiros/LanteRn-3B-RL") == "AGViveiros/LanteRn-3B-RL"
 
 
 def test_another_architecture_is_refused(copy: Path):
@@ -167,65 +145,3 @@ def test_stock_pixel_limits_become_the_official_ones(copy: Path, untrained: Lant
     assert (size["shortest_edge"], size["longest_edge"]) == (7000, OFFICIAL_PIXELS[1])
     with pytest.raises(LanternError, match="leave no image size"):
         LanternModel(str(copy), min_pixels=100, max_pixels=10)
-
-
-def test_inputs_are_those_of_the_processor(untrained: LanternModel):
-    samples = scenes(3, seed=1)
-    batch = untrained.inputs(samples)
-    for row, sample in enumerate(samples):
-        alone = untrained.inputs([sample])["input_ids"][0]
-        padded = batch["input_ids"][row]
-        assert torch.equal(padded[len(padded) - len(alone) :], alone)
-        assert batch["attention_mask"][row].sum() == len(alone)
-        # Image first, then the question.
-        text = untrained.processor.tokenizer.decode(alone)
-        assert text.index("<|image_pad|>") < text.index(sample.text)
-
-
-def test_images_may_be_paths_arrays_or_pil(untrained: LanternModel, tmp_path: Path):
-    image = scenes(1)[0].open_images()[0]
-    image.save(tmp_path / "a.png")
-    forms = [image, np.asarray(image), tmp_path / "a.png", str(tmp_path / "a.png")]
-    pixels = [
-        untrained.inputs([Sample(id="a", images=(form,), question="what ?")])["pixel_values"]
-        for form in forms
-    ]
-    assert all(torch.equal(pixels[0], other) for other in pixels)
-
-
-def test_unusable_images_are_named(untrained: LanternModel, tmp_path: Path):
-    whole = tmp_path / "whole.png"
-    scenes(1)[0].open_images()[0].save(whole)
-    torn = tmp_path / "torn.png"
-    torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    text = tmp_path / "text.png"
-    text.write_text("no image")
-    for source, message in [
-        (tmp_path / "missing.png", "no image at .*missing.png"),
-        (torn, "cannot decode .*torn.png"),
-        (text, "text.png' is not an image"),
-        ("https://example.com/a.png", "is a URL"),
-        (np.zeros((4, 4, 3)), "uint8"),
-        (Image.new("RGB", (4000, 10)), "aspect ratio"),
-    ]:
-        with pytest.raises(LanternError, match=message):
-            untrained.inputs([Sample(id="s", images=(source,), question="what ?")])
-
-
-def test_without_a_chat_template_questions_are_refused(official: LanternModel):
-    with pytest.raises(LanternError, match="no chat template"):
-        official.generate(scenes(1)[0])
-
-
-def test_ask_letters_its_options(untrained: LanternModel):
-    image = scenes(1)[0].open_images()[0]
-    output = untrained.ask(image, "what ?", ["red", "blue"], max_new_tokens=3)
-    assert len(output.texts) == len(output.answers) == 1 and output.emission in (0.0, 1.0)
-
-
-def test_an_open_question_is_answered_with_what_was_said(untrained: LanternModel):
-    sample = Sample(id="open", images=(), question="what ?")
-    assert parse_answer("<answer> a red star </answer><|im_end|>", sample) == "a red star"
-    assert parse_answer("no tag", sample) is None
-    output = untrained.ask(scenes(1)[0].open_images()[0], "what ?", max_new_tokens=3)
-    assert output.answers == [parse_answer(output.texts[0], sample)]

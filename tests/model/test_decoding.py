@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import LvrTokens, RowPlan, find_blocks
+from lantern_probe.model.blocks import LvrTokens, RowPlan
 from lantern_probe.model.decoding import LatentDecoding
 
 TOKENS = LvrTokens(start=7, sep=8, end=9, size=3)
@@ -19,39 +17,6 @@ START_BIAS = 28.0
 
 def settings(lantern: Any, **more: Any) -> dict[str, Any]:
     return {"sequence_bias": [[[lantern.lvr.start], START_BIAS]], "max_new_tokens": 60, **more}
-
-
-def test_find_blocks_reads_several_blocks_and_ignores_the_prompt():
-    ids = [7, 8, 8, 8, 9, 1, 7, 8, 8, 8, 9, 8, 2, 7, 9, 7, 8]
-    blocks = find_blocks(ids, 5, TOKENS)
-    assert [(b.start, list(b.slots), b.end) for b in blocks] == [
-        (6, [7, 8, 9], 10),
-        (13, [], 14),
-        (15, [16], None),
-    ]
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.integers(0, 6).map(lambda token: [token]),
-            st.just([8]),
-            st.just([7, 8, 8, 8, 9]),
-            st.just([7, 9]),
-        ),
-        max_size=12,
-    ),
-    st.integers(0, 5),
-)
-def test_blocks_found_are_the_blocks_written(pieces: list[list[int]], prompt: int):
-    ids, expected = [1] * prompt, []
-    for piece in pieces:
-        if piece[0] == TOKENS.start:
-            expected.append((len(ids), len(piece) - 2))
-        ids += piece
-    found = find_blocks(torch.tensor(ids, dtype=torch.long), prompt, TOKENS)
-    assert [(b.start, len(b.slots)) for b in found] == expected
-    assert all(b.end is not None and ids[b.end] == TOKENS.end for b in found)
 
 
 def drive(plans: list[RowPlan], chosen: list[list[int]], steps: int) -> torch.Tensor:
@@ -246,60 +211,6 @@ def test_sampling_is_repeatable_and_keeps_blocks_whole(official: Any, official_i
     assert torch.equal(sampled[0], sampled[1]) and not torch.equal(sampled[0], sampled[2])
 
 
-def test_a_trace_reads_latents_and_layers_slot_by_slot(official: Any, official_inputs: Any):
-    inputs = official_inputs("batch0")
-    plain = official.generate(inputs, **settings(official))
-    with official.generate(inputs, **settings(official)) as tracer:
-        latents = list().save()  # noqa: C408 - nnsight's save
-        hidden = list().save()  # noqa: C408
-        for _ in tracer.iter[:8]:
-            latents.append(official.latent.output.clone())
-            hidden.append(official.layers[-1].output.clone())
-        output = tracer.result.save()
-    assert torch.equal(output.sequences, plain.sequences)
-    assert torch.equal(torch.cat(latents)[:, 0], plain.latents[0][0])
-    # The final norm of a slot's last layer is the next slot's own latent.
-    norm = official.hf.model.language_model.norm
-    with torch.no_grad():
-        again = norm(torch.cat(hidden)[:-1, 0])
-    assert torch.allclose(again, plain.latents[0][0][1:], atol=1e-5)
-
-
-@pytest.mark.parametrize("in_place", [True, False])
-def test_a_trace_edits_the_slots(official: Any, official_inputs: Any, in_place: bool):
-    inputs = official_inputs("batch0")
-    zeroed = official.generate(
-        inputs,
-        plans=[RowPlan(edit=lambda own, slot: torch.zeros_like(own))],
-        **settings(official),
-    )
-    with official.generate(inputs, **settings(official)) as tracer:
-        for _ in tracer.iter[:8]:
-            if in_place:
-                official.latent.output[:] = 0
-            else:
-                official.latent.output = torch.zeros_like(official.latent.output)
-        output = tracer.result.save()
-    assert torch.equal(output.sequences, zeroed.sequences)
-    assert output.latents[0][0].abs().max() == 0
-
-
-def test_a_trace_of_several_samples_serves_each_invoke_its_rows(untrained: Any):
-    from lantern_probe.tasks.scenes import scenes
-
-    first, second = scenes(2, seed=5)
-    kwargs = settings(untrained, max_new_tokens=16)
-    plain = untrained.generate([first, second], **kwargs)
-    with untrained.generate(**kwargs) as tracer:
-        with tracer.invoke(first):
-            one = untrained.latent.output.save()
-        with tracer.invoke(second):
-            two = untrained.latent.output.save()
-    assert one.shape == two.shape == (1, 1, untrained.hf.config.get_text_config().hidden_size)
-    assert torch.allclose(one[0, 0], plain.latents[0][0][0], atol=1e-5)
-    assert torch.allclose(two[0, 0], plain.latents[1][0][0], atol=1e-5)
-
-
 def test_the_model_is_clean_after_a_failure(official: Any, official_inputs: Any):
     def broken(own: torch.Tensor, slot: Any) -> torch.Tensor:
         raise LanternError("on purpose")
@@ -313,24 +224,3 @@ def test_the_model_is_clean_after_a_failure(official: Any, official_inputs: Any)
 def test_beams_are_refused(official: Any, official_inputs: Any):
     with pytest.raises(LanternError, match="beam"):
         official.generate(official_inputs("batch0"), **settings(official, num_beams=2))
-
-
-def test_rounding_of_older_transformers_is_the_same_mathematics(
-    conformance: Any, official: Any, official_inputs: Any
-):
-    from lantern_probe.model.attention import REPEATED_SDPA
-    from lantern_probe.model.lantern import LanternModel
-
-    other = LanternModel(
-        str(conformance / "checkpoint"), attn_implementation=REPEATED_SDPA, offline=True
-    )
-    assert other.hf.config.get_text_config()._attn_implementation == REPEATED_SDPA
-    inputs = official_inputs("batch5")
-    first, second = (
-        lantern.hf.generate(
-            **inputs, max_new_tokens=3, output_logits=True, return_dict_in_generate=True
-        ).logits
-        for lantern in (official, other)
-    )
-    for one, two in zip(first, second, strict=True):
-        assert torch.allclose(one, two, atol=1e-4)

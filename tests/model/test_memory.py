@@ -1,4 +1,4 @@
-"""Rows by memory: what fits, and halving when it does not."""
+"""Memory before loading, rows that fit into it, and halving when they do not."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from lantern_probe.model.memory import (
     MOST_ROWS,
     Batches,
     cache_bytes_per_token,
+    footprint,
     free_memory,
     is_out_of_memory,
-    rows_that_fit,
 )
 
 
@@ -61,14 +62,39 @@ def test_rows_follow_the_free_memory(untrained: Any, monkeypatch: pytest.MonkeyP
     config = untrained.hf.config.text_config
     head = config.hidden_size // config.num_attention_heads
     layers, heads = config.num_hidden_layers, config.num_key_value_heads
-    assert cache_bytes_per_token(untrained) == layers * heads * head * 2 * 4  # float32
+    found = cache_bytes_per_token(untrained.hf.config, torch.float32)
+    assert found == layers * heads * head * 2 * 4
     assert free_memory(torch.device("cpu")) > 0
 
     def fit(free: float) -> int:
         monkeypatch.setattr("lantern_probe.model.memory.free_memory", lambda device: free)
-        return rows_that_fit(untrained, length=1000)
+        return untrained.rows_that_fit(length=1000)
 
     assert fit(1) == 1
     assert fit(1e15) == MOST_ROWS["cpu"]
     few, more = fit(50e6), fit(100e6)
     assert 1 < few < more < MOST_ROWS["cpu"]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_footprint_is_what_loading_takes(untrained: Any, tied: bool) -> None:
+    config = AutoConfig.for_model(**untrained.hf.config.to_dict())
+    config.tie_word_embeddings = tied
+    before = config.to_dict()
+    found = footprint(config, torch.float32)
+    weights = dict(untrained.hf.named_parameters())
+    if tied:
+        del weights["lm_head.weight"]
+    assert found.parameters == sum(weight.numel() for weight in weights.values())
+    assert found.weight_bytes == sum(weight.nbytes for weight in weights.values())
+    with torch.no_grad():
+        ids = torch.zeros(1, 5, dtype=torch.long)
+        cache = untrained.hf(input_ids=ids, use_cache=True).past_key_values
+    kept = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert 5 * found.cache_bytes_per_token == kept
+    assert config.to_dict() == before
+
+    half = footprint(config, torch.bfloat16)
+    assert half.parameters == found.parameters
+    assert 2 * half.weight_bytes == found.weight_bytes
+    assert 2 * half.cache_bytes_per_token == found.cache_bytes_per_token

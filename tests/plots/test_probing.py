@@ -18,7 +18,7 @@ from lantern_probe.plots.probing import (
     plot_scores_by_slot,
     probe_figure,
 )
-from lantern_probe.probing.site_scores import Settings, make_target, probe_row, score_site
+from lantern_probe.probing.site_scores import ProbeSettings, make_target, probe_row, score_site
 
 SITES = ("residual.0@slot", "residual.1@slot", "residual.10@slot", "latent@slot")
 
@@ -162,7 +162,7 @@ def test_rows_of_a_real_probe_can_be_drawn() -> None:
     """The names of a row's columns are those that the figure reads."""
     truth = ["red", "blue"] * 20
     questions = [f"question {i // 4}" for i in range(40)]
-    target = make_target("color", truth, range(40), questions, Settings(permutations=0))
+    target = make_target("color", truth, range(40), questions, ProbeSettings(permutations=0))
     features = torch.randn(40, 4, generator=torch.manual_seed(0))
     features[:, 0] += torch.tensor([5.0, -5.0]).repeat(20)
     given_scores = {"question": 0.5, "image_mean": 0.5, "untrained": None, "distractor": None}

@@ -1,53 +1,56 @@
-"""What patching takes from a finished run: activations to give away, and a cache to go on from."""
+"""Recordings of finished runs: activations to give to others, and a cache to go on from.
+
+A text that was generated is run again in one forward (`model.replay`). The recording keeps the
+activations that may be given to another run, and the keys and values from which the run itself goes
+on when it is patched (`forward`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.answer_tokens import answer_forms, find_answer
 from lantern_probe.model.blocks import LanternOutput, find_blocks, first_of
+from lantern_probe.model.hooks import Place, component_hooks
 from lantern_probe.model.kv_cache import KeysValues
 from lantern_probe.model.replay import Replay, replay
-from lantern_probe.model.sites import prompt_positions, submodule, text_positions
+from lantern_probe.model.sites import prompt_positions, text_positions
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import PATCH_ROLES, Site
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
-Place = tuple[str, int | None]
-"""Component and layer."""
-
 BLOCK = ("lvr_start", "slot", "lvr_end", "answer-start")
-"""Roles that a run needs to be patched; their positions are a text's layout."""
+"""Roles that a run must have to be patched. Their positions are the layout of its text."""
 
 
 class LeftOut(LanternError):
-    """Nothing can be measured on a sample or a pair, through no fault of the run."""
+    """A sample or pair on which nothing can be measured, although nothing went wrong."""
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One finished run, up to where its answer is predicted.
+    """One finished run, up to the position that predicts its answer.
 
     Attributes:
-        sample: What was asked.
-        positions: By role, positions without padding; a role the run does not have is missing.
-        candidates: By candidate answer, the tokens by which it may begin and no other does.
-        inputs: What was fed, latents at the slots, [length, D].
+        sample: The question.
+        positions: By role, the run's positions, counted without padding; a role that the run does
+            not have is missing.
+        candidates: By candidate answer, the first tokens that no other candidate begins with.
+        inputs: Input embeddings, with image features and latents in their places, [length, D].
         position_ids: Text positions and the three rotary ones, [4, length].
         cache: Keys and values of every layer, [heads, length, dim] each.
-        kept: The positions whose activations were kept, ascending.
-        activations: By component and layer, [kept, D].
+        kept: Positions whose activations were kept, ascending.
+        activations: By component and layer, the activations at `kept`, [kept, D].
         scores: Logit of every candidate at the answer, in the order of `candidates`.
     """
 
@@ -62,7 +65,12 @@ class Recording:
     scores: Float[Tensor, " candidates"]
 
     def at(self, site: Site, slot: int | None = None) -> list[int]:
-        """The positions of a site's role, or of one of its slots.
+        """The positions of a site's role.
+
+        Args:
+            site: The site; its component and layer do not matter.
+            slot: The only slot (0-based), for a site at the slots; None for all positions.
+
 
         Raises:
             LeftOut: the run has no such role or slot.
@@ -76,7 +84,11 @@ class Recording:
         return found
 
     def values(self, site: Site, slot: int | None = None) -> Float[Tensor, "found dim"]:
-        """The activations at a site.
+        """The activations at a site, or at one of its slots.
+
+        Args:
+            site: The site.
+            slot: The only slot (0-based), for a site at the slots; None for all positions.
 
         Raises:
             LanternError: the run has no such role or slot (`LeftOut`), or was not recorded there.
@@ -93,8 +105,13 @@ class Recording:
 def check_layout(target: Recording, donor: Recording) -> None:
     """Refuse a pair whose texts do not line up from the start marker to the answer.
 
+    Args:
+        target: The run that is to be patched.
+        donor: The run whose activations are to be put in.
+
+
     Raises:
-        LeftOut: saying which positions differ.
+        LeftOut: a role has other positions in the two texts; the message says which.
     """
     layouts = []
     for one in (target, donor):
@@ -120,9 +137,9 @@ def record(
 
     Args:
         lantern: The model.
-        samples: What was asked.
-        output: Of `generate` on them.
-        sites: What may be patched.
+        samples: The questions.
+        output: The output of `generate` on them.
+        sites: Sites that may be patched later.
 
     Returns:
         For each sample its recording, or why there can be none: it has no whole latent block
@@ -144,7 +161,12 @@ def record(
     }
     places = list(dict.fromkeys((site.component, site.layer) for site in sites))
     rows = {row: [again.first[row] + at for at in kept[row]] for row in kept}
-    with _keeping(lantern, places, rows) as activations:
+    activations: dict[Place, dict[int, Tensor]] = {}
+
+    def keep(place: Place, value: Tensor) -> None:
+        activations[place] = {row: value[row, at] for row, at in rows.items()}
+
+    with component_hooks(lantern, {place: partial(keep, place) for place in places}):
         result = lantern.hf.model.language_model(**{**again.inputs, "use_cache": True})
     for row, of_row in positions.items():
         first = again.first[row]
@@ -170,7 +192,12 @@ def record(
 def candidate_scores(
     logits: Float[Tensor, "rows vocabulary"], candidates: Mapping[str, Sequence[int]]
 ) -> Float[Tensor, "rows candidates"]:
-    """Logit of every candidate: of its first tokens, summed as probabilities are."""
+    """The logit of every candidate: the log of the summed exponentials of its first tokens' logits.
+
+    Args:
+        logits: Next-token logits.
+        candidates: By candidate answer, its first tokens.
+    """
     return torch.stack([logits[:, list(c)].logsumexp(-1) for c in candidates.values()], dim=-1)
 
 
@@ -180,7 +207,7 @@ def _positions(
     ids, prompt = again.own_ids(row), again.prompt_lengths[row]
     continuation = ids[prompt:].tolist()
     end = first_of(continuation, lantern.eos_ids)
-    # Positions are those that were fed; a text's last token was not, whatever it is.
+    # Only what was fed has a position, and a text's last token never is.
     text = continuation[: None if end is None else end + 1]
     tokens = lantern.require_lvr()
     found = text_positions(lantern, text, prompt, find_blocks(ids, prompt, tokens), tokens.size)
@@ -218,28 +245,3 @@ def _candidates(
                 "their logits cannot be compared at one position"
             )
     return found
-
-
-@contextmanager
-def _keeping(
-    lantern: LanternModel, places: Sequence[Place], rows: Mapping[int, Sequence[int]]
-) -> Iterator[dict[Place, dict[int, Tensor]]]:
-    """Keep, of one forward, the activations at each row's positions, [positions, D]."""
-    found: dict[Place, dict[int, Tensor]] = {}
-    handles: list[RemovableHandle] = []
-
-    def keep(place: Place, value: Tensor) -> None:
-        found[place] = {row: value[row, list(at)] for row, at in rows.items()}
-
-    try:
-        for place in places:
-            module = submodule(lantern, *place)
-            if place[0] == "embedding":
-                handle = module.register_forward_pre_hook(lambda m, args, p=place: keep(p, args[0]))
-            else:
-                handle = module.register_forward_hook(lambda m, a, out, p=place: keep(p, out))
-            handles.append(handle)
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()

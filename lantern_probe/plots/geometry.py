@@ -201,6 +201,9 @@ def plot_ranks(
     The red line is the count expected in each bin if ranks are uniform. The grey band holds the
     count with 95 % probability if they are also independent. The dashed line is the mean rank.
 
+        >>> plot_ranks(np.array([1.0, 1.0, 2.0, 4.0]), candidates=4).get_xlabel()
+        'rank among 4 (mean 2.0, chance 2.5)'
+
     Args:
         ranks: Rank of each sample's right entry, 1 is best: `Retrieval.ranks`.
         candidates: Number of entries that were ranked: `Retrieval.candidates`.

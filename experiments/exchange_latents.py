@@ -149,7 +149,7 @@ def report(config: Config, folder: Path, model: str, axes: Any, size: int | None
     labels = [label for label in config.conditions if label.partition(":")[0] in EXCHANGES]
     found = exchange.summarize(rows, model=model, conditions=labels, donors="twin")
     found = [item for item in found if item.n]
-    effects = mediation.summarize(rows, model=model)
+    (effects,) = mediation.summarize(rows, model=model)
     if found:
         print_exchanges(found, console)
         plot_donor_rates(found, axes[0])

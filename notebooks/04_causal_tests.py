@@ -240,7 +240,7 @@ from lantern_probe.analysis import mediation
 from lantern_probe.plots.exchange import plot_effects
 
 PARTS = ("te", "nde", "tie", "nie")
-mediations = {name: mediation.summarize(rows[name], model=name) for name in MODELS}
+mediations = {name: mediation.summarize(rows[name], model=name)[0] for name in MODELS}
 
 
 def mediated(share):

@@ -84,7 +84,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def conformance() -> Path:
     """The folder with the official implementation's outputs and its tiny checkpoint."""
-    return Path(__file__).parent / "conformance"
+    return Path(__file__).parent / "conformance" / "lantern"
 
 
 @pytest.fixture(scope="session")

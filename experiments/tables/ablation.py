@@ -11,14 +11,15 @@ from rich.table import Table
 
 from experiments.console import print_table
 from lantern_probe import organisms
-from lantern_probe.analysis.ablation import ConditionSummary
-from lantern_probe.analysis.format import interval, number, p_value
+from lantern_probe.analysis.ablation import ConditionSummary, length_notes
+from lantern_probe.analysis.format import estimate, number, p_value, share
 
 LEGEND = (
-    "accuracy [95 % Wilson interval]; minus own, paired [95 % bootstrap interval, clustered by "
-    "image], under the same corruption of the image if any, and own@... minus own; exact McNemar "
-    "p, and after Holm over the conditions; emit: share of samples with a block; unp: texts "
-    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer"
+    "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; minus own, "
+    "paired [95 % bootstrap interval, clustered by image], under the same corruption of the image "
+    "if any, and own@... minus own; exact McNemar p, and after Holm over the conditions; emit: "
+    "share of samples with a block; unp: texts without a readable answer, counted as wrong; "
+    "p(gold): mean probability of the right answer"
 )
 
 
@@ -33,28 +34,31 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         padding=0,
     )
     table.add_column("condition", no_wrap=True)
-    for name in ("n", "accuracy", "minus own", "p", "Holm", "emit", "unp", "p(gold)"):
+    for name in ("n", "accuracy", "cut", "minus own", "p", "Holm", "emit", "unp", "p(gold)"):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
             escape(s.condition),
             str(s.n),
-            interval(s.accuracy, s.ci_low, s.ci_high),
-            interval(s.diff_to_own, s.diff_low, s.diff_high, signed=True),
-            p_value(s.mcnemar_p),
+            estimate(s.accuracy),
+            share(s.truncated),
+            estimate(s.difference, signed=True),
+            p_value(None if s.mcnemar is None else s.mcnemar.p),
             p_value(s.holm_p),
-            number(s.emission),
-            str(s.parse_failures),
+            share(s.emission),
+            str(s.unparsed),
             number(s.p_gold),
         )
     print_table(table, console)
     console.print(LEGEND, highlight=False)
     print_parsers(summaries, console)
+    for note in length_notes(summaries):
+        console.print(note, markup=False, highlight=False)
     for s in summaries:
-        if s.donor_n:
-            rate = interval(s.donor_rate, s.donor_low, s.donor_high)
+        if s.donor is not None:
             console.print(
-                f"{s.condition}: the donor's answer in {rate} of {s.donor_n}", markup=False
+                f"{s.condition}: the donor's answer in {estimate(s.donor)} of {s.donor.n}",
+                markup=False,
             )
     console.print()
 
@@ -76,9 +80,7 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         read = [number(s.by_parser.get(name)) for name in names]
-        table.add_row(
-            escape(s.condition), *read, number(s.likelihood_accuracy), f"{s.scored} of {s.n}"
-        )
+        table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
     print_table(table, console)
 
 
@@ -95,14 +97,12 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
     for summaries in models:
         table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
     for row in zip(*models, strict=True):
-        table.add_row(
-            escape(row[0].condition), *(interval(s.accuracy, s.ci_low, s.ci_high) for s in row)
-        )
+        table.add_row(escape(row[0].condition), *map(_accuracy, row))
     for row in zip(*models, strict=True):
-        if any(s.donor_n for s in row):
+        if any(s.donor is not None for s in row):
             table.add_row(
                 f"{escape(row[0].condition)}: donor",
-                *(interval(s.donor_rate, s.donor_low, s.donor_high) for s in row),
+                *(estimate(s.donor) for s in row),
             )
     print_table(table, console)
     cards = {m[0].model: organisms.find_card(m[0].model) for m in models}
@@ -111,3 +111,10 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
         console.print(f"[bold]{escape(name)}[/] ({card.task}): {escape(card.truth)}")
     for note in dict.fromkeys(card.note for card in known.values()):
         console.print(note, style="italic", highlight=False)
+
+
+def _accuracy(summary: ConditionSummary) -> str:
+    """An accuracy, with the share of texts that were cut off beside it where there are any."""
+    cut = summary.truncated
+    beside = f" (cut {share(cut)})" if cut is not None and cut.count else ""
+    return estimate(summary.accuracy) + beside

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from experiments.console import console, print_table
 from lantern_probe.analysis.ablation import ConditionSummary
-from lantern_probe.analysis.format import interval, number, p_value
+from lantern_probe.analysis.format import estimate, interval, number, p_value
 from lantern_probe.records.rows import Row
 
 
@@ -70,8 +70,8 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
         table.add_row(
             escape(s.condition),
             number(max(scores)) if read and scores else "",
-            interval(s.accuracy, s.ci_low, s.ci_high),
-            interval(s.diff_to_own, s.diff_low, s.diff_high, signed=True),
+            estimate(s.accuracy),
+            estimate(s.difference, signed=True),
             p_value(s.holm_p),
         )
     print_table(table)

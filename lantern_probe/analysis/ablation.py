@@ -1,20 +1,23 @@
 """From the rows of an ablation to its table; no model is needed.
 
-Every comparison is paired by sample. A sample without a latent block makes every condition on
-the slots a no-op, so accuracies and comparisons are over the samples *with* a block, and the
-others are counted (METHODS: interpretation).
+Every comparison is paired by sample. A sample without a latent block makes every condition on the
+slots the same, so accuracies and comparisons are over the samples *with* a block, and the others
+are counted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from lantern_probe.records.rows import Row
+from lantern_probe.analysis.scores import most_probable, probability_of
+from lantern_probe.analysis.truncation import truncated_share, truncation_notes
+from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     Difference,
+    McNemar,
     Proportion,
     accuracy_difference,
     clustered_share,
@@ -24,6 +27,8 @@ from lantern_probe.stats import (
     wilson,
 )
 
+OWN = "own"
+
 
 @dataclass(frozen=True)
 class ConditionSummary:
@@ -32,29 +37,31 @@ class ConditionSummary:
     Attributes:
         model: Name of the model.
         condition: Label of the condition.
-        samples: Samples that ran, with or without a block.
-        failed: Samples that could not be run.
-        n: Samples with at least one block in which the condition does something; what follows is
-            over these.
-        accuracy: Share of right answers, a text that cannot be parsed counting as wrong, with
-            its 95 % Wilson interval.
-        chance: Mean of 1 / number of candidates.
-        diff_to_own: Accuracy minus that of `own` on the same samples, with its 95 % paired
-            bootstrap interval, clustered by image. Under a corruption of the image `own` is
-            that under the same corruption (`zeros@blur` minus `own@blur`), and `own@blur` is
-            compared with `own` on the clean image.
-        pairs: Samples in that comparison; `only_own` and `only_this` are the discordant ones.
-        mcnemar_p: Exact McNemar test of the two; `holm_p` after Holm over the model's conditions.
+        samples: Number of samples that ran, with or without a block.
+        failed: Number of samples that could not be run.
+        n: Number of samples with a block on which the condition acted; what follows is over these,
+            unless it says otherwise.
+        accuracy: Share of right answers with its 95 % Wilson interval; a text that cannot be parsed
+            counts as wrong.
+        truncated: Share of texts cut off at the token limit; None where the rows do not say.
+        unparsed: Number of texts without a readable answer.
+        chance: Mean of 1 / number of candidates; None without candidates.
+        difference: Accuracy minus that of the reference on the same samples, with its 95 % paired
+            bootstrap interval, clustered; None for the reference itself. The reference is `own`;
+            under a corruption of the image it is `own` under the same corruption, and
+            `own@black-box` is compared with `own`.
+        mcnemar: Exact test of that difference; `b` are the samples that only the reference gets
+            right, `c` those that only this condition does.
+        holm_p: Its p value after Holm over the model's conditions.
         emission: Share of the samples that ran with at least one block.
-        parse_failures: Texts without a readable answer.
-        accuracy_all: Accuracy over all samples that ran, blocks or not.
-        by_parser: Accuracy as each parser reads the texts that it can read.
-        likelihood_accuracy: Share in which the right candidate is the most probable one, over
-            the `scored` texts that open an answer; no parsing.
-        p_gold: Mean probability of the right candidate among the candidates, over the same.
-        donor_rate: For swaps: share of answers that are the donor's, over the `donor_n` samples
-            whose donor has a different answer among the same candidates, with its 95 % Wilson
-            interval, or where images repeat a bootstrap interval clustered by image.
+        accuracy_all: Share of right answers over all samples that ran, blocks or not.
+        by_parser: Accuracy as each parser reads the texts.
+        likelihood: Share of samples whose most probable candidate is the right one, over the texts
+            that open an answer; needs no parsing.
+        p_gold: Mean probability of the right candidate among the candidates, over the same texts.
+        donor: For swaps, the share of answers that are the donor's, over the samples whose donor
+            has another answer among the same candidates; with a 95 % Wilson interval, or a
+            clustered bootstrap interval where images repeat. None without such samples.
     """
 
     model: str
@@ -62,154 +69,176 @@ class ConditionSummary:
     samples: int
     failed: int
     n: int
-    accuracy: float | None
-    ci_low: float | None
-    ci_high: float | None
+    accuracy: Proportion
+    truncated: Proportion | None
+    unparsed: int
     chance: float | None
-    diff_to_own: float | None
-    diff_low: float | None
-    diff_high: float | None
-    pairs: int
-    only_own: int
-    only_this: int
-    mcnemar_p: float | None
+    difference: Difference | None
+    mcnemar: McNemar | None
     holm_p: float | None
-    emission: float | None
-    parse_failures: int
-    accuracy_all: float | None
+    emission: Proportion
+    accuracy_all: Proportion
     by_parser: dict[str, float]
-    likelihood_accuracy: float | None
-    scored: int
+    likelihood: Proportion
     p_gold: float | None
-    donor_rate: float | None
-    donor_low: float | None
-    donor_high: float | None
-    donor_n: int
+    donor: Proportion | Difference | None
 
 
 def summarize(
     rows: Sequence[Row], *, model: str, conditions: Sequence[str] | None = None
 ) -> list[ConditionSummary]:
-    """One summary per condition, in the given order or that of the rows.
+    """Sum up each condition of an ablation, in the given order or that of the rows.
+
+        >>> right = {"status": "ok", "emitted": True, "gold": "A", "answer": "A", "correct": True,
+        ...          "candidates": 2, "cluster": "1", "logprobs": None, "finish": "closed"}
+        >>> wrong = {**right, "answer": "B", "correct": False}
+        >>> rows = [{**right, "sample": "1", "condition": "own"},
+        ...         {**wrong, "sample": "1", "condition": "zeros"}]
+        >>> [(s.condition, s.accuracy.estimate) for s in summarize(rows, model="m")]
+        [('own', 1.0), ('zeros', 0.0)]
 
     Args:
-        rows: Of one model; failed ones are counted and left out.
-        model: Its name, for the table.
+        rows: Rows of one model; failed ones are counted and left out.
+        model: Name of the model, for tables.
         conditions: Labels; all that occur by default.
     """
     labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
     by_condition = {
         label: {row["sample"]: row for row in rows if row["condition"] == label} for label in labels
     }
-    parts = [
+    found = [
         _condition(model, label, by_condition[label], by_condition.get(reference(label), {}))
         for label in labels
     ]
-    adjusted = holm([part["mcnemar_p"] for part in parts])
-    return [ConditionSummary(**part, holm_p=p) for part, p in zip(parts, adjusted, strict=True)]
+    adjusted = holm([None if item.mcnemar is None else item.mcnemar.p for item in found])
+    return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]
 
 
 def reference(label: str) -> str:
-    """What a condition is compared with: `own` under the same corruption, or `own` itself."""
+    """Label of what a condition is compared with: `own` under the same corruption, or `own`."""
     condition, _, corruption = label.partition("@")
-    return f"own@{corruption}" if corruption and condition != "own" else "own"
+    return f"{OWN}@{corruption}" if corruption and condition != OWN else OWN
+
+
+def length_notes(summaries: Sequence[ConditionSummary]) -> list[str]:
+    """Warn of conditions whose texts were cut off more or less often than their reference's."""
+    shares = {item.condition: item.truncated for item in summaries}
+    pairs = [(item.condition, reference(item.condition)) for item in summaries]
+    return truncation_notes(shares, pairs)
 
 
 def as_records(summaries: Sequence[ConditionSummary]) -> list[dict[str, Any]]:
-    """The summaries as plain objects, for `summary.json`."""
-    return [asdict(summary) for summary in summaries]
+    """Flatten summaries into plain objects, one number per field, for `summary.json` and frames.
+
+    An interval becomes three fields, such as `accuracy`, `ci_low` and `ci_high`; what is undefined
+    is None.
+    """
+    return [_record(item) for item in summaries]
 
 
-def _analysed(rows: dict[str, Row]) -> dict[str, Row]:
+def _record(item: ConditionSummary) -> dict[str, Any]:
+    difference, test, donor = item.difference, item.mcnemar, item.donor
+    accuracy = item.accuracy if item.n else None
     return {
-        key: row
-        for key, row in rows.items()
-        if row["status"] == "ok"
-        and row["emitted"]
-        and row.get("acted", True)
-        and row["correct"] is not None
+        "model": item.model,
+        "condition": item.condition,
+        "samples": item.samples,
+        "failed": item.failed,
+        "n": item.n,
+        "accuracy": accuracy and accuracy.estimate,
+        "ci_low": accuracy and accuracy.low,
+        "ci_high": accuracy and accuracy.high,
+        "truncated": _estimate(item.truncated),
+        "chance": item.chance,
+        "diff_to_own": difference and difference.estimate,
+        "diff_low": difference and difference.low,
+        "diff_high": difference and difference.high,
+        "pairs": difference.n if difference else 0,
+        "only_own": test.b if test else 0,
+        "only_this": test.c if test else 0,
+        "mcnemar_p": test and test.p,
+        "holm_p": item.holm_p,
+        "emission": _estimate(item.emission),
+        "parse_failures": item.unparsed,
+        "accuracy_all": _estimate(item.accuracy_all),
+        "by_parser": item.by_parser,
+        "likelihood_accuracy": _estimate(item.likelihood),
+        "scored": item.likelihood.n,
+        "p_gold": item.p_gold,
+        "donor_rate": donor and donor.estimate,
+        "donor_low": donor and donor.low,
+        "donor_high": donor and donor.high,
+        "donor_n": donor.n if donor else 0,
     }
+
+
+def _estimate(share: Proportion | None) -> float | None:
+    return None if share is None or math.isnan(share.estimate) else share.estimate
+
+
+def _counted(rows: Mapping[str, Row]) -> dict[str, Row]:
+    return {key: row for key, row in rows.items() if counts(row)}
 
 
 def _condition(
-    model: str, label: str, rows: dict[str, Row], reference: dict[str, Row]
-) -> dict[str, Any]:
+    model: str, label: str, rows: Mapping[str, Row], reference: Mapping[str, Row]
+) -> ConditionSummary:
     ran = [row for row in rows.values() if row["status"] == "ok"]
-    used = _analysed(rows)
-    accuracy = wilson(sum(row["correct"] for row in used.values()), len(used))
-    graded = [row for row in ran if row["correct"] is not None]
-    part: dict[str, Any] = {
-        "model": model,
-        "condition": label,
-        "samples": len(ran),
-        "failed": len(rows) - len(ran),
-        "n": accuracy.n,
-        "accuracy": _number(accuracy.estimate),
-        "ci_low": accuracy.low if accuracy.n else None,
-        "ci_high": accuracy.high if accuracy.n else None,
-        "chance": _mean([1 / row["candidates"] for row in used.values() if row["candidates"]]),
-        "emission": _mean([row["emitted"] for row in ran]),
-        "parse_failures": sum(row["answer"] is None for row in used.values()),
-        "accuracy_all": _mean([row["correct"] for row in graded]),
-        "by_parser": {
-            parser: _mean([row["parsed"][parser] == row["gold"] for row in used.values()])
-            for parser in next((row.get("parsed", {}) for row in used.values()), {})
+    used = _counted(rows)
+    graded = [bool(row["correct"]) for row in ran if row["correct"] is not None]
+    difference, test = _versus(label, used, _counted(reference))
+    tops = [(most_probable(row), row["gold"]) for row in used.values()]
+    best = [top == right for top, right in tops if top is not None]
+    gold = [p for row in used.values() if (p := probability_of(row, row["gold"])) is not None]
+    parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used.values()), {})
+    return ConditionSummary(
+        model=model,
+        condition=label,
+        samples=len(ran),
+        failed=len(rows) - len(ran),
+        n=len(used),
+        accuracy=wilson(sum(bool(row["correct"]) for row in used.values()), len(used)),
+        truncated=truncated_share(used.values()),
+        unparsed=sum(row["answer"] is None for row in used.values()),
+        chance=_mean([1 / row["candidates"] for row in used.values() if row["candidates"]]),
+        difference=difference,
+        mcnemar=test,
+        holm_p=None,
+        emission=wilson(sum(bool(row["emitted"]) for row in ran), len(ran)),
+        accuracy_all=wilson(sum(graded), len(graded)),
+        by_parser={
+            parser: sum(row["parsed"][parser] == row["gold"] for row in used.values()) / len(used)
+            for parser in parsers
         },
-    }
-    versus = _versus_own(label, used, _analysed(reference))
-    return part | versus | _likelihood(used) | _donors(used)
+        likelihood=wilson(sum(best), len(best)),
+        p_gold=_mean(gold),
+        donor=_donors(used),
+    )
 
 
-def _versus_own(label: str, used: dict[str, Row], own: dict[str, Row]) -> dict[str, Any]:
-    shared = [key for key in used if key in own] if label != "own" else []
+def _versus(
+    label: str, used: Mapping[str, Row], own: Mapping[str, Row]
+) -> tuple[Difference | None, McNemar | None]:
+    shared = [key for key in used if key in own] if label != OWN else []
+    if not shared:
+        return None, None
     this = [bool(used[key]["correct"]) for key in shared]
     other = [bool(own[key]["correct"]) for key in shared]
     only_this, only_own = discordant(this, other)
-    difference = accuracy_difference(this, other, [used[key]["cluster"] for key in shared])
-    known = bool(shared)
-    return {
-        "diff_to_own": difference.estimate if known else None,
-        "diff_low": difference.low if known else None,
-        "diff_high": difference.high if known else None,
-        "pairs": len(shared),
-        "only_own": only_own,
-        "only_this": only_this,
-        "mcnemar_p": mcnemar(only_own, only_this).p if known else None,
-    }
+    clusters = [used[key]["cluster"] for key in shared]
+    return accuracy_difference(this, other, clusters), mcnemar(only_own, only_this)
 
 
-def _likelihood(used: dict[str, Row]) -> dict[str, Any]:
-    best, gold = [], []
-    for row in used.values():
-        scores = row["logprobs"]
-        if not scores or any(value is None for value in scores.values()):
-            continue
-        top = max(scores.values())
-        weights = {key: math.exp(value - top) for key, value in scores.items()}
-        best.append(max(scores, key=scores.__getitem__) == row["gold"])
-        gold.append(weights[row["gold"]] / sum(weights.values()))
-    return {"likelihood_accuracy": _mean(best), "scored": len(best), "p_gold": _mean(gold)}
-
-
-def _donors(used: dict[str, Row]) -> dict[str, Any]:
+def _donors(used: Mapping[str, Row]) -> Proportion | Difference | None:
     rows = [row for row in used.values() if row.get("donor_answer") not in (None, row["gold"])]
+    if not rows:
+        return None
     swapped = [row["answer"] == row["donor_answer"] for row in rows]
-    images = [row["cluster"] for row in rows]
-    if len(set(images)) < len(images):
-        rate: Proportion | Difference = clustered_share(swapped, images)
-    else:
-        rate = wilson(sum(swapped), len(swapped))
-    return {
-        "donor_rate": _number(rate.estimate),
-        "donor_low": rate.low if rate.n else None,
-        "donor_high": rate.high if rate.n else None,
-        "donor_n": rate.n,
-    }
+    clusters = [row["cluster"] for row in rows]
+    if len(set(clusters)) < len(clusters):
+        return clustered_share(swapped, clusters)
+    return wilson(sum(swapped), len(swapped))
 
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value

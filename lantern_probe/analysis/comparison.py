@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
+from lantern_probe.analysis.scores import log_odds_of, most_probable
+from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.errors import LanternError, named
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     Detectable,
     Difference,
@@ -26,7 +28,6 @@ from lantern_probe.stats import (
     accuracy_equivalence,
     detectable_difference,
     holm,
-    log_odds,
     mean_difference,
     outcome,
     outcome_table,
@@ -68,6 +69,7 @@ class ConditionReport:
         n: Samples with a text and a label; what follows is over these.
         failed: Rows without them, left out.
         accuracy: Share of right answers, an unparsed text counting as wrong.
+        truncated: Share of texts cut off at the token limit; None where the rows do not say.
         unparsed: Texts without a readable answer.
         jointly_parsed: Share of right answers among the samples parsed under *every* condition.
         likelihood: Share in which the right candidate is the most probable one, among the samples
@@ -79,6 +81,7 @@ class ConditionReport:
     n: int
     failed: int
     accuracy: Proportion
+    truncated: Proportion | None
     unparsed: int
     jointly_parsed: Proportion
     likelihood: Proportion
@@ -120,20 +123,21 @@ class PairReport:
     n: int
     outcomes: OutcomeTable
     mcnemar: McNemar
-    holm_p: float | None
     difference: Difference
     clustered: SignFlip | None
-    clustered_holm_p: float | None
     equivalence: Equivalence
     detectable: Detectable | None
     parse_failure: McNemar
-    parse_failure_holm_p: float | None
     joint_n: int
     joint: McNemar
-    joint_holm_p: float | None
     joint_difference: Difference
     log_odds: Difference | None
     log_odds_test: SignFlip | None
+    # Known once all pairs are.
+    holm_p: float | None = None
+    clustered_holm_p: float | None = None
+    parse_failure_holm_p: float | None = None
+    joint_holm_p: float | None = None
 
     @property
     def p(self) -> float | None:
@@ -193,14 +197,18 @@ def compare(
         settings,
         tuple(reports),
         tuple(_with_family(found)),
-        (*_missing(usable, every), *_few_clusters(found, settings.cluster)),
+        (
+            *_missing(usable, every),
+            *_few_clusters(found, settings.cluster),
+            *truncation_notes({r.condition: r.truncated for r in reports}, wanted),
+        ),
     )
 
 
 def _usable(name: str, rows: Sequence[Row]) -> dict[Any, Row]:
     found: dict[Any, Row] = {}
     for row in rows:
-        if row["status"] == "ok" and row["correct"] is not None:
+        if counts(row, block=False):
             if row["sample"] in found:
                 raise LanternError(f"{name}: two rows for sample {row['sample']!r}")
             found[row["sample"]] = row
@@ -246,17 +254,18 @@ def _few_clusters(pairs: Sequence[PairReport], field: str) -> list[str]:
 def _condition(
     name: str, rows: Mapping[Any, Row], all_rows: int, joint: Sequence[Any], level: float
 ) -> ConditionReport:
-    scored = [row for row in rows.values() if _log_odds(row) is not None]
-    best = [max(row["logprobs"], key=row["logprobs"].__getitem__) == row["gold"] for row in scored]
+    scored = [row for row in rows.values() if _gold_odds(row) is not None]
+    best = [most_probable(row) == row["gold"] for row in scored]
     return ConditionReport(
-        name,
-        len(rows),
-        all_rows - len(rows),
-        wilson(sum(bool(row["correct"]) for row in rows.values()), len(rows), level),
-        sum(row["answer"] is None for row in rows.values()),
-        wilson(sum(bool(rows[key]["correct"]) for key in joint), len(joint), level),
-        wilson(sum(best), len(best), level),
-        sum(bool(row["emitted"]) for row in rows.values()),
+        condition=name,
+        n=len(rows),
+        failed=all_rows - len(rows),
+        accuracy=wilson(sum(bool(row["correct"]) for row in rows.values()), len(rows), level),
+        truncated=truncated_share(rows.values()),
+        unparsed=sum(row["answer"] is None for row in rows.values()),
+        jointly_parsed=wilson(sum(bool(rows[key]["correct"]) for key in joint), len(joint), level),
+        likelihood=wilson(sum(best), len(best), level),
+        emitted=sum(bool(row["emitted"]) for row in rows.values()),
     )
 
 
@@ -287,7 +296,7 @@ def _pair(
         for i, key in enumerate(shared)
         if one[key]["answer"] is not None and two[key]["answer"] is not None
     ]
-    scores = [(_log_odds(one[key]), _log_odds(two[key])) for key in shared]
+    scores = [(_gold_odds(one[key]), _gold_odds(two[key])) for key in shared]
     shifts = [
         (a - b, g)
         for (a, b), g in zip(scores, groups, strict=True)
@@ -297,37 +306,34 @@ def _pair(
     difference = accuracy_difference(right, other, groups, level=level, **draws)
     same = accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha)
     signs = [a - b for a, b in zip(right, other, strict=True)]
+    clustered = difference.clusters < len(shared)
     return PairReport(
-        first,
-        second,
-        len(shared),
-        table,
-        test,
-        None,
-        difference,
-        sign_flip_test(signs, groups, **draws) if difference.clusters < len(shared) else None,
-        None,
-        same,
-        detectable_difference(
+        first=first,
+        second=second,
+        n=len(shared),
+        outcomes=table,
+        mcnemar=test,
+        difference=difference,
+        clustered=sign_flip_test(signs, groups, **draws) if clustered else None,
+        equivalence=same,
+        detectable=detectable_difference(
             int(len(shared) / same.design_effect),
             (test.b + test.c) / len(shared),
             alpha=settings.alpha,
             power=settings.power,
         ),
-        table.parse_failure_test(),
-        None,
-        len(readable),
-        table.jointly_parsed_test(),
-        None,
-        accuracy_difference(
+        parse_failure=table.parse_failure_test(),
+        joint_n=len(readable),
+        joint=table.jointly_parsed_test(),
+        joint_difference=accuracy_difference(
             [right[i] for i in readable],
             [other[i] for i in readable],
             [groups[i] for i in readable],
             level=level,
             **draws,
         ),
-        mean_difference(values, units, level=level, **draws) if values else None,
-        sign_flip_test(values, units, **draws) if values else None,
+        log_odds=mean_difference(values, units, level=level, **draws) if values else None,
+        log_odds_test=sign_flip_test(values, units, **draws) if values else None,
     )
 
 
@@ -344,13 +350,8 @@ def _cluster(row: Row, name: str) -> Any:
     return row[name]
 
 
-def _log_odds(row: Row) -> float | None:
-    scores = row.get("logprobs")
-    if not scores or row["gold"] not in scores or len(scores) < 2:
-        return None
-    if any(value is None for value in scores.values()):
-        return None
-    return log_odds(scores, row["gold"])
+def _gold_odds(row: Row) -> float | None:
+    return log_odds_of(row, row["gold"])
 
 
 def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:

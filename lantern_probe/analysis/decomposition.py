@@ -13,26 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import CONDITIONS, Replacement
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import Difference, Proportion, Ratio, accuracy_difference, wilson
 from lantern_probe.stats.ratio import ratio_of_means
-from lantern_probe.vocabulary import Named
 
 FULL, BASE = "own", "direct"
-
-
-PARTS = {
-    "own": "everything",
-    "mask": "markers, slots unseen",
-    "skip": "markers",
-    "ban": "format",
-    "direct": "neither",
-}
-"""What the conditions keep that are no replacement of the slots' content."""
-
-
-REPLACED = "markers, slots"
 
 
 @dataclass(frozen=True)
@@ -81,11 +66,7 @@ def summarize(
     for needed in (full, base):
         if needed not in labels:
             raise LanternError(f"the run has no condition {needed!r}, only {', '.join(labels)}")
-    used = {
-        (row["sample"], row["condition"]): row
-        for row in rows
-        if row["status"] == "ok" and row["emitted"] and row["correct"] is not None
-    }
+    used = {(row["sample"], row["condition"]): row for row in rows if counts(row)}
     samples = [
         sample
         for sample in dict.fromkeys(row["sample"] for row in rows)
@@ -111,7 +92,7 @@ def summarize(
         RetainedGain(
             model=model,
             condition=label,
-            keeps=kept(label),
+            keeps=str(used[samples[0], label].get("kept", "-")),
             accuracy=wilson(sum(right[label]), len(samples)),
             gain=accuracy_difference(right[label], right[base], images)
             if label != base
@@ -120,11 +101,3 @@ def summarize(
         )
         for label in labels
     ]
-
-
-def kept(label: str) -> str:
-    """What a condition leaves in place; - for one that is no step of the decomposition."""
-    name = label.partition(":")[0]
-    if name in PARTS:
-        return PARTS[name]
-    return REPLACED if issubclass(CONDITIONS.get(name, Named), Replacement) else "-"

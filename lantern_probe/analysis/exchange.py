@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lantern_probe.analysis.scores import margin_of
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     Difference,
     SignFlip,
@@ -82,7 +83,7 @@ def summarize(
     Raises:
         LanternError: the run has no own rows, or none of a condition.
     """
-    table = usable(rows)
+    table = by_condition(rows)
     found = []
     for label in conditions:
         named = table.get(label, {})
@@ -102,15 +103,15 @@ def summarize(
     ]
 
 
-def usable(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """Rows by condition and sample, those that ran and have a block.
+def by_condition(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """Sort the rows that count by condition and sample; they need a block, but no right answer.
 
     Raises:
-        LanternError: there are none of `own`.
+        LanternError: none of the rows of `own` counts.
     """
     table: dict[str, dict[str, Row]] = {}
     for row in rows:
-        if row["status"] == "ok" and row["emitted"] and row.get("acted", True):
+        if counts(row, graded=False):
             table.setdefault(row["condition"], {})[row["sample"]] = row
     if OWN not in table:
         raise LanternError("no sample ran with its own latents and a latent block")
@@ -154,12 +155,6 @@ def _exchange(
 
 
 def _margin_shift(row: Row, own: Row, donor: str) -> float | None:
-    """By how many nats the donor's answer gained on the gold one; None where not scored."""
-    margins = []
-    for one in (row, own):
-        scores = one["logprobs"] or {}
-        pair = scores.get(donor), scores.get(one["gold"])
-        if pair[0] is None or pair[1] is None:
-            return None
-        margins.append(pair[0] - pair[1])
-    return float(margins[0] - margins[1])
+    """By how many nats the donor's answer gained on the right one; None where not scored."""
+    after, before = margin_of(row, donor, own["gold"]), margin_of(own, donor, own["gold"])
+    return None if after is None or before is None else after - before

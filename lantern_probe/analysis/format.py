@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lantern_probe.stats import Difference, Proportion
+
 
 def points(share: float, *, signed: bool = False) -> str:
     """A share as percentage points, one decimal: .0213 is 2.1."""
@@ -25,6 +27,18 @@ def interval(
         return "-"
     estimate, low_end, high_end = (number(x, signed=signed) for x in (value, low, high))
     return f"{estimate} [{low_end}, {high_end}]"
+
+
+def share(value: Proportion | None) -> str:
+    """Write a share without its interval, `.500`; a dash where there is none."""
+    return "-" if value is None or not value.n else number(value.estimate)
+
+
+def estimate(value: Proportion | Difference | None, *, signed: bool = False) -> str:
+    """Write a result with its interval, `.500 [.352, .648]`; a dash where there is none."""
+    if value is None or not value.n:
+        return "-"
+    return interval(value.estimate, value.low, value.high, signed=signed)
 
 
 def p_value(p: float | None) -> str:

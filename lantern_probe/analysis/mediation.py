@@ -18,7 +18,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lantern_probe.analysis.exchange import OWN, usable
+from lantern_probe.analysis.exchange import OWN, by_condition
+from lantern_probe.analysis.scores import log_odds_of
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import (
@@ -26,7 +27,6 @@ from lantern_probe.stats import (
     Ratio,
     SignFlip,
     holm,
-    log_odds,
     mean_difference,
     sign_flip_test,
 )
@@ -116,7 +116,7 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
     Raises:
         LanternError: the run has no exchange, or the effects of a sample do not add up.
     """
-    table = usable(rows)
+    table = by_condition(rows)
     if condition not in table:
         raise LanternError(f"the run has no rows of {condition!r}")
     own, exchanged = table[OWN], table[condition]
@@ -129,7 +129,7 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
         row = exchanged[key]
         twin = row["donor"]
         four = (own[key], row, exchanged.get(twin), own.get(twin))
-        values = [_odds(one, row["gold"]) for one in four]
+        values = [log_odds_of(one, row["gold"]) for one in four]
         if any(value is None for value in values):
             continue
         one = Effects(key, row["cluster"], *(value for value in values if value is not None))
@@ -139,20 +139,23 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
     return found, len(ways) - len(found)
 
 
-def _odds(row: Row | None, gold: str) -> float | None:
-    """Log-odds of an answer in a row; None where it was not scored."""
-    scores = None if row is None else row["logprobs"]
-    if not scores or any(value is None for value in scores.values()):
-        return None
-    return log_odds(scores, gold)
+def summarize(
+    rows: Sequence[Row], *, model: str, conditions: Sequence[str] = ("twin",)
+) -> list[Mediation]:
+    """Average the effects over all samples of a run, for each exchange.
 
-
-def summarize(rows: Sequence[Row], *, model: str, condition: str = "twin") -> Mediation:
-    """The effects over all samples of a run.
+    Args:
+        rows: Rows of one exchange run.
+        model: Name of the model.
+        conditions: Labels of exchanges; the twin's own latents by default.
 
     Raises:
-        LanternError: as for `effects`.
+        LanternError: the run has no such exchange, or the effects of a sample do not add up.
     """
+    return [_mediation(rows, model, condition) for condition in conditions]
+
+
+def _mediation(rows: Sequence[Row], model: str, condition: str) -> Mediation:
     found, left_out = effects(rows, condition)
     images = [one.image for one in found]
     values = {name: [getattr(one, name) for one in found] for name in EFFECTS}

@@ -12,7 +12,8 @@ from itertools import combinations
 
 import numpy as np
 
-from lantern_probe.analysis.exchange import OWN, usable
+from lantern_probe.analysis.exchange import OWN, by_condition
+from lantern_probe.analysis.scores import margin_of
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Difference, mean_difference
@@ -69,7 +70,7 @@ def summarize(
     Raises:
         LanternError: a subset was not run on any sample.
     """
-    table = usable(rows)
+    table = by_condition(rows)
     labels = {(): OWN} | {
         subset: subset_label(condition, subset, size, frozen=frozen) for subset in subsets(size)
     }
@@ -91,11 +92,16 @@ def summarize(
         used = keys
         if measure == "margin":
             used = [
-                k for k in keys if all(_scored(table[lb][k], donors[k]) for lb in labels.values())
+                k
+                for k in keys
+                if all(
+                    _value(measure, table[lb][k], donors[k]) is not None for lb in labels.values()
+                )
             ]
         groups = [c for c, k in zip(clusters, keys, strict=True) if k in set(used)]
         for subset, label in labels.items():
-            value[subset] = [_value(measure, table[label][k], str(donors[k])) for k in used]
+            found_here = [_value(measure, table[label][k], donors[k]) for k in used]
+            value[subset] = [one for one in found_here if one is not None]
         for slot in range(size):
             everything = tuple(range(size))
             rest = tuple(s for s in everything if s != slot)
@@ -112,15 +118,10 @@ def summarize(
     return found
 
 
-def _scored(row: Row, donor: str | None) -> bool:
-    scores = row["logprobs"] or {}
-    return scores.get(donor) is not None and scores.get(row["gold"]) is not None
-
-
-def _value(measure: str, row: Row, donor: str) -> float:
+def _value(measure: str, row: Row, donor: str | None) -> float | None:
     if measure == "donor":
         return float(row["answer"] == donor)
-    return float(row["logprobs"][donor] - row["logprobs"][row["gold"]])
+    return margin_of(row, donor, row["gold"])
 
 
 def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:
@@ -151,7 +152,7 @@ def rates_by_count(
     rows: Sequence[Row], size: int, frozen: bool
 ) -> tuple[list[int], list[np.ndarray]]:
     """For every number of exchanged slots, the donor rate of each set of so many."""
-    table = usable(rows)
+    table = by_condition(rows)
     rates: dict[int, list[float]] = {}
     for subset in subsets(size):
         moved = [

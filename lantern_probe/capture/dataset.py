@@ -13,11 +13,13 @@ from lantern_probe.capture.batch import Captured, capture_batch, store_dtype
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, KSlots, Own
 from lantern_probe.model.blocks import OWN, RowPlan
+from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.sites import submodule
 from lantern_probe.model.teacher_forcing import check_followable
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import CaptureRow, failed_row
 from lantern_probe.records.store import ShardFolder, describe
 from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.sample import Sample
@@ -89,6 +91,8 @@ class Capture:
 
     def execute(self) -> None:
         """Capture whatever the run does not hold yet."""
+        self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         shards = ShardFolder(self.run)
         due = [s for s in self.samples if not self.run.has(s.id, self.condition.label)]
         for _, (jobs, rows, captured) in Batches().run(due, self.batch_rows, self._run_batch):
@@ -154,13 +158,13 @@ class Capture:
         return self.force[sample.id]
 
     def _failed(self, sample: Sample, error: Exception) -> Row:
-        key = {"sample": sample.id, "condition": self.condition.label}
-        return {**key, "status": "failed", "error": str(error)}
+        return dict(failed_row(sample.id, self.condition.label, error))
 
     def _row(self, sample: Sample, captured: Captured, index: int, shard: str) -> Row:
         output = captured.output
         answer = output.answers[index]
-        row: Row = {
+        continuation = captured.continuations[index]
+        row: CaptureRow = {
             "sample": sample.id,
             "condition": self.condition.label,
             "status": "ok",
@@ -171,11 +175,14 @@ class Capture:
             "correct": None if sample.answer is None else answer == sample.answer,
             "emitted": output.emitted[index],
             "blocks": len(output.blocks[index]),
+            "fed": [len(block.latents) for block in output.blocks[index]],
+            "finish": finish_of(continuation, self.lantern),
+            "cluster": sample.cluster,
             "missing": captured.missing[index],
             "text": output.texts[index],
-            "continuation": captured.continuations[index],
+            "continuation": continuation,
         }
-        return describe(sample, row)
+        return describe(sample, dict(row))
 
 
 @dataclass(frozen=True)

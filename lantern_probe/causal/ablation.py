@@ -28,10 +28,12 @@ from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
+from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import AblationRow, failed_row
 from lantern_probe.tasks.answers import Parser, parse_answer, parsers
 from lantern_probe.tasks.sample import Sample
 
@@ -100,12 +102,15 @@ class Ablation:
         """Run whatever the run does not hold yet."""
         alone = [c for c in self.conditions if not c.needs_pool]
         pooled = [c for c in self.conditions if c.needs_pool]
+        self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
         for chunk in self._chunks():
             self._run_chunk(chunk, alone, None, keep=bool(pooled))
         if not pooled:
             return
-        emitted = [sample for sample in self.samples if sample.id in self._pool]
+        # In the order of ids: what is drawn must not hang on how the data were sorted.
+        emitted = sorted((s for s in self.samples if s.id in self._pool), key=lambda s: s.id)
         pool = LatentPool({s.id: s for s in emitted}, {s.id: self._pool[s.id] for s in emitted})
         for chunk in self._chunks():
             self._run_chunk(chunk, pooled, pool, keep=False)
@@ -229,7 +234,7 @@ class Ablation:
     def _failed(self, sample: Sample, condition: Intervention, error: Exception) -> Row:
         """The record of a sample that could not be run."""
         label = self._label(condition)
-        return {"sample": sample.id, "condition": label, "status": "failed", "error": str(error)}
+        return dict(failed_row(sample.id, label, error))
 
     def _record(self, rows: list[Row]) -> None:
         self.run.append_many(rows)
@@ -237,10 +242,13 @@ class Ablation:
 
     def _row(self, job: Job, result: BranchResult, pool: LatentPool | None) -> Row:
         sample, condition, branch = job
-        read = {parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)}
+        read: dict[str, str | None] = {
+            parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)
+        }
         answer = parse_answer(result.text, sample, self.parser)
         emitted = branch.prefix.emitted
-        row: Row = {
+        continuation = result.ids[result.prompt_length :].tolist()
+        row: AblationRow = {
             "sample": sample.id,
             "condition": self._label(condition),
             "status": "ok",
@@ -251,17 +259,20 @@ class Ablation:
             "candidates": len(sample.candidates),
             "emitted": emitted,
             "blocks": len(result.blocks),
-            "tokens": len(result.ids) - result.prompt_length,
+            "fed": [len(block.latents) for block in result.blocks],
+            "finish": finish_of(continuation, self.lantern),
+            "tokens": len(continuation),
             "cluster": sample.cluster,
             "category": sample.attributes.get("category"),
             "logprobs": result.logprobs,
             "text": result.text,
+            "kept": condition.keeps,
         }
         if emitted:
-            row |= condition.details(sample, pool)
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
             row["pool"] = None if pool is None else len(pool.latents)
-        return row
+            return {**row, **condition.details(sample, pool)}
+        return dict(row)
 
     # -- own latents -----------------------------------------------------------
 

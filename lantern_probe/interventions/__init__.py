@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lantern_probe.interventions.base import Intervention, Replacement, fed, generator
+from lantern_probe.interventions.base import Intervention, Replacement, generator
 from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
 from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
 from lantern_probe.interventions.edges import Cut, KnockOut, parse_cut
@@ -36,6 +36,7 @@ from lantern_probe.interventions.replacements import (
     Shuffle,
     Zeros,
 )
+from lantern_probe.model.blocks import fed
 from lantern_probe.vocabulary import Span, parse_named
 
 STANDARD = (

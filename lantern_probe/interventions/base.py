@@ -37,6 +37,8 @@ class Intervention(Named):
 
     from_pool: ClassVar[bool] = False
     """True if the condition is made from the own latents of the whole data set."""
+    keeps: ClassVar[str] = "-"
+    """Parts of the block that are left in place, for the decomposition of a gain."""
     needs_block: ClassVar[bool] = True
     """True if the condition does nothing to a text that opens no block."""
 
@@ -105,6 +107,8 @@ class Replacement(Intervention):
             what the model makes after the changed ones (re-rolled); default False. It is known
             for the first block only; later blocks are re-rolled.
     """
+
+    keeps: ClassVar[str] = "markers, slots"
 
     slots: str = ""
     blocks: str = ""
@@ -232,15 +236,6 @@ def slot_generator(seed: int, name: str, sample: str, slot: Slot) -> Generator:
         slot: The slot and its block.
     """
     return generator(seed, name, f"{sample}\0{slot.block}\0{slot.index}")
-
-
-def fed(values: Tensor) -> SlotEdit:
-    """An edit that feeds `values[t]` at slot t of every block, as the official code does.
-
-    Args:
-        values: One latent per slot, [K, D].
-    """
-    return lambda own, slot: values[slot.index].to(own)
 
 
 def require(pool: LatentPool | None) -> LatentPool:

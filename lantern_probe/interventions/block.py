@@ -26,6 +26,7 @@ class Skip(Intervention):
     """
 
     name: ClassVar[str] = "skip"
+    keeps: ClassVar[str] = "markers"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(mode="skip")
@@ -41,6 +42,7 @@ class Ban(Intervention):
     """
 
     name: ClassVar[str] = "ban"
+    keeps: ClassVar[str] = "format"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(ban=True)
@@ -66,11 +68,12 @@ class Mask(Intervention):
     """From the end marker on nothing may attend to the slots: removal with positions kept.
 
     At the slots: the own latents, seen by later slots and by nothing after the block.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
     Control: `after->slot:random=1`, which hides as many other positions.
     """
 
     name: ClassVar[str] = "mask"
+    keeps: ClassVar[str] = "markers, slots unseen"
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(hide=("slot",))
@@ -86,6 +89,7 @@ class Direct(Intervention):
     """
 
     name: ClassVar[str] = "direct"
+    keeps: ClassVar[str] = "neither"
     needs_block: ClassVar[bool] = False
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
@@ -98,7 +102,7 @@ class KSlots(Intervention):
     """A block of k slots instead of the model's K: the sweep over the budget.
 
     At the slots: the own latents, k of them.
-    Source: the K-sweep (docs/methods.md, The other diagnostics).
+    Source: the K-sweep (docs/methods.md, Bottleneck and emission).
     Control: `k-slots` at the model's own K, which is `own`, and `skip`, which is k = 0.
 
     Attributes:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL.Image import Image
 
-from lantern_probe.interventions.base import Replacement, fed, generator, require
+from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import SlotEdit
+from lantern_probe.model.blocks import SlotEdit, fed
 from lantern_probe.tasks.crops import crop_box, evidence, first_image, overlap
 from lantern_probe.tasks.sample import Box, Sample
 

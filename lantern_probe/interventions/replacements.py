@@ -1,7 +1,6 @@
 """Replacements of latents: constants, noise, means, repeats and orders.
 
-The table of docs/methods.md, Interventions on the slots, with donors and regions left to modules of
-their own.
+docs/methods.md, Interventions on the slots, has the table; `donors` and `regions` have the rest.
 """
 
 from __future__ import annotations
@@ -13,13 +12,12 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import (
     Intervention,
     Replacement,
-    fed,
     generator,
     require,
     slot_generator,
 )
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import Slot, SlotEdit
+from lantern_probe.model.blocks import Slot, SlotEdit, fed
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Span
 
@@ -34,11 +32,12 @@ class Own(Replacement):
     """Nothing is replaced, through the code path of every other replacement.
 
     At the slots: the own latents.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: common practice.
     Control: none; it is the sham of every other replacement.
     """
 
     name: ClassVar[str] = "own"
+    keeps: ClassVar[str] = "everything"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         return lambda own, slot: own
@@ -173,7 +172,7 @@ class Mean(Replacement):
     """The mean of the other samples: what all have in common, and nothing of one.
 
     At the slots: the mean own latent of the other samples at that slot.
-    Source: mean ablation (docs/methods.md, Interventions on the slots).
+    Source: common practice (mean ablation).
     Control: `noise-matched`, which has their spread too.
     """
 
@@ -234,7 +233,7 @@ class Shuffle(Replacement):
     """The own latents in a random order that moves at least one slot in scope.
 
     At the slots: the own latents of the first block, permuted.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: common practice.
     Control: `self-swap` (the same latents in order), and several seeds.
 
     Attributes:

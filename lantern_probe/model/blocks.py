@@ -119,6 +119,15 @@ else:  # torch is not loaded for names alone
 """A function from the own latent [D] of a slot, and the slot, to the latent [D] that is fed."""
 
 
+def fed(values: Tensor) -> SlotEdit:
+    """An edit that feeds `values[t]` at slot t of every block, as the official code does.
+
+    Args:
+        values: One latent per slot, [K, D].
+    """
+    return lambda own, slot: values[slot.index].to(own)
+
+
 @dataclass(frozen=True)
 class RowPlan:
     """The plan of one row for its latent blocks: which tokens are forced, what is fed and hidden.

@@ -18,21 +18,21 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes) -> Axes:
     The dashed line is `own`, the dotted one guessing; a ring is the likelihood reading, which
     needs no parsing; a diamond is the share of answers that are the donor's.
     """
-    shown = [s for s in summaries if s.accuracy is not None]
+    shown = [s for s in summaries if s.n]
     for height, summary in enumerate(reversed(shown)):
-        assert summary.accuracy is not None and summary.ci_low is not None
-        assert summary.ci_high is not None
         color = INK if summary.condition == "own" else ACCENT
-        ax.plot([summary.ci_low, summary.ci_high], [height, height], color=color, lw=1.6)
-        ax.plot([summary.accuracy], [height], "o", color=color, ms=5, clip_on=False)
-        if summary.likelihood_accuracy is not None:
+        ax.plot(
+            [summary.accuracy.low, summary.accuracy.high], [height, height], color=color, lw=1.6
+        )
+        ax.plot([summary.accuracy.estimate], [height], "o", color=color, ms=5, clip_on=False)
+        if summary.likelihood.n:
             ring: dict[str, Any] = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
-            ax.plot([summary.likelihood_accuracy], [height], "o", **ring)
-        if summary.donor_rate is not None:
-            ax.plot([summary.donor_rate], [height], "D", color=INK, ms=4, clip_on=False)
+            ax.plot([summary.likelihood.estimate], [height], "o", **ring)
+        if summary.donor is not None:
+            ax.plot([summary.donor.estimate], [height], "D", color=INK, ms=4, clip_on=False)
     own = next((s for s in shown if s.condition == "own"), None)
-    if own is not None and own.accuracy is not None:
-        ax.axvline(own.accuracy, color=INK, lw=0.8, ls="--", zorder=0)
+    if own is not None:
+        ax.axvline(own.accuracy.estimate, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
     ax.set_yticks(range(len(shown)), [s.condition for s in reversed(shown)])

@@ -1,30 +1,44 @@
-"""The rows of a run: their written form, how they are read, and which of them count."""
+"""Rows as they are read: from this version's runs and older ones, and which of them count."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.format1 import modern_row
 from lantern_probe.records.json_files import explained
 
-FORMAT = 1
-"""Version of the layout described here; a reader refuses a higher one."""
-
+FORMAT = 2
+"""Version of the layout of a run; a reader takes older ones and refuses newer ones."""
 
 KEY = ("sample", "condition")
-"""The fields every row has, and by which it is unique in its run."""
-
+"""The fields that every row has, and by which it is unique in its run."""
 
 MANIFEST, ROWS_FILE, LOCK = "run.json", "rows.jsonl", ".lock"
 
-
 Row = dict[str, Any]
+"""One row as it is read; `records.schema` has the fields of each kind."""
+
+
+def counts(row: Row, *, block: bool = True, graded: bool = True) -> bool:
+    """Decide whether a row counts in an analysis; the one filter that all analyses use.
+
+    Args:
+        row: Any row.
+        block: Require a latent block on which the condition acted. A text without a block makes
+            every condition on the slots the same, so that it would dilute each comparison.
+        graded: Require a right answer to compare with.
+    """
+    if row["status"] != "ok" or (graded and row.get("correct") is None):
+        return False
+    return not block or (bool(row.get("emitted")) and row.get("acted", True) is not False)
 
 
 def read_manifest(folder: str | Path) -> Row:
-    """The content of a run's `run.json`, without locking the run.
+    """Read a run's `run.json`, without locking the run.
 
     Raises:
         LanternError: there is none, it is corrupt, or a newer version wrote it.
@@ -53,7 +67,9 @@ def read_manifest(folder: str | Path) -> Row:
 
 
 def read_rows(folder: str | Path) -> list[Row]:
-    """The rows of a run, finished or still being written, without locking it.
+    """Read the rows of a run, finished or still being written, without locking it.
+
+    Rows of older versions come in the present form.
 
     Raises:
         LanternError: there is no run in the folder, or a line is corrupt (named by number).
@@ -63,6 +79,11 @@ def read_rows(folder: str | Path) -> list[Row]:
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
+    """Read the key of a row.
+
+    Raises:
+        LanternError: the row has no sample or no condition.
+    """
     key = tuple(row.get(name) for name in KEY)
     if not all(isinstance(value, str | int) for value in key):
         raise LanternError(
@@ -71,7 +92,12 @@ def key_of(row: Row) -> tuple[Any, ...]:
     return key
 
 
-def unique_keys(path: Path, rows: list[Row]) -> set[tuple[Any, ...]]:
+def unique_keys(path: Path, rows: Sequence[Row]) -> set[tuple[Any, ...]]:
+    """Collect the keys of the rows of a file.
+
+    Raises:
+        LanternError: a row has no key, or two rows have the same (named by line).
+    """
     keys: set[tuple[Any, ...]] = set()
     for number, row in enumerate(rows, start=1):
         try:
@@ -88,7 +114,16 @@ def unique_keys(path: Path, rows: list[Row]) -> set[tuple[Any, ...]]:
 
 
 def rows_in(path: Path) -> list[Row]:
-    """Every whole line; a last one without its newline is torn, or still being written."""
+    """Read every whole line; a last one without its newline is torn, or still being written."""
+    return [modern_row(row) for row in lines_in(path)]
+
+
+def lines_in(path: Path) -> list[Row]:
+    """Read the objects of a JSON lines file as they were written; a torn last line is left out.
+
+    Raises:
+        LanternError: the file cannot be read, or a whole line is no object (named by number).
+    """
     with explained(path):
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     rows = []
@@ -111,10 +146,10 @@ def _not_json(name: str) -> NoReturn:
 
 
 def reread(row: Row, parser: str, folder: Path) -> Row:
-    """The row with its answer as another parser reads it.
+    """Give the row the answer that another parser read.
 
     Raises:
-        LanternError: the row does not say how.
+        LanternError: the row does not record that parser's reading.
     """
     if row["status"] != "ok":
         return row

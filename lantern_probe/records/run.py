@@ -14,9 +14,10 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.json_files import (
     differences,
     explained,
@@ -39,6 +40,11 @@ from lantern_probe.records.rows import (
     rows_in,
     unique_keys,
 )
+from lantern_probe.records.samples import SAMPLES_FILE, SampleFile, sample_record
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Run:
@@ -53,8 +59,16 @@ class Run:
         manifest: The content of `run.json`.
     """
 
-    def __init__(self, folder: Path, lock: Any, manifest: Row, keys: set[tuple[Any, ...]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        lock: Any,
+        manifest: Row,
+        keys: set[tuple[Any, ...]],
+        samples: SampleFile,
+    ) -> None:
         """Not for users: `Run.open` checks and repairs what this takes for granted."""
+        self._samples = samples
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
@@ -102,11 +116,12 @@ class Run:
                 with explained(folder):
                     # Rows first: if killed in between, no row stands under a wrong configuration.
                     (folder / ROWS_FILE).unlink(missing_ok=True)
+                    (folder / SAMPLES_FILE).unlink(missing_ok=True)
                 manifest: Row = {"format": FORMAT, "status": "running", **provenance()}
                 manifest |= {"seed": wanted.get("seed"), "fingerprint": fingerprint(wanted)}
                 manifest |= {"config": wanted, "resumed": []}
             else:
-                manifest = read_manifest(folder)
+                manifest = _modern(read_manifest(folder), wanted)
                 _refuse_other_config(folder, manifest, wanted)
                 ended = ("finished", "rows", "error")
                 manifest = {name: item for name, item in manifest.items() if name not in ended}
@@ -123,11 +138,42 @@ class Run:
                 kept = [row for row in rows if row.get("status") != "failed"]
                 replace_file(folder / ROWS_FILE, b"".join(map(to_line, kept)))
                 keys = {key_of(row) for row in kept}
+            samples = SampleFile(folder, manifest.get("samples"))
             write_json(folder / MANIFEST, manifest)
-            return cls(folder, lock, manifest, keys)
+            return cls(folder, lock, manifest, keys, samples)
         except BaseException:
             lock.close()
             raise
+
+    def register(self, samples: Iterable[Sample]) -> None:
+        """Record the samples that are about to be run, before their first row.
+
+        A sample that is recorded already must be the same: equal question, options, answer, boxes
+        and image content under an equal id, in whatever order the data come.
+
+        Args:
+            samples: Samples; paths of images are recorded relative to `image_root` of the
+                configuration.
+
+        Raises:
+            LanternError: a sample has changed under its id (named), or the disk refuses.
+        """
+        root = self.manifest["config"].get("image_root")
+        records = [sample_record(sample, root) for sample in samples]
+        old = () if self.manifest.get("samples") or not self._keys else self.rows()
+        if self._samples.add(records, old):
+            self.note(samples=self._samples.covered)
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into `run.json` that do not decide the rows, such as threads or devices.
+
+        Raises:
+            LanternError: a fact holds what JSON cannot, or the disk refuses.
+        """
+        facts = {name: to_plain(fact, name) for name, fact in facts.items()}
+        if any(self.manifest.get(name) != fact for name, fact in facts.items()):
+            self.manifest |= facts
+            write_json(self.folder / MANIFEST, self.manifest)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; see `append_many`."""
@@ -195,6 +241,12 @@ class Run:
         """All rows, in the order written."""
         return rows_in(self.folder / ROWS_FILE)
 
+    def frame(self) -> pd.DataFrame:
+        """All rows as a pandas frame; see `records.to_frame`."""
+        from lantern_probe.records.frame import to_frame  # pandas takes half a second
+
+        return to_frame(self.rows())
+
     def done(self, key: Sequence[str] = KEY) -> set[tuple[Any, ...]]:
         """The values that the given fields take together in the rows; failed rows count."""
         if tuple(key) == KEY:
@@ -256,6 +308,14 @@ def _refuse_foreign(folder: Path) -> None:
 def _is_leftover(path: Path) -> bool:
     """Whether a file is a half-written replacement of one of the run's own."""
     return path.name.startswith((f".{MANIFEST}.", f".{ROWS_FILE}.")) and path.suffix == ".tmp"
+
+
+def _modern(manifest: Row, wanted: Row) -> Row:
+    """Bring the manifest of a run of an older format into the present one."""
+    if manifest["format"] == FORMAT:
+        return manifest
+    config = modern_config(manifest["config"], wanted)
+    return manifest | {"format": FORMAT, "config": config, "fingerprint": fingerprint(config)}
 
 
 def _refuse_other_config(folder: Path, manifest: Row, wanted: Row) -> None:

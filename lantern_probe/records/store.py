@@ -104,7 +104,7 @@ class ShardFolder:
 def describe(sample: Sample, row: Row) -> Row:
     """The row with what is known about its sample, in plain columns.
 
-    `image` (the same for samples that share an image), `prompt` (the user's text), `box_x`,
+    `cluster` (the same for dependent samples), `prompt` (the user's text), `box_x`,
     `box_y`, `box_width`, `box_height` (centre and size of the first box, as shares of the
     image), and every attribute that is a text, a number or a truth value. An attribute named like
     another column gets `attribute_` in front.
@@ -115,8 +115,7 @@ def describe(sample: Sample, row: Row) -> Row:
         width, height = sample.open_images()[0].size
         box["box_x"], box["box_y"] = (left + right) / 2 / width, (top + bottom) / 2 / height
         box["box_width"], box["box_height"] = (right - left) / width, (bottom - top) / height
-    image = sample.image_key
-    row = {**row, "cluster": image, "prompt": sample.text, **box}
+    row = {**row, "cluster": sample.cluster, "prompt": sample.text, **box}
     taken = {*row}
     known = {key: v for key, v in sample.attributes.items() if isinstance(v, str | int | float)}
     return row | {

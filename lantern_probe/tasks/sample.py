@@ -41,6 +41,7 @@ class Sample:
         oracle_images: Images from which oracle latents are cropped, with the same sizes and
             boxes; the images themselves by default. They differ where the evidence is hidden
             from the model.
+        made: Task, seed and index of a generated sample; None for one that was read.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Sample:
     lettered: bool = False
     prompt: str | None = None
     oracle_images: tuple[ImageSource, ...] = ()
+    made: tuple[str, int, int] | None = None
 
     def __post_init__(self) -> None:
         try:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from experiments.tables.ablation import print_condition_table
-from lantern_probe.analysis.ablation import as_records, summarize
+from lantern_probe.analysis.ablation import as_records, length_notes, summarize
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.plots.ablation import ablation_figure
 from lantern_probe.stats import mcnemar, wilson
@@ -40,20 +40,19 @@ def test_counts_pairs_and_tests_by_hand():
     rows += [{"sample": "x", "condition": "zeros", "status": "failed", "error": "gone"}]
     first, second = summarize(rows, model="m")
     assert (first.condition, first.samples, first.n, first.failed) == ("own", 50, 40, 0)
-    assert first.accuracy == 0.75 and first.accuracy_all == 0.8 and first.emission == 0.8
-    assert first.mcnemar_p is None and first.diff_to_own is None
-    assert (second.samples, second.n, second.failed, second.pairs) == (50, 40, 1, 40)
-    assert second.accuracy == 0.5 and second.parse_failures == 3 and second.chance == 0.25
-    assert (second.only_own, second.only_this) == (15, 5)
-    assert second.mcnemar_p == mcnemar(15, 5).p == second.holm_p
-    assert second.diff_to_own == pytest.approx(-0.25)
-    assert second.diff_low is not None and second.diff_low < -0.25 < (second.diff_high or 0)
-    exact = wilson(20, 40)
-    assert (second.ci_low, second.ci_high) == (exact.low, exact.high)
+    assert first.accuracy.estimate == 0.75
+    assert first.accuracy_all.estimate == first.emission.estimate == 0.8
+    assert first.mcnemar is None and first.difference is None
+    assert (second.samples, second.n, second.failed) == (50, 40, 1)
+    assert second.accuracy == wilson(20, 40) and second.unparsed == 3 and second.chance == 0.25
+    assert second.mcnemar == mcnemar(15, 5) and second.holm_p == mcnemar(15, 5).p
+    assert second.difference is not None and second.difference.n == 40
+    assert second.difference.estimate == pytest.approx(-0.25)
+    assert second.difference.low < -0.25 < second.difference.high
     p_right = math.exp(-0.1) / (math.exp(-0.1) + math.exp(-2))
     p_wrong = math.exp(-3) / (math.exp(-3) + math.exp(-2))
     assert second.p_gold == pytest.approx((20 * p_right + 20 * p_wrong) / 40)
-    assert second.likelihood_accuracy == 0.5 and second.scored == 40
+    assert second.likelihood == wilson(20, 40)
 
 
 def test_donor_rate_counts_donors_with_another_answer_only():
@@ -63,7 +62,7 @@ def test_donor_rate_counts_donors_with_another_answer_only():
     for i, (answer, donor) in enumerate(zip(answers, donors, strict=True)):
         rows.append(row(i, "swap", answer == "a", answer=answer, donor_answer=donor))
     swap = summarize(rows, model="m")[1]
-    assert (swap.donor_n, swap.donor_rate) == (4, 0.5)
+    assert swap.donor == wilson(2, 4)
 
 
 def test_holm_is_over_the_conditions_of_the_model():
@@ -74,14 +73,15 @@ def test_holm_is_over_the_conditions_of_the_model():
     # 7:0 is the smaller p and counts twice; 6:0 counts once, but not below the one before it.
     assert mean.holm_p == pytest.approx(2 * mcnemar(7, 0).p)
     assert zeros.holm_p == pytest.approx(max(mcnemar(6, 0).p, 2 * mcnemar(7, 0).p))
-    assert mean.mcnemar_p == mcnemar(7, 0).p
+    assert mean.mcnemar == mcnemar(7, 0)
 
 
 def test_no_block_anywhere_gives_empty_figures_not_wrong_ones():
     rows = [row(i, c, True, emitted=False) for i in range(3) for c in ("own", "zeros")]
     for summary in summarize(rows, model="m"):
-        assert summary.n == 0 and summary.accuracy is None and summary.mcnemar_p is None
-        assert summary.emission == 0 and summary.accuracy_all == 1
+        assert summary.n == summary.accuracy.n == 0 and summary.mcnemar is None
+        assert summary.emission.estimate == 0 and summary.accuracy_all.estimate == 1
+    assert as_records(summarize(rows, model="m"))[0]["accuracy"] is None
     ablation_figure([summarize(rows, model="m")])
 
 
@@ -90,7 +90,28 @@ def test_records_have_the_promised_fields():
     fields = {"model", "condition", "n", "accuracy", "ci_low", "ci_high", "diff_to_own"}
     fields |= {"mcnemar_p", "emission", "parse_failures", "donor_rate"}
     for record in as_records(summarize(rows, model="m")):
-        assert fields <= set(record)
+        assert fields <= set(record) and record["accuracy"] == 1 and record["truncated"] is None
+
+
+def test_texts_cut_off_stand_beside_the_accuracy_and_are_warned_of():
+    ends = {"own": 0, "zeros": 3, "mean": 0}
+    rows = [
+        row(i, name, True, finish="truncated" if i < cut else "closed")
+        for name, cut in ends.items()
+        for i in range(12)
+    ]
+    summaries = summarize(rows, model="m")
+    assert [s.truncated for s in summaries] == [wilson(0, 12), wilson(3, 12), wilson(0, 12)]
+    (note,) = length_notes(summaries)
+    assert note.startswith(
+        "zeros: 3 of 12 texts were cut off at the token limit, under own 0 of 12"
+    )
+    console = Console(width=120, record=True)
+    print_condition_table(summaries, console)
+    assert "zeros: 3 of 12" in console.export_text()
+    # Rows of runs that did not record it say nothing, rather than that nothing was cut off.
+    unknown = summarize([{**one, "finish": None} for one in rows], model="m")
+    assert {s.truncated for s in unknown} == {None} and not length_notes(unknown)
 
 
 def test_parsers_stand_side_by_side_with_the_likelihood():

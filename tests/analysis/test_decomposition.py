@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from lantern_probe.analysis import decomposition
-from lantern_probe.analysis.decomposition import REPLACED
 from lantern_probe.errors import LanternError
+from lantern_probe.interventions import parse_condition
 from lantern_probe.plots.decomposition import plot_gains
 
 
@@ -23,6 +23,7 @@ def rows_of(right: dict[str, str], **more: Any) -> list[dict[str, Any]]:
             "emitted": True,
             "correct": mark == "1",
             "cluster": str(number),
+            "kept": parse_condition(condition).keeps,
             **more,
         }
         for condition, marks in right.items()
@@ -45,7 +46,7 @@ def test_retained_gain_by_hand() -> None:
     assert found["skip"].retained.estimate == pytest.approx(4 / 6)
     assert found["direct"].retained.estimate == 0
     assert found["skip"].gain.estimate == pytest.approx(0.4)
-    assert found["zeros"].keeps == REPLACED and found["direct"].keeps == "neither"
+    assert found["zeros"].keeps == "markers, slots" and found["direct"].keeps == "neither"
     assert found["skip"].retained.low < 4 / 6 < found["skip"].retained.high
     figure = Figure()
     ax = plot_gains(list(found.values()), figure.subplots())

@@ -234,7 +234,7 @@ def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
             rows.append(row(sample, "own", gold, own + rng.normal(), None))
             rows.append(row(sample, "twin", gold, -own + rng.normal(), other))
     found, _ = effects(rows)
-    result = mediation.summarize(rows, model="m")
+    (result,) = mediation.summarize(rows, model="m")
     pairs = [one.image for one in found]
     assert result.n == 24 and list(result.tests) == list(result.holm_p) == list(EFFECTS)
     for name, test in result.tests.items():
@@ -245,7 +245,7 @@ def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
     assert list(result.holm_p.values()) == holm(raw)
     assert result.tests["te"].p == 2 / 2**12 < 0.05 < result.tests["nde"].p
     # A run in which no outcome is scored has no test, and no p value.
-    unscored = mediation.summarize([{**one, "logprobs": None} for one in rows], model="m")
+    (unscored,) = mediation.summarize([{**one, "logprobs": None} for one in rows], model="m")
     assert unscored.n == 0 and unscored.tests == unscored.holm_p == {}
 
 
@@ -283,7 +283,7 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
         item.condition: item
         for item in exchange.summarize(rows, model=name, conditions=labels[1:], donors="twin")
     }
-    found_effects = mediation.summarize(rows, model=name)
+    (found_effects,) = mediation.summarize(rows, model=name)
     sham = found["self-swap"]
     assert sham.n == 48 and sham.kept.estimate == 1 and sham.lift.estimate == 0
     assert sham.margin is not None and abs(sham.margin.estimate) < 1e-4

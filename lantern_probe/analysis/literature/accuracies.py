@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lantern_probe.analysis.comparison import CompareSettings, Comparison, PairReport, compare
 from lantern_probe.analysis.literature.figures import ALL, Flips, PublishedFigure, Value
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import Proportion, holm, mcnemar, wilson
 
 OWN = "own"
@@ -111,7 +111,7 @@ def compare_accuracies(
     pairs = {(pair.first, pair.second): pair for pair in found.pairs}
     missing = [name for name in figure.conditions if name not in there]
     notes = [f"not measured: {', '.join(missing)}"] if missing else []
-    known = [row for row in there.get(OWN, next(iter(there.values()))) if _graded(row)]
+    known = [row for row in there.get(OWN, next(iter(there.values()))) if counts(row, block=False)]
     without = {row["sample"] for row in known if not row["emitted"]}
     return AccuracyComparison(
         tuple(_line(value, there, found, without, not missing) for value in figure.values),
@@ -122,12 +122,8 @@ def compare_accuracies(
     )
 
 
-def _graded(row: Row) -> bool:
-    return row["status"] == "ok" and row["correct"] is not None
-
-
 def _any_graded(conditions: Mapping[str, Sequence[Row]], name: str) -> bool:
-    return any(_graded(row) for row in conditions.get(name, ()))
+    return any(counts(row, block=False) for row in conditions.get(name, ()))
 
 
 def _line(
@@ -163,7 +159,9 @@ def _measured(
 
 def _share(rows: Sequence[Row], split: str) -> Proportion | None:
     right = [
-        bool(row["correct"]) for row in rows if _graded(row) and split in (ALL, row.get("category"))
+        bool(row["correct"])
+        for row in rows
+        if counts(row, block=False) and split in (ALL, row.get("category"))
     ]
     return wilson(sum(right), len(right)) if right else None
 

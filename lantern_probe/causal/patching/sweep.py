@@ -10,6 +10,7 @@ from lantern_probe.causal.patching.forward import check_cell, run_cells
 from lantern_probe.causal.patching.recording import LeftOut, Recording, check_layout, record
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.patches import Patch
+from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -53,12 +54,15 @@ class Sweep:
     advance: Callable[[int], None] = lambda rows: None
     _recording: Batches = field(default_factory=Batches, init=False)
     _patching: Batches = field(default_factory=Batches, init=False)
+    _finish: dict[str, str] = field(default_factory=dict, init=False)
 
     def execute(self) -> None:
         """Run whatever the run does not hold yet."""
         pairs: list[Pair] = list(zip(self.samples[::2], self.samples[1::2], strict=True))
         if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
             raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
+        self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [pair for pair in pairs if any(map(self._due, pair))]
         for some, recorded in self._recording.run(due, MOST_PAIRS, self._record):
             for pair, recordings in zip(some, recorded, strict=True):
@@ -81,6 +85,9 @@ class Sweep:
             if len(pairs) == 1:
                 return [(error, error)]
             return [one for pair in pairs for one in self._record([pair])]
+        for sample, sequence in zip(samples, output.sequences, strict=True):
+            written = sequence[output.prompt_length :].tolist()
+            self._finish[sample.id] = finish_of(written, self.lantern)
         found = record(self.lantern, samples, output, [cell.site for cell in self.cells])
         return list(zip(found[::2], found[1::2], strict=True))
 
@@ -94,6 +101,7 @@ class Sweep:
             "direction": "noise" if sample.attributes.get("pair") == sample.id else "denoise",
             "donor": sample.attributes.get(TWIN),
             "gold": sample.answer,
+            "finish": self._finish.get(sample.id, "failed"),
         }
         try:
             for one in (target, donor):

@@ -55,7 +55,8 @@ from lantern_probe.geometry.retrieval_correctness import RankCorrectness, rank_c
 from lantern_probe.geometry.retrieval_within import AlikeRetrieval, retrieve_alike
 from lantern_probe.geometry.vectors import DUMMY, FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS
 from lantern_probe.model.sites import layer_count
-from lantern_probe.plots.latents import draw_latents
+from lantern_probe.plots.latents import latents_figure
+from lantern_probe.plots.style import save_figure
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.store import Store
 
@@ -313,7 +314,7 @@ def report(config: Config, model: str, folder: Path, progress: Progress) -> list
     console.print(f"[bold]{escape(title)}[/]", highlight=False)
     print_geometry(rows, (OWN, FORCED), ORACLE, console)
     print_retrieval(found, alike, config.alike, correctness, console)
-    draw_latents(rows, found, alike, title, folder / "latents.png")
+    save_figure(latents_figure(rows, found, alike, title), folder / "latents.png")
     geometry = {"model": model, "n": n, "left_out": latents.left_out, "rows": rows}
     return [geometry, retrieval_record(latents, model, config.alike, found, alike, correctness)]
 

@@ -34,7 +34,7 @@ from lantern_probe.plots.probing import probe_figure
 from lantern_probe.plots.style import save_figure
 from lantern_probe.probing.controls import question_features
 from lantern_probe.probing.site_scores import (
-    Settings,
+    ProbeSettings,
     Target,
     family_p,
     make_target,
@@ -114,7 +114,7 @@ def make_targets(config: Config, store: Store, keep: Sequence[int]) -> dict[str,
     names = config.targets or (SCENE_TARGETS if config.data is None else ("gold",))
     samples = [store.samples[i] for i in keep]
     groups = [row["cluster"] for row in samples]
-    settings = Settings(config.folds, config.controls, config.permutations, config.seed)
+    settings = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
     targets = {}
     for name in (*names, *(f"distractor_{name}" for name in names)):
         known = any(row.get(name) is not None for row in samples)

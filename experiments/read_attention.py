@@ -24,7 +24,7 @@ from rich.progress import track
 
 from experiments.console import console, run_main
 from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
-from experiments.tables.attention import MEASURES, print_means
+from experiments.tables.attention import print_means
 from lantern_probe.analysis import attention
 from lantern_probe.analysis.attention import AttentionMean
 from lantern_probe.capture.attention import default_queries, read_attention
@@ -145,7 +145,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
         ax.axis("off")
     for sample, role, image, mean in panels:
         ax = axes[rows[sample.id], columns[role]]
-        plot_attention_over_image(image, mean, ax, sample.boxes[:1])
+        plot_attention_over_image(image, mean, ax, boxes=sample.boxes[:1])
         ax.set_title(f"{role.replace('_', ' ')}: {float(mean.sum()):.2f} on the image", fontsize=8)
     return figure
 
@@ -158,7 +158,7 @@ def main(config: Config) -> int:
     for name in dict.fromkeys(config.model):
         folder = config.output / file_name(name)
         rows, drawn = read_model(config, name, folder)
-        found = attention.summarize(rows, model=name, measures=MEASURES)
+        found = attention.summarize(rows, model=name)
         good = sum(row["status"] == "ok" for row in rows)
         if good < len(rows):
             console.print(

@@ -89,7 +89,7 @@ for row, name in zip(axes, MODELS, strict=True):
     points = embed(vectors)
     first, second = explained_variance(vectors)
     for ax, values, what in zip(row, (color, other), ("asked", "not asked"), strict=True):
-        plot_embedding(points, values, ax, what)
+        plot_embedding(points, values, what, ax)
         ax.set_title(f"{name}, slot {LAST}", fontsize=10)
         ax.set_xlabel(f"PC 1 ({first:.0%} of the variance)", fontsize=8)
         ax.set_ylabel(f"PC 2 ({second:.0%})", fontsize=8)
@@ -128,7 +128,7 @@ panels += [("faithful, not asked", maps["faithful"], other)]
 panels += [(f"{name}, asked", maps[name], color) for name in ("untrained", "noise")]
 panels += [("the same noise, 3 neighbours", narrow, color)]
 for ax, (title, points, values) in zip(axes.flat, panels, strict=True):
-    plot_embedding(points, values, ax, "colour").set_title(title, fontsize=10)
+    plot_embedding(points, values, "colour", ax).set_title(title, fontsize=10)
     ax.set(xticks=[], yticks=[])  # the axes of a UMAP have no meaning
     ax.get_legend().remove()
 handles, names = axes[0, 2].get_legend_handles_labels()

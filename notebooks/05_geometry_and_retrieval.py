@@ -315,7 +315,7 @@ points = embed(sets["collapsed", "own"].mean_over_slots().vectors[:, 0])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
 for ax, attribute in zip(axes, ("shape", "color"), strict=True):
     values = [sample.attributes[attribute] for sample in samples["collapsed"]]
-    plot_embedding(points, values, ax, f"{attribute} of the\nasked object")
+    plot_embedding(points, values, f"{attribute} of the\nasked object", ax)
     ax.set(xlabel="PC 1", ylabel="PC 2")
 title = figure.suptitle("collapsed: own latents, mean over the slots", fontsize=10)
 

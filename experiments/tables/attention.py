@@ -9,12 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.console import console, print_table
-from lantern_probe.analysis.attention import AttentionMean
+from lantern_probe.analysis.attention import MEASURES, AttentionMean
 from lantern_probe.analysis.format import interval, number
 from lantern_probe.stats import Difference
 from lantern_probe.vocabulary import ATTENTION_QUERIES
-
-MEASURES = ("mass:image", "mass:question", "mass:slot", "entropy", "enrichment", "percentile")
 
 
 def print_means(found: Sequence[AttentionMean], n: int) -> None:

@@ -10,6 +10,10 @@ from lantern_probe.records.rows import Row
 from lantern_probe.stats import Difference, mean_difference
 from lantern_probe.vocabulary import ATTENTION_QUERIES
 
+MEASURES = ("mass:image", "mass:question", "mass:slot", "entropy", "enrichment", "percentile")
+"""Measures that are summed up by default: attention mass by role of the key, entropy in nats, and
+attention to the evidence box."""
+
 
 @dataclass(frozen=True)
 class AttentionMean:
@@ -31,7 +35,7 @@ class AttentionMean:
 
 
 def summarize(
-    rows: Sequence[Row], *, model: str, measures: Sequence[str], resamples: int = 2_000
+    rows: Sequence[Row], *, model: str, measures: Sequence[str] = MEASURES, resamples: int = 2_000
 ) -> list[AttentionMean]:
     """Means over the rows, per layer and over all layers.
 

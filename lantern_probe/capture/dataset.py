@@ -91,7 +91,7 @@ class Capture:
 
     def execute(self) -> None:
         """Capture whatever the run does not hold yet."""
-        self.run.register(self.samples)
+        self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         shards = ShardFolder(self.run)
         due = [s for s in self.samples if not self.run.has(s.id, self.condition.label)]

@@ -102,7 +102,7 @@ class Ablation:
         """Run whatever the run does not hold yet."""
         alone = [c for c in self.conditions if not c.needs_pool]
         pooled = [c for c in self.conditions if c.needs_pool]
-        self.run.register(self.samples)
+        self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
         for chunk in self._chunks():

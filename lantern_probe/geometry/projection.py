@@ -11,10 +11,10 @@ from torch import Tensor
 from lantern_probe.errors import LanternError
 
 METHODS = ("pca", "umap")
-
+"""Methods of `embed`."""
 
 NEIGHBORS = 15
-"""Of a point in UMAP; fewer where there are not so many points."""
+"""Number of neighbours of a point in UMAP; fewer if there are fewer points."""
 
 
 def embed(
@@ -22,19 +22,29 @@ def embed(
     method: str = "pca",
     seed: int = 0,
 ) -> Float[np.ndarray, "n 2"]:
-    """One point in the plane per vector.
+    """Project vectors to points in the plane, by PCA or by UMAP (arXiv 1802.03426).
 
     Equal vectors get equal points. PCA keeps units and large distances. UMAP starts from PCA and
-    keeps neighbourhoods only: sizes of clusters and distances between them mean nothing. Where
-    fewer than four vectors differ there are no neighbourhoods, and UMAP gives their PCA.
+    keeps neighbourhoods only: sizes of clusters and distances between them mean nothing. With fewer
+    than four different vectors there are no neighbourhoods, and UMAP gives their PCA.
 
     Args:
-        vectors: One per sample.
-        method: `pca` or `umap`.
-        seed: Of both; the same seed gives the same points.
+        vectors: One vector per sample, [n, dim], an array or a tensor.
+        method: `pca` (default) or `umap`.
+        seed: Seed of the projection, default 0; the same seed gives the same points.
+
+    Returns:
+        Coordinates of the points, [n, 2].
 
     Raises:
-        LanternError: another method, no vector, or one that is not finite.
+        LanternError: the method is unknown, there is no vector, or one is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lantern_probe.geometry import embed
+        >>> points = embed(np.array([[0.0, 0, 5], [3, 0, 5], [6, 0, 5], [9, 0, 5]]))
+        >>> (abs(points[:, 0] - points[0, 0])).round(6).tolist()
+        [0.0, 3.0, 6.0, 9.0]
     """
     if method not in METHODS:
         raise LanternError(f"no embedding {method!r}; there are {' and '.join(METHODS)}")
@@ -46,12 +56,12 @@ def embed(
     from umap import UMAP  # compiles for seconds
 
     start, _ = principal_plane(distinct.astype(np.float64), seed)
-    # UMAP scales both axes of the start alike, and cannot where all points share a coordinate.
+    # UMAP scales both axes of the start alike, which fails if all points share a coordinate.
     start += np.random.default_rng(seed).normal(scale=1e-4 * start.std(), size=start.shape)
     reducer = UMAP(
         n_neighbors=min(NEIGHBORS, len(distinct) - 1), init=start, random_state=seed, n_jobs=1
     )
-    threads = torch.get_num_threads()  # which numba changes for the whole process
+    threads = torch.get_num_threads()  # numba changes it for the whole process
     try:
         found: Float[np.ndarray, "n 2"] = reducer.fit_transform(distinct)[inverse]
     finally:
@@ -62,10 +72,14 @@ def embed(
 def explained_variance(
     vectors: Float[Tensor, "n dim"] | Float[np.ndarray, "n dim"], seed: int = 0
 ) -> tuple[float, float]:
-    """Shares of the variance along the two axes of `embed`'s PCA; 0 where nothing varies.
+    """Fractions of the variance along the two axes of `embed`'s PCA; 0 if the vectors are equal.
+
+    Args:
+        vectors: One vector per sample, [n, dim], an array or a tensor.
+        seed: Seed of the projection, default 0.
 
     Raises:
-        LanternError: there is no vector, or one that is not finite.
+        LanternError: there is no vector, or one is not finite.
     """
     return principal_plane(checked_vectors(vectors), seed)[1]
 
@@ -73,6 +87,11 @@ def explained_variance(
 def checked_vectors(
     vectors: Float[Tensor, "n dim"] | Float[np.ndarray, "n dim"],
 ) -> Float[np.ndarray, "n dim"]:
+    """Check that vectors are finite, and convert them to a float64 array.
+
+    Raises:
+        LanternError: there is no vector, or one is not finite.
+    """
     if isinstance(vectors, Tensor):
         vectors = vectors.detach().double().cpu().numpy()
     x = vectors.astype(np.float64)
@@ -90,6 +109,7 @@ def checked_vectors(
 def principal_plane(
     x: Float[np.ndarray, "n dim"], seed: int
 ) -> tuple[Float[np.ndarray, "n 2"], tuple[float, float]]:
+    """Coordinates along the first two principal axes, and the fractions of variance along them."""
     points, shares = np.zeros((len(x), 2)), np.zeros(2)
     if (x != x[0]).any():
         size = min(2, *x.shape)

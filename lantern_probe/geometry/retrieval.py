@@ -107,20 +107,11 @@ def retrieve(
     first = np.stack([_first(view) for view in gallery.views])
     entries = [_entries(merge, view, own.images) for view in first]
     tallies = [Tally(own.n, view, partners) for view in entries]
-    for start in range(0, own.n, _CHUNK):
-        piece = _cosines(queries, gallery, slice(start, start + _CHUNK), slice(None))
-        for tally, identical, cosines in zip(tallies, first, piece, strict=True):
-            # The same vector elsewhere in the gallery may be rounded otherwise.
-            copies = np.flatnonzero(identical != np.arange(own.n))
-            cosines[:, copies] = cosines[:, identical[copies]]
-            tally.add(start, cosines)
+    _tally(tallies, queries, gallery, first)
     oracle_recall = _oracle_recall(gallery, entries)
-    exact = own.image_count == own.n
-    shared = int((np.bincount(own.images)[own.images] > 1).sum())
-    names = [*(f"slot {slot}" for slot in range(gallery.slots)), "pooled", "concatenated"]
     results = []
-    for view, (name, tally) in enumerate(zip(names, tallies, strict=True)):
-        mean_rank, mrr = tally.tests(exact)
+    for view, (name, tally) in enumerate(zip(gallery.names, tallies, strict=True)):
+        mean_rank, mrr = tally.tests(exact=own.image_count == own.n)
         results.append(
             Retrieval(
                 view=name,
@@ -131,8 +122,8 @@ def retrieve(
                 mrr=mrr,
                 recall=tally.recall(),
                 tied=tally.tied,
-                identical=int((np.bincount(first[view])[first[view]] > 1).sum()),
-                shared_images=shared,
+                identical=_repeated(first[view]),
+                shared_images=_repeated(own.images),
                 oracle_recall=float(oracle_recall[view]),
                 merge=merge,
                 permutations=permutations,
@@ -169,15 +160,51 @@ class _Sides:
 
     @property
     def slots(self) -> int:
+        """Number of slots."""
         return self.vectors.shape[1]
 
     @property
+    def names(self) -> list[str]:
+        """Names of the views."""
+        return [*(f"slot {slot}" for slot in range(self.slots)), "pooled", "concatenated"]
+
+    @property
     def views(self) -> list[Float[np.ndarray, "n ..."]]:
+        """Vectors of each view."""
         return [*self.vectors.transpose(1, 0, 2), self.pooled, self.vectors]
 
 
+def _tally(
+    tallies: Sequence[Tally],
+    queries: _Sides,
+    gallery: _Sides,
+    first: Int[np.ndarray, "views n"],
+) -> None:
+    """Rank every query's entries in each view, piece by piece.
+
+    Args:
+        tallies: Tally of each view, which takes in the cosines.
+        queries: Queries in all views.
+        gallery: Gallery in all views.
+        first: First identical item of each item, by view.
+    """
+    n = len(gallery.vectors)
+    for start in range(0, n, _CHUNK):
+        piece = _cosines(queries, gallery, slice(start, start + _CHUNK), slice(None))
+        for tally, identical, cosines in zip(tallies, first, piece, strict=True):
+            # Products with the same vector may be rounded differently elsewhere in the matrix.
+            copies = np.flatnonzero(identical != np.arange(n))
+            cosines[:, copies] = cosines[:, identical[copies]]
+            tally.add(start, cosines)
+
+
+def _repeated(names: Int[np.ndarray, " n"]) -> int:
+    """Number of items whose name another item has too."""
+    return int((np.bincount(names)[names] > 1).sum())
+
+
 def _first(vectors: Float[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
-    """For each vector the first one that is identical to it, itself if there is none before."""
+    """Index of the first identical vector of each vector, which may be itself."""
     seen: dict[bytes, int] = {}
     digests = [hashlib.blake2b(np.ascontiguousarray(v).data, digest_size=16) for v in vectors]
     return np.array([seen.setdefault(d.digest(), i) for i, d in enumerate(digests)])
@@ -186,7 +213,7 @@ def _first(vectors: Float[np.ndarray, "n ..."]) -> Int[np.ndarray, " n"]:
 def _entries(
     merge: str, first: Int[np.ndarray, " n"], images: Int[np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """The entry of the gallery that each item belongs to, numbered from 0."""
+    """Entry of the gallery to which each item belongs, counted from 0."""
     if merge == "nothing":
         return np.arange(len(first))
     return images if merge == "images" else image_index(first, len(first))
@@ -213,13 +240,13 @@ def _cosines(
 def _oracle_recall(
     gallery: _Sides, entries: Sequence[Int[np.ndarray, " n"]]
 ) -> Float[np.ndarray, " views"]:
-    """R@1 of the gallery against itself, in each view, ties in expectation."""
+    """Recall at 1 of the gallery against itself, in each view, with ties in expectation."""
     n = len(gallery.vectors)
     rivals = np.zeros((len(entries), n))
     for start in range(0, n, _CHUNK):
         piece = _cosines(gallery, gallery, slice(start, start + _CHUNK), slice(start, n))
         for view, cosines in enumerate(piece):
-            # A cosine is as good either way, so each pair of pieces is looked at once.
+            # Cosines are symmetric, so each pair of pieces is computed once.
             one, two = np.nonzero(cosines > 1 - ROUNDING)
             rival = entries[view][start + one] != entries[view][start + two]
             one, two = one[rival], two[rival]

@@ -1,4 +1,4 @@
-"""Figures; every function draws on the axes it is given and returns them."""
+"""Figures of an ablation: how accurate a model is under each condition."""
 
 from __future__ import annotations
 
@@ -9,46 +9,75 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lantern_probe.analysis.ablation import ConditionSummary
-from lantern_probe.plots.style import ACCENT, INK, SOFT
+from lantern_probe.plots.style import (
+    ACCENT,
+    INK,
+    SOFT,
+    axes_or_new,
+    bare,
+    draw_interval,
+    name_lines,
+    new_figure,
+)
 
 
-def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes) -> Axes:
-    """Accuracy of one model under each condition, with 95 % intervals.
+def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None) -> Axes:
+    """Draw the accuracy of one model under each condition, first condition at the top.
 
-    The dashed line is `own`, the dotted one guessing; a ring is the likelihood reading, which
-    needs no parsing; a diamond is the share of answers that are the donor's.
+    A dot is the accuracy and its line the 95 % Wilson interval: dark for `own`, red for all other
+    conditions. The dashed line marks the accuracy of `own`, the dotted line guessing. A grey ring
+    is the fraction of samples whose most probable candidate is right, which needs no parsing. A
+    dark diamond is the fraction of answers that are the donor's. Conditions in which no sample
+    counts are left out. Where texts were cut off at the token limit, the name says what fraction.
+
+        >>> from lantern_probe.analysis.ablation import summarize
+        >>> row = {"status": "ok", "emitted": True, "gold": "A", "candidates": 2, "logprobs": None}
+        >>> right = {**row, "condition": "own", "answer": "A", "correct": True}
+        >>> wrong = {**row, "condition": "zeros", "answer": "B", "correct": False}
+        >>> rows = [{**one, "sample": i, "cluster": i} for i in "12" for one in (right, wrong)]
+        >>> ax = plot_accuracy(summarize(rows, model="tiny"))
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['zeros', 'own']
+
+    Args:
+        summaries: Conditions of one model, as `analysis.ablation.summarize` returns them.
+        ax: Axes to draw on; those of a new figure by default.
     """
     shown = [s for s in summaries if s.n]
+    ax = axes_or_new(ax, height=1.2 + 0.32 * max(len(shown), 2))
     for height, summary in enumerate(reversed(shown)):
         color = INK if summary.condition == "own" else ACCENT
-        ax.plot(
-            [summary.accuracy.low, summary.accuracy.high], [height, height], color=color, lw=1.6
-        )
-        ax.plot([summary.accuracy.estimate], [height], "o", color=color, ms=5, clip_on=False)
+        found = summary.accuracy
+        draw_interval(ax, height, found.estimate, found.low, found.high, color=color)
         if summary.likelihood.n:
             ring: dict[str, Any] = {"mfc": "none", "mec": SOFT, "ms": 8, "clip_on": False}
             ax.plot([summary.likelihood.estimate], [height], "o", **ring)
         if summary.donor is not None:
-            ax.plot([summary.donor.estimate], [height], "D", color=INK, ms=4, clip_on=False)
+            rate = summary.donor.estimate
+            ax.plot([rate], [height], "D", color=INK, ms=4, zorder=3, clip_on=False)
     own = next((s for s in shown if s.condition == "own"), None)
     if own is not None:
         ax.axvline(own.accuracy.estimate, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
-    ax.set_yticks(range(len(shown)), [s.condition for s in reversed(shown)])
+    name_lines(ax, [_name(s) for s in reversed(shown)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
     ax.set_title(f"{shown[0].model}, n = {max(s.n for s in shown)}" if shown else "no sample ran")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    return ax
+    return bare(ax)
 
 
 def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
-    """One panel of `accuracy_by_condition` per model, side by side."""
+    """Draw one panel of `plot_accuracy` per model, side by side, with a legend in words.
+
+    Args:
+        models: Conditions of each model, as `analysis.ablation.summarize` returns them.
+    """
     rows = max(len(summaries) for summaries in models)
-    figure = Figure(figsize=(1.0 + 3.2 * len(models), 1.3 + 0.3 * rows), layout="constrained")
-    axes = figure.subplots(1, len(models), sharey=False, squeeze=False)[0]
+    longest = max((len(_name(s)) for summaries in models for s in summaries), default=0)
+    # A character of a condition's name takes about 0.085 inches.
+    figure = new_figure((2.8 + 0.085 * longest) * len(models), 1.5 + 0.3 * rows)
+    axes = figure.subplots(1, len(models), squeeze=False)[0]
     for summaries, ax in zip(models, axes, strict=True):
         plot_accuracy(summaries, ax)
     figure.supxlabel(
@@ -56,3 +85,10 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         fontsize=8,
     )
     return figure
+
+
+def _name(summary: ConditionSummary) -> str:
+    """The condition, and the fraction of its texts that were cut off, if any was."""
+    cut = summary.truncated
+    said = f" ({cut.estimate:.0%} cut off)" if cut is not None and cut.count else ""
+    return f"{summary.condition}{said}"

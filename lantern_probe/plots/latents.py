@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -17,28 +15,40 @@ from lantern_probe.geometry.retrieval import Retrieval
 from lantern_probe.geometry.retrieval_within import AlikeRetrieval
 from lantern_probe.geometry.vectors import FORCED, IMAGE, ORACLE, OWN, QUESTION, WORDS
 from lantern_probe.plots import geometry as panels
-from lantern_probe.plots.style import save_figure
+from lantern_probe.plots.style import new_figure
 
 
-def draw_latents(
+def latents_figure(
     rows: Sequence[GeometryRow],
     found: Mapping[str, Sequence[Retrieval]],
     alike: Mapping[str, Sequence[AlikeRetrieval]],
     title: str,
-    path: Path,
-) -> None:
-    """Write nine panels: what latents look like, and whether they find their oracle."""
-    figure = Figure(figsize=(16, 15), layout="constrained")
+) -> Figure:
+    """Draw nine panels: the geometry of a model's latents, and the retrieval of their oracles.
+
+    The panels are those of `plots.geometry`. The last two have the ranks among all oracles, and
+    above them the mean place among samples alike (0 first, 0.5 chance, 1 last).
+
+    Args:
+        rows: Rows of one model, as `geometry.geometry_rows` returns them.
+        found: Views of `geometry.retrieval.retrieve` for `own` and `teacher-forced` queries.
+        alike: Views of `geometry.retrieval_within.retrieve_alike` for the same queries.
+        title: Title of the whole figure.
+
+    Raises:
+        LanternError: a row that a panel needs is missing.
+    """
+    figure = new_figure(16, 15)
     axes = figure.subplots(3, 3)
     mine = [row for row in rows if row.name not in (QUESTION, WORDS, IMAGE)]
     panels.plot_cosines(mine, axes[0, 0]).set_title("cosines between samples, between slots")
     panels.plot_effective_ranks(mine, axes[0, 1]).set_title("dimensions used")
     without = [row for row in rows if row.name != IMAGE]
-    panels.plot_by_slot(without, axes[0, 2], (NORM,), "raw").set_title("norms")
+    panels.plot_by_slot(without, (NORM,), "raw", axes[0, 2]).set_title("norms")
     panels.plot_spectrum(without, axes[1, 0]).set_title("spectrum, mean over the slots")
-    panels.plot_cosine_matrix(rows, axes[1, 1], OWN).set_title("own latents: cosine, raw")
+    panels.plot_cosine_matrix(rows, OWN, axes[1, 1]).set_title("own latents: cosine, raw")
     both = f"{OWN}, {ORACLE}"
-    panels.plot_cosine_matrix(rows, axes[1, 2], both, space="centred", measure=SLOT_TO_ORACLE)
+    panels.plot_cosine_matrix(rows, both, axes[1, 2], space="centred", measure=SLOT_TO_ORACLE)
     axes[1, 2].set_title("own to oracle: cosine, centred")
     panels.plot_alignment(rows, axes[2, 0]).set_title("alike with the oracle?")
     for name, ax in ((OWN, axes[2, 1]), (FORCED, axes[2, 2])):
@@ -51,9 +61,5 @@ def draw_latents(
             if math.isfinite(place.estimate)
             else f"{name} latents, pooled: rank of their oracle"
         )
-    for ax in (*axes[0], axes[1, 0], axes[2, 0]):
-        # Below: within, it would lie on lines.
-        below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}
-        ax.legend(**below, ncols=2, fontsize=7, handlelength=3.5, frameon=False)
     figure.suptitle(title)
-    save_figure(figure, path)
+    return figure

@@ -1,4 +1,4 @@
-"""Published next to measured, as figures for a paper."""
+"""Figures for a paper: published figures next to measured ones."""
 
 from __future__ import annotations
 
@@ -10,28 +10,36 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom, norm
 
 from lantern_probe.analysis.literature.accuracies import AccuracyComparison, AccuracyLine, PairLine
 from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
 from lantern_probe.analysis.literature.ranks import RetrievalComparison
-from lantern_probe.plots.style import ACCENT, INK, SOFT
+from lantern_probe.plots.style import (
+    ACCENT,
+    INK,
+    SOFT,
+    axes_or_new,
+    bare,
+    draw_interval,
+    new_figure,
+)
 
 LEGEND = (
     "dark: measured, with its 95 % interval; red diamond: published (a bar is a range, a thin line "
     "the 95 % Wilson interval of its n)"
 )
+"""The marks of `accuracy_figure` in words, drawn under it."""
 
 
 def accuracy_figure(
     found: AccuracyComparison, heading: str, references: Mapping[str, float]
 ) -> Figure:
-    """A panel for each measure with more than one value, and one for the paired differences.
+    """Draw a panel for each measure with more than one value, and one for paired differences.
 
     Args:
-        found: Published and measured.
-        heading: Of the whole, a line or two.
-        references: Accuracies to mark by dotted lines, by what they are.
+        found: Result of `analysis.literature.accuracies.compare_accuracies`.
+        heading: Title of the whole figure, a line or two.
+        references: Accuracies to mark by dotted lines, each with its name for the legend.
     """
     by_measure: dict[str, list[AccuracyLine]] = {}
     for line in found.lines:
@@ -39,7 +47,7 @@ def accuracy_figure(
     shown = {name: lines for name, lines in by_measure.items() if len(lines) > 1}
     tall = max([len(found.pairs), *(_room(lines) for lines in shown.values())])
     panels = len(shown) + 1
-    drawn = Figure(figsize=(0.6 + 3.3 * panels, 1.6 + 0.26 * tall), layout="constrained")
+    drawn = new_figure(0.6 + 3.3 * panels, 1.6 + 0.26 * tall)
     axes = drawn.subplots(1, panels, squeeze=False)[0]
     for (measure, lines), ax in zip(shown.items(), axes, strict=False):
         plot_published_accuracies(lines, ax)
@@ -51,8 +59,17 @@ def accuracy_figure(
     return _titled(drawn, heading, LEGEND + (f"\ndotted: {dotted}" if references else ""))
 
 
-def plot_published_accuracies(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
-    """Shares by condition, published and measured; splits one below the other."""
+def plot_published_accuracies(lines: Sequence[AccuracyLine], ax: Axes | None = None) -> Axes:
+    """Draw one fraction by condition, published and measured; splits one below the other.
+
+    A dark dot is measured, its line the 95 % Wilson interval. A red diamond is published, with a
+    thin line for the 95 % Wilson interval of its n. A red bar is a published range.
+
+    Args:
+        lines: Lines of one measure: `AccuracyComparison.lines`.
+        ax: Axes to draw on; those of a new figure by default.
+    """
+    ax = axes_or_new(ax, 4.0, 1.2 + 0.26 * _room(lines))
     height, names, places = 0.0, [], []
     for split, some in groupby(sorted(lines, key=_split_first), lambda v: v.published.split):
         if split != ALL:
@@ -69,14 +86,22 @@ def plot_published_accuracies(lines: Sequence[AccuracyLine], ax: Axes) -> Axes:
     return _plain(ax)
 
 
-def plot_published_pairs(pairs: Sequence[PairLine], ax: Axes) -> Axes:
-    """Paired differences of accuracies in percentage points, published and measured."""
+def plot_published_pairs(pairs: Sequence[PairLine], ax: Axes | None = None) -> Axes:
+    """Draw paired differences of accuracies in percentage points, first minus second condition.
+
+    A dark dot is measured, its line the 95 % bootstrap interval. A red diamond is published, a red
+    bar a published range.
+
+    Args:
+        pairs: Pairs of conditions: `AccuracyComparison.pairs`.
+        ax: Axes to draw on; those of a new figure by default.
+    """
+    ax = axes_or_new(ax, 4.0, 1.2 + 0.26 * len(pairs))
     ax.axvline(0, color=SOFT, lw=0.8, zorder=0)
     for height, pair in enumerate(reversed(pairs)):
         if pair.measured:
             d = pair.measured.difference
-            ax.plot([100 * d.low, 100 * d.high], [height + 0.12] * 2, color=INK, lw=1.4)
-            ax.plot([100 * d.estimate], [height + 0.12], "o", color=INK, ms=4)
+            _measured(100 * d.estimate, 100 * d.low, 100 * d.high, height, ax)
         _published(100 * pair.low, 100 * pair.high, height - 0.12, ax)
     ax.set_yticks(range(len(pairs)), [f"{p.first} − {p.second}" for p in reversed(pairs)])
     ax.set_ylim(-0.7, len(pairs) - 0.3)
@@ -87,8 +112,15 @@ def plot_published_pairs(pairs: Sequence[PairLine], ax: Axes) -> Axes:
 def retrieval_figure(
     figure: PublishedFigure, found: Sequence[RetrievalComparison], heading: str
 ) -> Figure:
-    """Both readings side by side: recall against k / n, and the test of the mean rank."""
-    drawn = Figure(figsize=(7.4, 3.1), layout="constrained")
+    """Draw both readings of a retrieval: recall against k / n, and the test of the mean rank.
+
+    Args:
+        figure: Published figure of retrieval.
+        found: One or two results of `analysis.literature.ranks.compare_retrieval`, such as those
+            of own and of teacher-forced queries.
+        heading: Title of the whole figure, a line or two.
+    """
+    drawn = new_figure(7.4, 3.1)
     left, right = drawn.subplots(1, 2)
     plot_recall(figure, found, left)
     plot_mean_ranks(figure, found, right)
@@ -100,8 +132,23 @@ def retrieval_figure(
     )
 
 
-def plot_recall(figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes) -> Axes:
-    """The authors' reading: recall at k, next to k / n and its binomial spread."""
+def plot_recall(
+    figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes | None = None
+) -> Axes:
+    """Draw recall at k in per cent, published and measured, next to that of random pairing.
+
+    This is the reading of the authors. The grey line is k / n, the band around it 95 % of what
+    random pairing gives (binomial). A red diamond is published. A dark dot is measured, beside
+    its k, with its 95 % interval; that of a second kind of query is an open square.
+
+    Args:
+        figure: Published figure of retrieval.
+        found: One or two results of `analysis.literature.ranks.compare_retrieval`.
+        ax: Axes to draw on; those of a new figure by default.
+    """
+    from scipy.stats import binom  # loads for a while
+
+    ax = axes_or_new(ax)
     n = figure.n[ALL]
     ks = np.arange(1, 11)
     low, high = (binom.ppf(tail, n, ks / n) / n for tail in (0.025, 0.975))
@@ -132,9 +179,22 @@ def plot_recall(figure: PublishedFigure, found: Sequence[RetrievalComparison], a
 
 
 def plot_mean_ranks(
-    figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes
+    figure: PublishedFigure, found: Sequence[RetrievalComparison], ax: Axes | None = None
 ) -> Axes:
-    """The rank test: the mean rank as a share of n, next to that of random pairing."""
+    """Draw the mean rank as a fraction of n, published and measured, next to random pairing.
+
+    The curve is the distribution of the mean rank under random pairing, the band 95 % of it. A
+    red diamond is published, with its z and p. A dark dot is measured, with its 95 % interval;
+    that of a second kind of query is an open square.
+
+    Args:
+        figure: Published figure of retrieval.
+        found: One or two results of `analysis.literature.ranks.compare_retrieval`.
+        ax: Axes to draw on; those of a new figure by default.
+    """
+    from scipy.stats import norm  # loads for a while
+
+    ax = axes_or_new(ax)
     n = figure.n[ALL]
     middle, sd = (n + 1) / 2, ((n * n - 1) / (12 * n)) ** 0.5
     ax.axvspan((middle - 1.96 * sd) / n, (middle + 1.96 * sd) / n, color=SOFT, alpha=0.25, lw=0)
@@ -175,7 +235,7 @@ def plot_mean_ranks(
 
 
 def _titled(drawn: Figure, heading: str, legend: str) -> Figure:
-    """Heading and legend, broken at the width of the figure."""
+    """Add heading and legend, broken at the width of the figure."""
     width = drawn.get_figwidth()
 
     def broken(text: str, per_inch: float) -> str:
@@ -202,12 +262,16 @@ def _split_first(line: AccuracyLine) -> tuple[bool, str]:
 def _share(line: AccuracyLine, height: float, ax: Axes) -> None:
     if line.measured:
         m = line.measured
-        ax.plot([m.low, m.high], [height + 0.12] * 2, color=INK, lw=1.4)
-        ax.plot([m.estimate], [height + 0.12], "o", color=INK, ms=4, clip_on=False)
+        _measured(m.estimate, m.low, m.high, height, ax)
     if line.published_interval:
         p = line.published_interval
         ax.plot([p.low, p.high], [height - 0.12] * 2, color=ACCENT, lw=0.7)
     _published(line.published.low, line.published.high, height - 0.12, ax)
+
+
+def _measured(estimate: float, low: float, high: float, height: float, ax: Axes) -> None:
+    """Draw just above the height, as published values are just below."""
+    draw_interval(ax, height + 0.12, estimate, low, high, color=INK, width=1.4, size=4)
 
 
 def _published(low: float, high: float, height: float, ax: Axes) -> None:
@@ -218,9 +282,8 @@ def _published(low: float, high: float, height: float, ax: Axes) -> None:
 
 
 def _plain(ax: Axes) -> Axes:
-    ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(axis="both", labelsize=7)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.label.set_fontsize(8)
     ax.yaxis.label.set_fontsize(8)
-    return ax
+    return bare(ax)

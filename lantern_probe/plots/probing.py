@@ -1,4 +1,4 @@
-"""Figures of probes with their controls, from rows alone (`probing.table.probe_row`)."""
+"""Figures of probes with their controls, from the rows of a probing run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
 from lantern_probe.errors import LanternError
-from lantern_probe.plots.style import ACCENT, INK, SOFT
+from lantern_probe.plots.style import ACCENT, INK, SOFT, TEAL, axes_or_new, bare, new_figure
 
 ProbeRow = Mapping[str, Any]
+"""One probe of one target at one site and slot, as `probing.site_scores.probe_row` makes it."""
 
 FIELDS = {
     "score": "probe",
@@ -26,44 +27,56 @@ FIELDS = {
     "control": "control task",
     "selectivity": "selectivity",
 }
-"""Columns of a row that have a value per layer and slot, and how figures call them."""
+"""Fields with a value per layer and slot, and their names on figures."""
 
 MARKS = {"majority": "majority", "question": "question only", "image_mean": "image mean"}
-"""Columns that are the same for every layer and slot."""
+"""Fields that are the same for every layer and slot, and their names on figures."""
 
-OTHER = "#2a9d8f"
 NOTHING = "#dcdcdc"
-"""A cell without a score; no colour of the scale comes near it."""
+"""Colour of a cell without a score, far from every colour of the scale."""
 
 
 def plot_layers_by_slot(
     rows: Sequence[ProbeRow],
-    ax: Axes,
+    ax: Axes | None = None,
+    *,
     field: str = "score",
     vmin: float = 0.0,
     vmax: float = 1.0,
 ) -> Axes:
-    """One field over layers and slots as a heat map, the first layer at the bottom.
+    """Draw one field over layers and slots as a heat map, the first layer at the bottom.
 
-    What is fed at the slots (`latent@slot`, then any other site of the slots) is under the first
-    layer. Values outside the scale have the colour of its end; cells without a value are grey.
-    The map is `ax.images[0]`.
+    Below the first layer are the latents fed at the slots (`latent@slot`), then any other site of
+    the slots. Values outside the scale have the colour of its end; cells without a value are grey.
+    The map is `ax.images[0]`. A new figure gets a colour bar; on given axes it is the caller's.
+
+        >>> row = {"target": "colour", "slot": 0, "kind": "class"}
+        >>> rows = [row | {"site": f"residual.{i}@slot", "score": 0.5 + i / 4} for i in (0, 1)]
+        >>> ax = plot_layers_by_slot(rows)
+        >>> ax.images[0].get_array().tolist()
+        [[0.5], [0.75]]
 
     Args:
-        rows: Of one target and model; those of sites elsewhere than `slots` are left out.
-        ax: To draw on.
-        field: One of `FIELDS`.
-        vmin: Lower end of the colour scale.
-        vmax: Its upper end.
+        rows: Probes of one target and model, as `probing.site_scores.probe_row` makes them; sites
+            elsewhere than at the slots are left out.
+        ax: Axes to draw on; those of a new figure by default.
+        field: Field to draw, one of `FIELDS`: `score` (default), `distractor`, `untrained`,
+            `control` or `selectivity`.
+        vmin: Value at the lower end of the colour scale.
+        vmax: Value at the upper end of the colour scale.
 
     Raises:
         LanternError: there is no row of the slots, or there are rows of several targets.
     """
     found = _of_slots(rows)
     sites = _sites(found)
+    alone = ax is None
+    ax = axes_or_new(ax, 3.6, min(max(1.2 + 0.24 * len(sites), 2.4), 9.0))
     cells = _cells(found, sites, field)
     colors = colormaps["viridis"].with_extremes(bad=NOTHING)
-    ax.imshow(np.ma.masked_invalid(cells), colors, vmin=vmin, vmax=vmax, aspect="auto")
+    image = ax.imshow(np.ma.masked_invalid(cells), colors, vmin=vmin, vmax=vmax, aspect="auto")
+    if alone:
+        ax.figure.colorbar(image, ax=ax, label=_metric(found[0], False))
     if np.isnan(cells).all():
         ax.text(0.5, 0.5, "none", transform=ax.transAxes, ha="center", va="center", color=INK)
     ax.invert_yaxis()
@@ -80,78 +93,62 @@ def plot_layers_by_slot(
         ax.axhline(len(names) - layers - 0.5, color="white", lw=3)
     ax.tick_params(length=0, labelsize=8)
     ax.set_xlabel("slot", fontsize=8)
-    ax.spines[:].set_visible(False)
-    return ax
+    ax.set_ylabel("layer", fontsize=8)
+    return bare(ax, "left", "bottom")
 
 
-def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes) -> Axes:
-    """Score over the slots with 95 % bands: of the latents, and of the best layer.
+def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes | None = None) -> Axes:
+    """Draw the score over the slots, with 95 % bands: of the latents, and of the best layer.
 
-    The best layer has the largest mean score over the slots; it is chosen on the scores it is
-    drawn with. Dotted lines of the same colour are the site's controls, horizontal ones what
-    needs no latents. R^2 below 0 is drawn as 0.
+    The best layer has the largest mean score over the slots. It is chosen on the same scores, so
+    its curve is optimistic. Dotted lines of a curve's colour are its controls: a crossed line the
+    other object (x) or the untrained model (+). Horizontal lines are scores that need no latents.
+    The score is the accuracy of a class, or R² of a value; R² below 0 is drawn as 0.
 
     Args:
-        rows: Of one target and model; those of sites elsewhere than `slots` are left out.
-        ax: To draw on.
+        rows: Probes of one target and model, as `probing.site_scores.probe_row` makes them; sites
+            elsewhere than at the slots are left out.
+        ax: Axes to draw on; those of a new figure by default.
 
     Raises:
         LanternError: there is no row of the slots, or there are rows of several targets.
     """
     found = _of_slots(rows)
-    sites = _sites(found)
-    means = {
-        site: np.nanmean(scores)
-        for site, scores in zip(sites, _cells(found, sites, "score"), strict=True)
-        if _short(site).isdigit() and not np.isnan(scores).all()
-    }
-    curves = [(site, _short(site), color) for site, color in _FED.items() if site in sites]
-    if means:
-        best = max(means, key=means.__getitem__)
-        curves.append((best, f"layer {_short(best)}, best of {len(means)}", ACCENT))
-    controls = {}
+    ax = axes_or_new(ax, 7.0, 2.8)
+    curves = _curves(found)
     clipped = False
+    controls: dict[str, Line2D] = {}
     for number, (site, name, color) in enumerate(curves):
         raw = {f: _cells(found, [site], f)[0] for f in ("score", "low", "high", *_DOTTED)}
         clipped |= any((line < 0).any() for line in raw.values())
         values = {field: np.clip(line, 0, None) for field, line in raw.items()}
-        x = np.arange(len(values["score"]))
-        ax.fill_between(x, values["low"], values["high"], color=color, alpha=0.2, lw=0)
-        ax.vlines(x, values["low"], values["high"], color=color, lw=1)
         # Equal curves stay visible around each other.
         size = 4 + 2 * (len(curves) - 1 - number)
-        ax.plot(x, values["score"], "o-", color=color, ms=size, lw=1.6, label=name)
-        for field, marker in _DOTTED.items():
-            if not np.isnan(values[field]).all():
-                ax.plot(x, values[field], ":", color=color, marker=marker, ms=4, lw=1)
-                controls[field] = Line2D(
-                    [], [], color=SOFT, ls=":", marker=marker, ms=4, label=FIELDS[field]
-                )
-    slots = _cells(found, sites, "score").shape[1]
+        controls |= _draw_curve(values, name, color, size, ax)
+    slots = _cells(found, _sites(found), "score").shape[1]
     ax.set_xticks(range(0, slots, -(-slots // 16)))
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel("slot")
     ax.set_ylabel(_metric(found[0], clipped))
     _mark(ax, _marks(found[0]), SOFT, 0.09)
-    ax.spines[["top", "right"]].set_visible(False)
     handles = [*ax.get_legend_handles_labels()[0], *controls.values()]
     ax.legend(
         handles=handles, frameon=False, fontsize=8, ncols=len(handles), loc="lower left",
         bbox_to_anchor=(0, 1), borderaxespad=0,
     )  # fmt: skip
-    return ax
+    return bare(ax)
 
 
 def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
-    """A target's probe and all its controls over layers and slots, on one colour scale.
+    """Draw a target's probe and all its controls over layers and slots, on one colour scale.
 
-    The colour bar has lines at the majority class and at what the question and the image's mean
-    give; under the maps are the curves of `slot_curves`, with their intervals.
+    The colour bar has lines at the majority class and at the scores from the question alone and
+    from the mean of the image. Under the maps is `plot_scores_by_slot`.
 
     Args:
-        rows: Of one model; those of other targets are left out.
-        target: Whose rows to draw.
-        model: For the title.
+        rows: Probes of one model, as `probing.site_scores.probe_row` makes them.
+        target: Target to draw; rows of other targets are left out.
+        model: Name of the model, for the title.
 
     Raises:
         LanternError: there is no row of this target at the slots.
@@ -163,13 +160,13 @@ def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
     found = _of_slots(mine)
     lines = len(_sites(found))
     height = min(max(1.2 + 0.24 * lines, 2.4), 9.0)
-    figure = Figure(figsize=(2 + 1.9 * len(FIELDS), height + 2.8), layout="constrained")
+    figure = new_figure(2 + 1.9 * len(FIELDS), height + 2.8)
     panels: Any = figure.subfigures(2, 1, height_ratios=(height, 2.4))
     above, below = panels
     axes = above.subplots(1, len(FIELDS), sharey=True)
     for ax, field in zip(axes, FIELDS, strict=True):
-        plot_layers_by_slot(found, ax, field)
-    axes[0].set_ylabel("layer", fontsize=8)
+        plot_layers_by_slot(found, ax, field=field)
+        ax.label_outer()
     clipped = any((row.get(field) or 0) < 0 for row in found for field in FIELDS)
     bar = above.colorbar(
         axes[0].images[0], ax=list(axes), aspect=5 * height, extend="min" if clipped else "neither"
@@ -194,8 +191,43 @@ def probe_figure(rows: Sequence[ProbeRow], target: str, model: str) -> Figure:
     return figure
 
 
-_FED = {"latent@slot": INK, "oracle:latent@slot": OTHER}
+_FED = {"latent@slot": INK, "oracle:latent@slot": TEAL}
+"""Sites of what is fed at the slots, with their colours."""
+
 _DOTTED = {"distractor": "x", "untrained": "+"}
+"""Controls drawn as dotted curves, with their markers."""
+
+
+def _curves(rows: Sequence[ProbeRow]) -> list[tuple[str, str, str]]:
+    """Site, name and colour of each curve: what is fed at the slots, then the best layer."""
+    sites = _sites(rows)
+    means = {
+        site: np.nanmean(scores)
+        for site, scores in zip(sites, _cells(rows, sites, "score"), strict=True)
+        if _short(site).isdigit() and not np.isnan(scores).all()
+    }
+    curves = [(site, _short(site), color) for site, color in _FED.items() if site in sites]
+    if means:
+        best = max(means, key=means.__getitem__)
+        curves.append((best, f"layer {_short(best)}, best of {len(means)}", ACCENT))
+    return curves
+
+
+def _draw_curve(
+    values: Mapping[str, np.ndarray], name: str, color: str, size: float, ax: Axes
+) -> dict[str, Line2D]:
+    """Draw a curve, its band and its controls; the controls' entries for the legend."""
+    x = np.arange(len(values["score"]))
+    ax.fill_between(x, values["low"], values["high"], color=color, alpha=0.2, lw=0)
+    ax.vlines(x, values["low"], values["high"], color=color, lw=1)
+    ax.plot(x, values["score"], "o-", color=color, ms=size, lw=1.6, label=name)
+    entries = {}
+    for field, marker in _DOTTED.items():
+        if not np.isnan(values[field]).all():
+            look: dict[str, Any] = {"ls": ":", "marker": marker, "ms": 4}
+            ax.plot(x, values[field], color=color, lw=1, **look)
+            entries[field] = Line2D([], [], color=SOFT, label=FIELDS[field], **look)
+    return entries
 
 
 def _of_slots(rows: Sequence[ProbeRow]) -> list[ProbeRow]:
@@ -209,7 +241,7 @@ def _of_slots(rows: Sequence[ProbeRow]) -> list[ProbeRow]:
 
 
 def _sites(rows: Sequence[ProbeRow]) -> list[str]:
-    """From the bottom up: other sites, what is fed, then the residual stream by layer."""
+    """Sites from the bottom up: others, what is fed, then the residual stream by layer."""
     names = dict.fromkeys(row["site"] for row in rows)
     fed = list(_FED)[::-1]
 
@@ -223,7 +255,7 @@ def _sites(rows: Sequence[ProbeRow]) -> list[str]:
 
 
 def _short(site: str) -> str:
-    """A layer of the residual stream by its number, all else by its name."""
+    """The number of a layer of the residual stream, or the name of another site."""
     name = site.removesuffix("@slot").replace(":", " ")
     return name.removeprefix("residual.")
 
@@ -231,7 +263,7 @@ def _short(site: str) -> str:
 def _cells(
     rows: Sequence[ProbeRow], sites: Sequence[str], field: str
 ) -> Float[np.ndarray, "sites slots"]:
-    """NaN where there is no value. A block of one slot has rows without a slot."""
+    """Values of a field, NaN where there is none. A block of one slot has rows without a slot."""
     slots = 1 + max(row["slot"] or 0 for row in rows)
     cells = np.full((len(sites), slots), np.nan)
     for row in rows:
@@ -246,7 +278,7 @@ def _metric(row: ProbeRow, clipped: bool) -> str:
 
 
 def _marks(row: ProbeRow) -> dict[str, float]:
-    """What needs no latents; the majority has no counterpart among values, whose mean has R^2 0."""
+    """Scores that need no latents. Predicting the mean of values has R² 0, so it gets no mark."""
     return {
         name: row[field]
         for field, name in MARKS.items()
@@ -255,7 +287,7 @@ def _marks(row: ProbeRow) -> dict[str, float]:
 
 
 def _mark(ax: Axes, marks: Mapping[str, float], color: str, gap: float) -> None:
-    """Horizontal lines with their names to the right, `gap` of the height apart or more."""
+    """Draw horizontal lines with their names at the right, at least `gap` of the height apart."""
     low, high = ax.get_ylim()
     lines = {
         name: min(max(marks[name], 0.0), high) for name in sorted(marks, key=marks.__getitem__)

@@ -1,8 +1,8 @@
-"""How many bits it takes to tell the labels with the help of the features (online code).
+"""Description length of labels given features: the online code (arXiv 2003.12298).
 
-Voita & Titov (2003.12298): the labels are sent in growing portions, each coded by a probe trained
-on the portions before it. A representation from which little data teaches the labels compresses
-them well; the number of bits does not depend on a lucky probe.
+The labels are sent in growing portions, each coded by a probe trained on the portions before it
+(Voita & Titov). Features from which a few samples teach the labels compress them well. The number
+of bits sums over many probes, so that a single lucky one matters little.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from lantern_probe.probing.classify import predict_split
 from lantern_probe.probing.folds import Groups
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
-"""Ends of the portions, as shares of the samples (2003.12298, section 3)."""
+"""Ends of the portions as fractions of the samples (arXiv 2003.12298, section 3)."""
 
 
 @dataclass(frozen=True)
 class OnlineCode:
-    """The length of the code.
+    """Length of an online code beside that of a uniform code.
 
     Attributes:
-        bits: Of the online code.
-        uniform: Of a code that knows the number of classes only.
-        n: Labels sent.
-        portions: Ends of the portions that were used.
+        bits: Length of the online code in bits.
+        uniform: Length in bits of a code that knows only the number of classes.
+        n: Number of labels sent.
+        portions: Number of samples sent at the end of each portion, rising to n.
     """
 
     bits: float
@@ -42,7 +42,7 @@ class OnlineCode:
 
     @property
     def compression(self) -> float:
-        """Uniform code length over the online code's: 1 means nothing was learnt."""
+        """Ratio of the uniform code's length to the online code's; 1 if nothing was learnt."""
         return self.uniform / self.bits
 
 
@@ -54,21 +54,33 @@ def online_code(
     C: float,
     seed: int = 0,
 ) -> OnlineCode:
-    """The online code length of the labels given the features.
+    """Measure the online code length of labels given features (arXiv 2003.12298).
 
-    Samples come in a random order, those of one image together; a portion never parts them. What
-    a probe says is mixed with a uniform guess by one in the number of its training samples plus
-    one, so that a class it has not seen costs bits, not infinitely many.
+    Samples come in a random order, those of one image together, and a portion never splits an
+    image. A probe trained on m samples is mixed with a uniform guess of weight 1 / (m + 1): a class
+    it has not seen then costs a finite number of bits. A portion whose training samples are of one
+    class is sent with the uniform code.
 
     Args:
-        features: One site's hidden states.
-        codes: Class of each sample, -1 without one.
-        groups: The image of each sample.
+        features: Hidden states at one site, [n, dim].
+        codes: Class of each sample, [n], counted from 0; -1 for a sample without one.
+        groups: Image of each sample, [n].
         C: Inverse penalty of every probe.
-        seed: Of the order.
+        seed: Seed of the order of the images, default 0.
 
     Raises:
-        LanternError: there are fewer than two labels.
+        LanternError: there are fewer than two labels or fewer than two classes.
+
+    Examples:
+        Two classes far apart are learnt from a few samples:
+
+        >>> import torch
+        >>> from lantern_probe.probing.online_code import online_code
+        >>> classes = torch.tensor([0, 1] * 64)
+        >>> states = torch.stack([10.0 * classes, -10.0 * classes], dim=1)
+        >>> code = online_code(states, classes, groups=range(128), C=1.0)
+        >>> print(f"{code.bits:.1f} of {code.uniform:.0f} bits")
+        16.3 of 128 bits
     """
     labelled = (codes >= 0).nonzero()[:, 0].tolist()
     classes = int(codes.max()) + 1

@@ -1,4 +1,4 @@
-"""Choosing a penalty for every problem and fold without seeing the fold."""
+"""Choice of a penalty for every problem and fold, without seeing the fold."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from torch import Tensor
 from lantern_probe.errors import LanternError
 
 Scores = tuple[Float[Tensor, "c p"], Float[Tensor, "c p"]]
+"""Scores of c penalties for p problems on two folds that training did not see; higher is better."""
 
 
 def check_grid(name: str, values: Sequence[float]) -> list[float]:
-    """Penalties as a list.
+    """Check a grid of penalties and return it as a list.
+
+    Args:
+        name: Name of the argument, for the message of the error.
+        values: Penalties, rising.
 
     Raises:
-        LanternError: there are none, one is not positive and finite, or they do not rise.
+        LanternError: the grid is empty, a value is not positive and finite, or values do not rise.
     """
     grid = [float(value) for value in values]
     bad = [value for value in grid if not (math.isfinite(value) and value > 0)]
@@ -35,17 +40,20 @@ def choose_inside(
     n_folds: int,
     scores: Callable[[Bool[Tensor, " n"], Bool[Tensor, " n"]], Scores],
 ) -> Int[Tensor, "folds p"]:
-    """Place in the grid of each problem's best penalty for each fold held out.
+    """Index in the grid of each problem's best penalty, for each fold held out.
 
-    For a fold f held out, every other fold g is predicted without f and g; the penalty with the
-    best mean score over these g wins, the first of equals. What is trained without f and g serves
-    f's choice by its score on g, and g's choice by its score on f, so each pair is fitted once.
+    For a fold f held out, every other fold g is predicted without f and g. The penalty with the
+    best mean score over these g wins; of equal ones, the first. Training without f and g serves
+    both choices: f's by its score on g, and g's by its score on f. So each pair is fitted once.
 
     Args:
-        folds: Fold of each sample.
+        folds: Fold of each sample, [n], counted from 0.
         n_folds: Number of folds.
-        scores: Trains without two folds, given by their samples, and returns the scores [c, p] on
-            the first and on the second; the higher the better, NaN where nothing can be scored.
+        scores: A function that trains without two folds, given as masks over the samples, and
+            returns the scores on the first and on the second; NaN where nothing can be scored.
+
+    Returns:
+        Indices [folds, p].
 
     Raises:
         LanternError: fewer than 3 folds.
@@ -64,6 +72,6 @@ def choose_inside(
 
 
 def first_best(scores: Float[Tensor, "c *any"]) -> Int[Tensor, "*any"]:
-    """Place of the first of the best scores along the grid."""
-    # Means of the same scores in another order differ by rounding; equal ones must tie.
+    """Index along the first dimension of the best score; of equal ones, the first."""
+    # Means of the same scores, summed in another order, differ by rounding and must still tie.
     return (scores >= scores.amax(0) - 1e-9).int().argmax(0)

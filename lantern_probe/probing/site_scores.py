@@ -1,4 +1,4 @@
-"""A probe and all its controls, as one row: neither is to be had without the other."""
+"""A probe together with all its controls, as one row."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ from lantern_probe.probing.ridge import ridge_predict
 from lantern_probe.stats import clustered_share, mean_difference
 
 TRIES = 100
-"""Draws of control tasks until enough of them can be fitted."""
+"""Most draws of control tasks in search of enough that can be fitted."""
 
 CS = (0.001, 0.01, 0.1)
-"""Inverse penalties a classifier chooses from, inside its training folds."""
+"""Inverse penalties from which a classifier chooses inside its training folds."""
 
 TEST_C = 0.01
-"""Inverse penalty of the permutation test: the same for the truth and for every permutation, so
-that the two are exchangeable, and chosen by nothing."""
+"""Fixed inverse penalty of the permutation test. Not tuned, so that true and permuted labels are
+treated alike."""
 
 ALPHAS = (1e1, 1e3, 1e5)
-"""Penalties a regression chooses from, inside its training folds."""
+"""Penalties from which a regression chooses inside its training folds."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How probes are fitted and tested.
+class ProbeSettings:
+    """Numbers of folds, control tasks and permutations, and the seed of all three.
 
     Attributes:
-        folds: Of cross-validation, by image.
-        controls: Control tasks that the mean control score is over.
-        permutations: Of the permutation test; the smallest p is 1 / (permutations + 1).
-        seed: Of folds, control tasks and permutations.
+        folds: Number of cross-validation folds, default 5; an image is never split.
+        controls: Number of control tasks behind the mean control score, default 3.
+        permutations: Number of permutations of the test, default 99. The smallest possible p is
+            1 / (permutations + 1).
+        seed: Seed of the folds, the control tasks and the permutations, default 0.
     """
 
     folds: int = 5
@@ -59,23 +60,25 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What a probe is to read: a column with everything that does not depend on the site.
+    """A column for probes to read, with everything that does not depend on the site.
 
     Attributes:
-        name: Of the column.
-        kind: `class` (accuracy) or `value` (R^2).
-        used: The samples that have it, [n] indices.
-        truth: Classes or values of these, [n].
-        problems: Truth, control tasks and permutations of it, [1 + controls + permutations, n].
-        controls: How many control tasks there are: fewer than asked for, or none, where the types
-            are too few to label at random.
-        folds: Fold of each of these samples, alike in their labels, [n].
-        test_folds: Folds of the permutation test, which know no labels, [n].
-        groups: Image of each of these samples.
+        name: Name of the column.
+        kind: `class`, scored by accuracy, or `value`, scored by R^2.
+        used: Indices of the n samples that have a class or value, [n].
+        truth: Classes or values of the used samples, [n].
+        problems: Truth, control tasks and permutations of the truth, one row each,
+            [1 + controls + permutations, n].
+        controls: Number of control tasks: fewer than the settings ask for where the types are too
+            few to label at random.
+        folds: Fold of each used sample, [n], balanced by label.
+        test_folds: Fold of each used sample in the permutation test, [n], made without the labels.
+        groups: Image of each used sample.
         classes: Number of classes; 0 for a value.
-        majority: Share of the most frequent class; 0 for a value, whose mean has R^2 0.
-        left_out: Samples whose value is too rare for every fold.
-        settings: What it was made with.
+        majority: Fraction of the used samples in the most frequent class; 0 for a value, as
+            predicting the mean gives an R^2 of 0.
+        left_out: Number of samples whose value is too rare to occur in every fold.
+        settings: Settings with which the target was made.
     """
 
     name: str
@@ -90,22 +93,24 @@ class Target:
     classes: int
     majority: float
     left_out: int
-    settings: Settings
+    settings: ProbeSettings
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One site's probe under the truth and under all labels without content.
+    """Scores of a probe at one site, on the true labels and on labels without content.
 
     Attributes:
         score: Accuracy or R^2 out of fold.
-        low: 95 % bootstrap interval, clustered by image.
-        high: Its upper end.
-        control: Mean over the control tasks; None without any.
-        tested: What the permutation test compares: the score at one penalty set beforehand.
-        null: The same under every permutation.
-        bits: Online code length; None for values.
-        uniform_bits: Of a code that knows only the number of classes.
+        low: Lower end of the score's 95 % bootstrap interval, clustered by image.
+        high: Upper end of the same interval.
+        control: Mean score over the control tasks; None without any.
+        tested: Score of the true labels in the permutation test. For classes it is taken at the
+            fixed penalty `TEST_C`; for values it is the score itself.
+        null: Score under every permutation, computed like `tested`.
+        bits: Length of the online code in bits; None for values.
+        uniform_bits: Length in bits of a code that knows only the number of classes; None for
+            values.
     """
 
     score: float
@@ -123,16 +128,18 @@ def make_target(
     values: Sequence[Any],
     groups: Groups,
     types: Sequence[Any],
-    settings: Settings,
+    settings: ProbeSettings,
 ) -> Target:
-    """A target from a column: numbers that are not whole are values, all else classes.
+    """Make a target from a column.
+
+    A column with a number that is not whole holds values; all other columns hold classes.
 
     Args:
-        name: Of the column.
-        values: One per sample; None without one.
-        groups: The image of each sample.
-        types: What control tasks give a label to, such as the question.
-        settings: Folds, controls, permutations, seed.
+        name: Name of the column.
+        values: Class or value of each sample, [n]; None and NaN for a sample without one.
+        groups: Image of each sample, [n].
+        types: Type of each sample, [n], such as its question. Control tasks label types at random.
+        settings: Numbers of folds, controls and permutations, and the seed.
 
     Raises:
         LanternError: there are not two classes in enough images for the folds.
@@ -152,9 +159,9 @@ def make_target(
     some = [groups[i] for i in used.tolist()]
     kinds = [types[i] for i in used.tolist()]
     folds = group_folds(some, settings.folds, truth if labels is not None else None, settings.seed)
-    # Folds that know the labels would make the truth unlike its permutations.
+    # Folds balanced by the true labels would treat the truth unlike its permutations.
     test_folds = group_folds(some, settings.folds, None, settings.seed)
-    # Few samples of few types may draw a control of one class: it is drawn again.
+    # With few types, a draw may give one class only, which cannot be fitted: draw again.
     draw = control_task if labels is not None else _control_values
     drawn = (draw(truth, kinds, seed) for seed in range(settings.seed, settings.seed + TRIES))
     fitting = (c for c in drawn if labels is None or _fits(c, folds))
@@ -182,8 +189,7 @@ def make_target(
 
 
 def _fits(codes: Tensor, folds: Tensor) -> bool:
-    """Whether two classes are left wherever a fold, and one more to choose a penalty, is held
-    out."""
+    """True if two classes are left without any two folds: one held out, one to choose a penalty."""
     numbers = range(int(folds.max()) + 1)
     return all(
         len(torch.unique(codes[(folds != f) & (folds != g)])) > 1
@@ -197,13 +203,14 @@ def score_site(
     """Probe one site for one target.
 
     Args:
-        features: Of all samples, in the order of the target's column.
-        target: What to read.
-        tests: Whether to run control tasks, permutations and the online code; a baseline, such
-            as the question, needs none.
+        features: Hidden states of all samples at the site, [samples, dim], in the order of the
+            target's column.
+        target: Column to read.
+        tests: Run control tasks, permutations and the online code too (default). A baseline, such
+            as the question, needs none of them.
 
     Raises:
-        LanternError: a feature that is used is not finite.
+        LanternError: a feature of a used sample is not finite.
     """
     x = features[target.used].float()
     controls = target.controls if tests else 0
@@ -226,13 +233,13 @@ def score_site(
         bits = None if code is None else code.bits
         uniform = None if code is None else code.uniform
     else:
-        # Closed form: the permutations cost nothing, and choose their penalty as the truth does.
+        # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
         found = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS).predicted.double()
         truths = problems.T.double()
         total = (truths - truths.mean(0)).square().sum(0)
         scores = (1 - (found - truths).square().sum(0) / total).tolist()
-        # R^2 = 1 - mean(error^2) / variance: the bootstrap is over the errors.
+        # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
         gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
         spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
         low, high, bits, uniform = spread.low, spread.high, None, None
@@ -256,16 +263,16 @@ def probe_row(
     scores: Scores,
     baselines: Mapping[str, float | None],
 ) -> dict[str, Any]:
-    """One line of the table: a probe with its controls.
+    """Make one row of the table: a probe with its controls.
 
     Args:
         site: Label of the site.
-        slot: 0-based; None for a site of one position.
-        target: What was read.
-        scores: How well.
-        baselines: The score of every other input: `question`, `image_mean`, `untrained` (the same
-            site of an untrained model), `distractor` (the same site, for the same attribute of an
-            object nobody asked for); None where there is none.
+        slot: Slot, counted from 0; None for a site of one position.
+        target: Column that was read.
+        scores: Scores of the probe.
+        baselines: Score of every baseline by name, None where there is none. Names are `question`,
+            `image_mean`, `untrained` (the same site of an untrained model) and `distractor` (the
+            same site, read for an object that the question does not ask for).
     """
     return {
         "sample": f"{site}#{'-' if slot is None else slot}",
@@ -295,11 +302,18 @@ def probe_row(
 
 
 def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """For rows of one target, p over the whole family of sites (Westfall & Young 1993).
+    """Compute each row's p over the family of all sites with its target (Westfall & Young 1993).
 
     Every site saw the same permutations, so the largest score over the sites has a null
-    distribution of its own; a site's p is the share of permutations whose largest score reaches
-    it. It holds for correlated sites, where Holm gives away power.
+    distribution too. A site's p is the fraction of permutations whose largest score reaches the
+    site's own, itself counted in. It holds for correlated sites, where Holm's correction loses
+    power.
+
+    Args:
+        rows: Rows of `probe_row`, of any targets.
+
+    Returns:
+        One p per row; None for a row without permutations.
     """
     found: list[float | None] = [None] * len(rows)
     for target in dict.fromkeys(row["target"] for row in rows):
@@ -312,7 +326,7 @@ def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
 
 
 def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:
-    """A random value for every type, drawn among the true ones."""
+    """Draw a random value for every type among the true ones."""
     rng = np.random.default_rng([seed, 4])
     names = sorted({str(t) for t in types})
     drawn = dict(zip(names, rng.choice(truth.numpy(), size=len(names)).tolist(), strict=True))

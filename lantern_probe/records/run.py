@@ -40,7 +40,7 @@ from lantern_probe.records.rows import (
     rows_in,
     unique_keys,
 )
-from lantern_probe.records.samples import SAMPLES_FILE, SampleFile, sample_record
+from lantern_probe.records.samples import SAMPLES_FILE, SampleFile, matched, sample_record
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -145,24 +145,32 @@ class Run:
             lock.close()
             raise
 
-    def register(self, samples: Iterable[Sample]) -> None:
+    def register(self, samples: Sequence[Sample]) -> list[Sample]:
         """Record the samples that are about to be run, before their first row.
 
         A sample that is recorded already must be the same: equal question, options, answer, boxes
-        and image content under an equal id, in whatever order the data come.
+        and image content under an equal id, in whatever order the data come. Samples of data
+        without ids of their own are found by their content.
 
         Args:
             samples: Samples; paths of images are recorded relative to `image_root` of the
                 configuration.
+
+        Returns:
+            The samples under the ids by which this run knows them.
 
         Raises:
             LanternError: a sample has changed under its id (named), or the disk refuses.
         """
         root = self.manifest["config"].get("image_root")
         records = [sample_record(sample, root) for sample in samples]
+        found = matched(samples, records, self._samples.known)
+        for record, sample in zip(records, found, strict=True):
+            record["id"] = sample.id
         old = () if self.manifest.get("samples") or not self._keys else self.rows()
         if self._samples.add(records, old):
             self.note(samples=self._samples.covered)
+        return found
 
     def note(self, **facts: Any) -> None:
         """Put facts into `run.json` that do not decide the rows, such as threads or devices.

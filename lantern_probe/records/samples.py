@@ -8,8 +8,10 @@ length and hash, so that a line torn by a kill is told from one that was edited.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypedDict
@@ -145,6 +147,65 @@ def read_samples(folder: str | Path) -> dict[str, SampleRecord]:
     return found
 
 
+def matched(
+    samples: Sequence[Sample], records: Sequence[SampleRecord], known: Mapping[str, SampleRecord]
+) -> list[Sample]:
+    """Give samples that are only numbered the ids under which a run has recorded their content.
+
+    Lines that were sorted anew, or moved by a line put in, keep their ids. A new line takes
+    a new number where its own is taken by content that has moved. Where the content recorded under
+    its number is nowhere any more, the line was edited: it keeps the id, and is refused later.
+
+    Args:
+        samples: Samples about to be run.
+        records: Their records, in the same order.
+        known: Records of the run by id.
+
+    Returns:
+        The samples, with the attributes `twin` and `pair` following their ids.
+    """
+    free: dict[str, list[str]] = {}
+    for key, record in known.items():
+        free.setdefault(_content(record), []).append(key)
+    present = {_content(record) for record in records}
+    ids: dict[str, str] = {}
+    fresh: list[str] = []
+    for sample, record in zip(samples, records, strict=True):
+        if not sample.numbered:
+            continue
+        recorded = free.get(_content(record))
+        if recorded:
+            ids[sample.id] = sample.id if sample.id in recorded else recorded[0]
+            recorded.remove(ids[sample.id])
+        elif sample.id in known and _content(known[sample.id]) in present:
+            fresh.append(sample.id)
+    taken = {*known, *ids.values(), *(s.id for s in samples)}
+    for old in fresh:
+        new = f"{old}-new"
+        while new in taken:
+            new += "-new"
+        taken.add(new)
+        ids[old] = new
+    if all(old == new for old, new in ids.items()):
+        return list(samples)
+    return [_renamed(sample, ids) for sample in samples]
+
+
+def _renamed(sample: Sample, ids: Mapping[str, str]) -> Sample:
+    linked = {
+        name: ids.get(str(value), value) if name in ("twin", "pair") else value
+        for name, value in sample.attributes.items()
+    }
+    return replace(sample, id=ids.get(sample.id, sample.id), attributes=linked)
+
+
+def _content(record: SampleRecord) -> str:
+    """Reduce a record to its content: equal for equal samples, wherever they stand."""
+    content: dict[str, Any] = {name: value for name, value in record.items() if name in _IDENTITY}
+    content["images"] = [image.get("sha256") or image.get("path") for image in record["images"]]
+    return json.dumps(content, sort_keys=True)
+
+
 class SampleFile:
     """The `samples.jsonl` of a run that is being written.
 
@@ -173,6 +234,11 @@ class SampleFile:
         self._hash = hashlib.sha256(kept)
         self._bytes = len(kept)
         self._known: dict[str, Any] = {row["id"]: row for row in lines_in(self._path)}
+
+    @property
+    def known(self) -> Mapping[str, SampleRecord]:
+        """The recorded samples by id."""
+        return self._known
 
     @property
     def covered(self) -> dict[str, Any]:

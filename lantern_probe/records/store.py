@@ -25,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.format1 import modern_config, modern_label
 from lantern_probe.records.frame import to_frame
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row, read_manifest, read_rows
@@ -163,7 +164,7 @@ class Store:
                 if row.get("status") == "ok":
                     found.setdefault(row["sample"], (row, part / SHARDS / row["shard"]))
         ordered = sorted(found.values(), key=lambda pair: _natural(pair[0]["sample"]))
-        self.config: Row = first["config"]
+        self.config: Row = modern_config(first["config"])
         self.sites: list[str] = list(self.config["sites"])
         self.samples = [row for row, _ in ordered]
         self._places: dict[Path, list[tuple[int, int]]] = {}
@@ -219,7 +220,9 @@ class Store:
 def _read(file: Path, label: str) -> Tensor:
     try:
         with safe_open(file, framework="pt") as shard:
-            tensor: Tensor = shard.get_tensor(label)
+            # Shards of format 1 keep the names that sites had then.
+            names = {modern_label(name): name for name in shard.keys()}  # noqa: SIM118 (it is no mapping)
+            tensor: Tensor = shard.get_tensor(names.get(label, label))
             return tensor
     except (SafetensorError, OSError) as error:
         raise LanternError(

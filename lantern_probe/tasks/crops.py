@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def overlap(first: Box, second: Box) -> float:
-    """The area two boxes share, in square pixels."""
+    """Area that two boxes share, in square pixels."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(0.0, width) * max(0.0, height)
 
 
 def first_image(sample: Sample) -> Image:
-    """The image that boxes refer to.
+    """Open the image to which a sample's boxes refer, with nothing hidden in it.
 
     Raises:
-        LanternError: the sample has none, or it cannot be read.
+        LanternError: the sample has no image, or it cannot be read.
     """
     if not sample.images:
         raise LanternError(f"sample {sample.id!r} has no image, so there is no region to crop")
@@ -33,10 +33,10 @@ def first_image(sample: Sample) -> Image:
 
 
 def evidence(sample: Sample) -> Box:
-    """The first evidence box.
+    """First evidence box of a sample: left, top, right, bottom in pixels.
 
     Raises:
-        LanternError: the sample has none.
+        LanternError: the sample has no box.
     """
     if not sample.boxes:
         raise LanternError(f"sample {sample.id!r} has no box, so there is no oracle region")
@@ -44,21 +44,24 @@ def evidence(sample: Sample) -> Box:
 
 
 CONTEXT = 1.2
-"""By how much the official code enlarges a box around its centre before cropping."""
+"""Factor by which the official code enlarges a box around its centre before cropping."""
 
 
 def crop_box(
     image_size: tuple[int, int], box: Box, context: float = CONTEXT
 ) -> tuple[int, int, int, int]:
-    """The pixels the official code crops for a box: enlarged, truncated, clipped to the image.
+    """Crop that the official code takes for a box: enlarged, truncated, clipped to the image.
 
     Args:
-        image_size: Width and height.
-        box: Left, top, right, bottom.
-        context: Factor on width and height around the centre.
+        image_size: Width and height of the image in pixels.
+        box: Left, top, right, bottom in pixels.
+        context: Factor on width and height around the box's centre, default 1.2.
+
+    Returns:
+        Left, top, right, bottom in whole pixels.
 
     Raises:
-        LanternError: nothing of the box lies inside the image.
+        LanternError: nothing of the enlarged box lies inside the image.
     """
     width, height = image_size
     left, top, right, bottom = box
@@ -79,7 +82,13 @@ def crop_box(
 
 
 def compress(features: Float[Tensor, "tokens dim"], size: int) -> Float[Tensor, "slots dim"]:
-    """K latents from n vision features: drop n mod K from the end, average groups of n // K.
+    """Compress n vision features into K oracle latents (arXiv 2603.25629).
+
+    The last n mod K features are dropped, and groups of n // K are averaged.
+
+    Args:
+        features: Merged vision features of a crop, [tokens, dim].
+        size: Number of slots, K.
 
     Raises:
         LanternError: there are fewer features than slots.

@@ -1,8 +1,8 @@
-"""Rows of a published data set: JSON lines, a JSON or Parquet file, or the Hub; fields checked.
+"""Rows of a published data set with checked fields: from JSON, Parquet or the Hub.
 
-The Hub needs the package `datasets`, an extra of this one, and Parquet files need `pyarrow`, which
-comes with it. They are imported when needed, and the Hub is asked only where a caller names a
-repository.
+The Hub needs the package `datasets` (the extra `datasets` of this package), and Parquet files need
+`pyarrow`, which comes with it. Both are imported when needed. The Hub is asked only if a caller
+names a repository.
 """
 
 from __future__ import annotations
@@ -27,34 +27,47 @@ _LETTER = re.compile(r"\s*\(?([A-Za-z])\)?\s*")
 
 @dataclass(frozen=True)
 class Entry:
-    """One row and where it stands, which every error about it begins with."""
+    """One row of a data set.
+
+    Attributes:
+        where: File and line, or repository and row; every error about the row begins with it.
+        fields: Values by name.
+    """
 
     where: str
     fields: Mapping[str, Any]
 
     def error(self, message: str) -> LanternError:
-        """An error about this row, to be raised."""
+        """Make an error about this row, to be raised."""
         return LanternError(f"{self.where}: {message}")
 
     def field(self, name: str) -> Any:
-        """The value of a field that must be there.
+        """Value of a field.
 
         Raises:
-            LanternError: it is not; so do the methods below, or the value is of another kind.
+            LanternError: the field is missing.
         """
         if name not in self.fields:
             raise self.error(f"the field '{name}' is missing")
         return self.fields[name]
 
     def text(self, name: str) -> str:
-        """A text that says something."""
+        """Value of a field that must be a text with more than spaces.
+
+        Raises:
+            LanternError: the field is missing or holds something else.
+        """
         value = self.field(name)
         if not isinstance(value, str) or not value.strip():
             raise self.error(f"the field '{name}' must be a text, not {value!r:.80}")
         return value
 
     def texts(self, name: str, at_least: int) -> tuple[str, ...]:
-        """A list of so many texts, 26 at most."""
+        """Value of a field that must be a list of `at_least` to 26 texts, each stripped of spaces.
+
+        Raises:
+            LanternError: the field is missing or holds something else.
+        """
         value = self.field(name)
         if (
             not isinstance(value, list)
@@ -67,7 +80,11 @@ class Entry:
         return tuple(text.strip() for text in value)
 
     def letter(self, name: str, candidates: str) -> str:
-        """One of the letters, given as "B", "(B)" or in small."""
+        """Capital letter of a field written as "B", "(B)", "b" or "(b)".
+
+        Raises:
+            LanternError: the field is missing, or holds none of the candidates.
+        """
         match = _LETTER.fullmatch(self.text(name))
         letter = match.group(1).upper() if match else ""
         if not letter or letter not in candidates:
@@ -78,9 +95,12 @@ class Entry:
         return letter
 
     def image(self, name: str, folder: Path | None) -> ImageSource:
-        """An image: a path in the folder, or what `datasets` hands out undecoded.
+        """Image of a field: a path in the folder, or the undecoded image of a `datasets` row.
 
-        A file that is not there, or is no image, fails when its sample is opened.
+        A file that is missing or no image raises when its sample is opened.
+
+        Raises:
+            LanternError: the field is missing, or is a path although there is no folder.
         """
         value = self.field(name)
         if isinstance(value, Mapping):
@@ -101,7 +121,7 @@ class Entry:
 
 
 def json_object(path: Path) -> Entry:
-    """The object a JSON file holds.
+    """Read the object in a JSON file.
 
     Raises:
         LanternError: the file cannot be read, or holds something else.
@@ -110,10 +130,10 @@ def json_object(path: Path) -> Entry:
 
 
 def json_lines(path: Path) -> list[Entry]:
-    """The objects of a JSON lines file; empty lines are passed over.
+    """Read the objects of a JSON lines file; empty lines are passed over.
 
     Raises:
-        LanternError: the file cannot be read, a line holds something else, or there is none.
+        LanternError: the file cannot be read, a line holds something else, or there is no object.
     """
     lines = enumerate(_bytes(path).split(b"\n"), start=1)
     rows = [_row(f"{path}, line {number}", raw) for number, raw in lines if raw.strip()]
@@ -121,10 +141,10 @@ def json_lines(path: Path) -> list[Entry]:
 
 
 def parquet_rows(path: Path) -> list[Entry]:
-    """The rows of a Parquet file, images undecoded.
+    """Read the rows of a Parquet file, leaving images undecoded.
 
     Raises:
-        LanternError: `pyarrow` is not installed, or cannot read the file.
+        LanternError: `pyarrow` is not installed or cannot read the file, or there is no row.
     """
     parquet = _extra("pyarrow.parquet", f"'{path}'")
     try:
@@ -135,10 +155,15 @@ def parquet_rows(path: Path) -> list[Entry]:
 
 
 def hub_rows(repository: str, config: str | None, split: str) -> list[Entry]:
-    """The rows of a split of a data set on the Hub, images undecoded; may use the network.
+    """Read the rows of a data set on the Hub, leaving images undecoded; may use the network.
+
+    Args:
+        repository: Repository of the data set, OWNER/NAME.
+        config: Configuration of the data set; None for its only one.
+        split: Name of the split.
 
     Raises:
-        LanternError: `datasets` is not installed, or cannot load the data set.
+        LanternError: `datasets` is not installed or cannot load the data set, or there is no row.
     """
     datasets = _extra("datasets", f"{repository!r} from the Hub")
     where = " ".join([repository, *([config] if config else []), split])

@@ -42,6 +42,8 @@ class Sample:
             boxes; the images themselves by default. They differ where the evidence is hidden
             from the model.
         made: Task, seed and index of a generated sample; None for one that was read.
+        numbered: Whether the id is only the sample's place in its file, because the data have no
+            ids of their own. A run then knows the sample by its content.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Sample:
     prompt: str | None = None
     oracle_images: tuple[ImageSource, ...] = ()
     made: tuple[str, int, int] | None = None
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         try:

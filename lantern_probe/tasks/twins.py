@@ -1,4 +1,4 @@
-"""A data set and its twins: every sample beside one that differs from it in a known way."""
+"""Twins: every sample of a data set beside one that differs from it in a known way."""
 
 from __future__ import annotations
 
@@ -9,32 +9,42 @@ from lantern_probe.errors import LanternError
 from lantern_probe.tasks.sample import Sample
 
 TWIN = "twin"
-"""The attribute under which each of a pair has the other's id."""
-
+"""Attribute with the id of the other sample of the pair."""
 
 TWIN_ANSWER = "twin_answer"
-"""The attribute with the answer that the twin's evidence calls for, where that is known."""
+"""Attribute with the answer that the other sample's evidence determines, where that is known."""
+
+UNRELATED = "unrelated"
+"""Word on the command line for pairs of unrelated samples, in place of edited twins."""
 
 
 def with_twins(
     samples: Sequence[Sample], make: Callable[[Sample], Sample], *, answers_known: bool
 ) -> tuple[list[Sample], list[str]]:
-    """Samples, each followed by its twin.
+    """Put every sample's twin after it.
 
-    Both carry the other's id as the attribute `twin`, and are one cluster for statistics, by the
-    attribute `pair`.
+    Each of a pair has the other's id as the attribute `twin`. The common attribute `pair` makes the
+    two one cluster for statistics.
 
     Args:
-        samples: A data set.
-        make: The twin of a sample; of the same question.
-        answers_known: Whether the twin's `answer` is what its image calls for. An image that was
-            blurred calls for nothing known.
+        samples: Samples of a data set.
+        make: Function that makes a sample's twin, with the same question. It raises `LanternError`
+            where there is none.
+        answers_known: True if the twin's image determines its answer (an edited scene), False if
+            not (a blurred image).
 
     Returns:
-        The pairs in one list, and for every sample without a twin why it has none.
+        The pairs in one list; and for every sample without a twin, the reason.
 
     Raises:
         LanternError: no sample has a twin.
+
+    Examples:
+        >>> from lantern_probe.tasks.scenes import scenes, twin
+        >>> from lantern_probe.tasks.twins import with_twins
+        >>> pairs, without = with_twins(scenes(2), twin, answers_known=True)
+        >>> [sample.id for sample in pairs]
+        ['scenes-0-0', 'scenes-0-0~color0', 'scenes-0-1', 'scenes-0-1~color0']
     """
     pairs: list[Sample] = []
     without: list[str] = []
@@ -56,14 +66,17 @@ def with_twins(
     return pairs, without
 
 
-UNRELATED = "unrelated"
-
-
 def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples in pairs of different answers, each the first that fits; one may be left over.
+    """Pair samples with different answers.
+
+    Each sample is paired with the first one waiting whose answer differs. Samples for which no
+    other is left are dropped.
+
+    Returns:
+        The pairs in one list, with the attributes `twin`, `twin_answer` and `pair`.
 
     Raises:
-        LanternError: all have the same answer.
+        LanternError: all samples have the same answer.
     """
     pairs: list[Sample] = []
     waiting: list[Sample] = []

@@ -102,7 +102,7 @@ def test_the_overlay_covers_the_image_and_states_the_mass():
     ax = Figure().subplots()
     attention = torch.tensor([[0.0, 0.1, 0.0], [0.0, 0.0, 0.2]])
     same = plot_attention_over_image(
-        Image.new("RGB", (90, 60)), attention, ax, [(30.0, 0.0, 60.0, 30.0)]
+        Image.new("RGB", (90, 60)), attention, ax, boxes=[(30.0, 0.0, 60.0, 30.0)]
     )
     assert same is ax
     below, above = ax.get_images()

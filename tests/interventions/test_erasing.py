@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from lantern_probe.analysis.ablation import summarize
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Erase, EraseRandom, EraseShuffled, LatentPool
+from lantern_probe.interventions import (
+    Erase,
+    EraseRandom,
+    EraseShuffled,
+    LatentPool,
+    parse_condition,
+)
 from lantern_probe.interventions.erasing import FOLDS, attribute_of, fold_of, training
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import load_task
 from lantern_probe.tasks.sample import Sample
 
@@ -87,3 +99,28 @@ def test_the_answer_is_an_attribute_like_others(planted: Any):
     assert attribute_of(samples[0], "answer") == samples[0].answer
     assert attribute_of(samples[0], "color") == samples[0].attributes["color"]
     assert attribute_of(samples[0], "absent") is None
+
+
+def test_decodable_is_not_used(tmp_path: Path):
+    """faithful loses its answer with the colour, bypass does not, the controls cost neither."""
+    samples = load_task("scenes", 160, 812)
+    labels = (
+        *("own", "erase:attribute=color", "erase-random:attribute=color"),
+        *("erase-shuffled:attribute=color", "erase:attribute=distractor_color"),
+    )
+    found = {}
+    for name in ("faithful", "bypass"):
+        with Run.open(tmp_path / name, {}) as run:
+            Ablation(
+                LanternModel(name), samples, [parse_condition(c) for c in labels], run
+            ).execute()
+        rows = read_rows(tmp_path / name)
+        assert {tuple(r["rank"]) for r in rows if r["condition"] == labels[1]} == {(7,) * 8}
+        found[name] = {s.condition: s for s in summarize(rows, model=name)}
+    low = {name: {c: s.accuracy.low for c, s in of.items()} for name, of in found.items()}
+    high = {name: {c: s.accuracy.high for c, s in of.items()} for name, of in found.items()}
+    assert all(value > 0.94 for value in low["bypass"].values())
+    assert high["faithful"]["erase:attribute=color"] < 0.3
+    assert low["faithful"]["erase-random:attribute=color"] > 0.9
+    for control in ("erase-shuffled:attribute=color", "erase:attribute=distractor_color"):
+        assert low["faithful"][control] > high["faithful"]["erase:attribute=color"]

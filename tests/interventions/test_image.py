@@ -142,9 +142,7 @@ def test_conditions_cross_with_corruptions_on_known_models(tmp_path: Path) -> No
         found[name] = {s.condition: s for s in summarize(rows, model=name)}
 
     def accuracy(name: str, label: str) -> float:
-        value = found[name][label].accuracy
-        assert value is not None
-        return value
+        return found[name][label].accuracy.estimate
 
     for name in found:
         assert accuracy(name, "own") >= 0.95 and accuracy(name, "own@hide-image") >= 0.9
@@ -153,12 +151,13 @@ def test_conditions_cross_with_corruptions_on_known_models(tmp_path: Path) -> No
         assert accuracy(name, "ban@hide-image") <= 0.4
         assert found[name]["own@black-box"].failed == 1
     assert accuracy("bypass", "ban") >= 0.95 and accuracy("bypass", "zeros") >= 0.95
-    donor = found["faithful"]["swap@hide-image"].donor_rate
-    assert donor is not None and donor >= 0.9
+    donor = found["faithful"]["swap@hide-image"].donor
+    assert donor is not None and donor.estimate >= 0.9
     # Compared with own under the same corruption.
     zeros, own = (found["bypass"][f"{c}@hide-image"] for c in ("zeros", "own"))
-    assert zeros.diff_to_own is not None and zeros.accuracy is not None and own.accuracy is not None
-    assert zeros.diff_to_own == pytest.approx(zeros.accuracy - own.accuracy)
+    assert zeros.difference is not None
+    by_hand = zeros.accuracy.estimate - own.accuracy.estimate
+    assert zeros.difference.estimate == pytest.approx(by_hand)
 
 
 def test_latents_of_one_corruption_are_not_those_of_another(tmp_path: Path) -> None:

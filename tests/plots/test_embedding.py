@@ -1,95 +1,30 @@
-"""Embeddings repeat, tell what they cannot embed, and keep points with their values."""
+"""Points keep their values: colours, legends and colour bars are those of the attribute."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.projection import embed, explained_variance
-from lantern_probe.plots.embedding import interactive_embedding, plot_embedding
+from lantern_probe.geometry.projection import embed
+from lantern_probe.plots.embedding import embedding_figure, plot_embedding
 from lantern_probe.records.run import Run
 from lantern_probe.records.store import ShardFolder, Store
 from lantern_probe.tasks.scenes import COLORS
-
-
-@pytest.fixture
-def ax():
-    return Figure().subplots()
 
 
 def legend(ax) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-@settings(max_examples=20)
-@given(n=st.integers(1, 12), dim=st.integers(1, 5), seed=st.integers(0, 99))
-def test_pca_keeps_the_largest_distances_it_can(n: int, dim: int, seed: int) -> None:
-    x = np.random.default_rng(seed).standard_normal((n, dim))
-    points = embed(x)
-    centred = x - x.mean(0)
-    size = np.square(np.linalg.svd(centred, compute_uv=False))
-    np.testing.assert_allclose(np.square(points).sum(), size[:2].sum(), atol=1e-9)
-    shares = explained_variance(x)
-    if n > 1:
-        np.testing.assert_allclose(sum(shares), size[:2].sum() / size.sum())
-        assert shares[0] >= shares[1]
-    np.testing.assert_array_equal(embed(torch.from_numpy(x)), points)
-
-
-@pytest.mark.parametrize("method", ["pca", "umap"])
-@pytest.mark.parametrize("n", [1, 20])
-def test_equal_vectors_are_one_point(method: str, n: int) -> None:
-    x = np.full((n, 3), 0.1)
-    np.testing.assert_array_equal(embed(x, method), np.zeros((n, 2)))
-    assert explained_variance(x) == (0, 0)
-
-
-@pytest.mark.slow
-def test_umap_repeats_and_keeps_neighbours() -> None:
-    """One test of all: the first UMAP of a process compiles for seconds."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((40, 6))
-    x[20:] += 50
-    x[1] = x[0]
-    points = embed(x, "umap", seed=3)
-    np.testing.assert_array_equal(embed(x, "umap", seed=3), points)
-    assert torch.get_num_threads() == 1  # as the tests run; numba would set them all free
-    assert not np.array_equal(embed(x, "umap", seed=4), points)
-    np.testing.assert_array_equal(points[0], points[1])
-    distance = np.linalg.norm(points[:, None] - points, axis=2)
-    np.fill_diagonal(distance, np.inf)
-    assert (distance.argmin(1) // 20 == np.arange(40) // 20).all()
-    for few in (x[2:6], x[2:8], np.outer(np.arange(10.0), np.ones(3))):  # fewer than neighbours
-        found = embed(few, "umap")
-        assert found.shape == (len(few), 2) and np.isfinite(found).all()
-
-
-def test_what_cannot_be_embedded_is_refused() -> None:
-    x = np.zeros((5, 2))
-    x[3, 1], x[4, 0] = np.nan, np.inf
-    with pytest.raises(LanternError, match=r"sample 3 .* 2 of 5"):
-        embed(x)
-    with pytest.raises(LanternError, match=r"sample 3"):
-        explained_variance(x)
-    with pytest.raises(LanternError, match="no embedding 'tsne'; there are pca and umap"):
-        embed(x, "tsne")
-    with pytest.raises(LanternError, match="needs vectors"):
-        embed(np.zeros((0, 2)))
-
-
 def test_classes_named_like_colours_have_these_colours(ax) -> None:
     points = np.arange(10.0).reshape(5, 2)
-    plot_embedding(points, ["red", "blue", None, "red", "mauve"], ax, "color")
+    plot_embedding(points, ["red", "blue", None, "red", "mauve"], "color", ax)
     assert legend(ax) == ["blue (1)", "mauve (1)", "red (2)", "no value (1)"]
     blue, mauve, red, ring = ax.collections
     np.testing.assert_array_equal(red.get_offsets(), points[[0, 3]])
@@ -103,7 +38,7 @@ def test_classes_named_like_colours_have_these_colours(ax) -> None:
 
 def test_many_classes_share_other(ax) -> None:
     values = [f"class {i:02}" for i in range(12)] * 2 + ["class 11"]
-    plot_embedding(np.zeros((25, 2)), values, ax, "name")
+    plot_embedding(np.zeros((25, 2)), values, "name", ax)
     assert legend(ax)[9:] == ["class 11 (3)", "other (4)"] and len(legend(ax)) == 11
 
 
@@ -117,7 +52,7 @@ def test_many_classes_share_other(ax) -> None:
     ],
 )
 def test_few_whole_numbers_are_classes(values, shown: list[str], ax) -> None:
-    plot_embedding(np.zeros((4, 2)), values, ax, "cell")
+    plot_embedding(np.zeros((4, 2)), values, "cell", ax)
     assert legend(ax) == shown
 
 
@@ -125,94 +60,44 @@ def test_other_numbers_have_a_colour_bar() -> None:
     figure = Figure()
     ax = figure.subplots()
     points = np.arange(8.0).reshape(4, 2)
-    plot_embedding(points, [0.5, float("nan"), 2.0, 1.0], ax, "box_x")
+    plot_embedding(points, [0.5, float("nan"), 2.0, 1.0], "box_x", ax)
     np.testing.assert_array_equal(ax.collections[0].get_array(), [0.5, 2, 1])
     np.testing.assert_array_equal(ax.collections[0].get_offsets(), points[[0, 2, 3]])
     assert [one.get_ylabel() for one in figure.axes] == ["", "box_x"]
     assert legend(ax) == ["no value (1)"]
     figure.canvas.draw()
     many = Figure()
-    plot_embedding(np.zeros((11, 2)), range(11), many.subplots(), "n")
+    plot_embedding(np.zeros((11, 2)), range(11), "n", many.subplots())
     assert len(many.axes) == 2
     with pytest.raises(LanternError, match="3 values for 4 points"):
-        plot_embedding(points, [1, 2, 3], ax, "box_x")
+        plot_embedding(points, [1, 2, 3], "box_x", ax)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Ten samples; the last has no latent block."""
-    config = {"sites": ["latent@slot", "vision@image-mean"]}
-    generator = torch.manual_seed(0)
-    latents = torch.randn(10, 3, 4, generator=generator)
-    latents[9] = torch.nan
-    image = torch.randn(10, 1, 4, generator=generator)
-    with Run.open(tmp_path, config) as run:
-        shard = ShardFolder(run).write(
-            list("abcdefghij"), {"latent@slot": latents, "vision@image-mean": image}
-        )
+def test_without_axes_points_are_on_a_new_figure() -> None:
+    ax = plot_embedding(np.eye(2), ["red", "blue"], "colour")
+    assert legend(ax) == ["blue (1)", "red (1)"]
+    assert ax.get_legend().get_title().get_text() == "colour"
+    assert ax.figure is not plot_embedding(np.eye(2), ["red", "blue"], "colour").figure
+
+
+def test_the_figure_leaves_out_samples_without_a_block(tmp_path: Path) -> None:
+    latents = torch.randn(5, 3, 4, generator=torch.manual_seed(0))
+    latents[1] = torch.nan
+    names, golds = list("abcde"), ["red", "red", "blue", "blue", "red"]
+    with Run.open(tmp_path, {"sites": ["latent@slot"]}) as run:
+        shard = ShardFolder(run).write(names, {"latent@slot": latents})
+        row = {"condition": "own", "status": "ok", "shard": shard, "blocks": 1, "missing": []}
         run.append_many(
             [
-                {
-                    "sample": name, "condition": "own", "status": "ok", "shard": shard,
-                    "position": i, "gold": ["red", "blue"][i % 2], "box_x": i / 10,
-                    "prompt": f"a question of its own, {i}", "blocks": 1, "missing": [],
-                }
-                for i, name in enumerate("abcdefghij")
+                row | {"sample": name, "position": i, "gold": gold, "box_x": i / 10}
+                for i, (name, gold) in enumerate(zip(names, golds, strict=True))
             ]
-        )  # fmt: skip
-    return Store(tmp_path)
-
-
-def test_the_view_follows_its_lists(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    titles: list[str] = []
-    drawn: list[np.ndarray] = []
-
-    def noted(points, values, ax, name):
-        drawn.append(points)
-        original = ax.set_title
-        ax.set_title = lambda text, **more: (titles.append(text), original(text, **more))[1]
-        return plot_embedding(points, values, ax, name)
-
-    monkeypatch.setattr("lantern_probe.plots.embedding.plot_embedding", noted)
-    choices, more, picture = interactive_embedding(store).children
-    (site, slot), (attribute, method) = choices.children, more.children
-    assert attribute.options == ("gold", "box_x"), "no column that is constant or an id"
-    assert method.options == ("pca", "umap")
-    assert [label for label, _ in slot.options] == ["mean of slots", "slot 0", "slot 1", "slot 2"]
-    assert titles[-1].startswith("latent@slot, mean of slots: pca, ")
-    assert titles[-1].endswith("of the variance\nn = 9, 1 without the site")
-    latents = store.array("latent@slot").double()[:9]
-    np.testing.assert_allclose(drawn[-1], embed(latents.mean(1)))
-
-    first = picture.value
-    slot.value = 2
-    np.testing.assert_allclose(drawn[-1], embed(latents[:, 2]))
-    assert picture.value != first and bytes(picture.value).startswith(b"\x89PNG")
-    before, count = picture.value, len(drawn)
-    attribute.value = "box_x"
-    assert picture.value != before and len(drawn) == count + 1
-    site.value = "vision@image-mean"
-    assert len(slot.options) == 2 and slot.label == "mean of slots"
-    assert len(drawn) == count + 2, "a change is drawn once"
-    assert titles[-1].endswith("n = 10")
-    np.testing.assert_allclose(drawn[-1], embed(store.array("vision@image-mean")[:, 0]))
-
-
-def test_the_view_is_a_picture(store: Store, tmp_path: Path) -> None:
-    file = tmp_path / "view.png"
-    file.write_bytes(interactive_embedding(store, attribute="box_x").children[-1].value)
-    with Image.open(file) as image:
-        assert image.width > 400
-
-
-def test_the_view_refuses_what_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for given_names, match in (
-        ({"site": "residual.0@slot"}, r"no site 'residual.0@slot' .* latent@slot"),
-        ({"attribute": "shape"}, r"no attribute 'shape' .* gold, box_x"),
-        ({"method": "tsne"}, r"no embedding 'tsne' .* pca, umap"),
-    ):
-        with pytest.raises(LanternError, match=match):
-            interactive_embedding(store, **given_names)
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    with pytest.raises(LanternError, match=r"pip install 'lantern-probe\[notebooks\]'"):
-        interactive_embedding(store)
+        )
+    figure = embedding_figure(Store(tmp_path), ["gold", "box_x"], "tiny")
+    assert figure.get_suptitle() == "tiny: own latents, PCA, n = 4"
+    classes, numbers, bar = figure.axes
+    assert legend(classes) == ["blue (2)", "red (2)"]
+    assert bar.get_ylabel() == "box_x"
+    points = embed(latents[[0, 2, 3, 4]].mean(1))
+    np.testing.assert_allclose(numbers.collections[0].get_offsets(), points)
+    np.testing.assert_array_equal(numbers.collections[0].get_array(), [0, 0.2, 0.3, 0.4])

@@ -57,24 +57,28 @@ def test_the_other_figures_draw_every_set(rows: list[GeometryRow], ax) -> None:
     assert labels(plot_alignment(rows, Figure().subplots())) == [
         "own, oracle: debiased linear CKA", "own, oracle: RSA", "own, oracle: USP",
     ]  # fmt: skip
-    assert labels(plot_by_slot(rows, Figure().subplots(), ["norm"], "raw")) == [
+    assert labels(plot_by_slot(rows, ["norm"], "raw", Figure().subplots())) == [
         "own",
         "oracle",
         "tokens",
     ]
     for slot in (None, 1):
-        assert labels(plot_spectrum(rows, Figure().subplots(), slot)) == ["own", "oracle", "tokens"]
+        assert labels(plot_spectrum(rows, Figure().subplots(), slot=slot)) == [
+            "own",
+            "oracle",
+            "tokens",
+        ]
     Figure().canvas.draw()
 
 
 def test_the_matrix_of_slots(rows: list[GeometryRow], ax) -> None:
-    plot_cosine_matrix(rows, ax, "own")
+    plot_cosine_matrix(rows, "own", ax)
     values = ax.images[0].get_array()
     assert values.shape == (3, 3)
     np.testing.assert_allclose(np.diagonal(values), 1, atol=1e-5)
     other = Figure().subplots()
     plot_cosine_matrix(
-        rows, other, "own, oracle", measure="slot cosine to own oracle", space="centred"
+        rows, "own, oracle", other, measure="slot cosine to own oracle", space="centred"
     )
     assert (other.get_ylabel(), other.get_xlabel()) == ("own slot", "oracle slot")
 
@@ -90,10 +94,10 @@ def test_the_histogram_of_ranks_counts_all_of_them(ax) -> None:
 def test_collapsed_latents_can_be_drawn(ax) -> None:
     collapsed = VectorSet.of("own", np.ones((10, 2, 3)))
     rows = geometry_rows(collapsed, collapsed)
-    plot_cosines(rows, ax, "centred")
+    plot_cosines(rows, ax, space="centred")
     plot_effective_ranks(rows, Figure().subplots())
     figure = Figure()
-    plot_cosine_matrix(rows, figure.subplots(), "own", space="whitened")
+    plot_cosine_matrix(rows, "own", figure.subplots(), space="whitened")
     figure.canvas.draw()
     with pytest.raises(LanternError, match="variance share"):
         plot_spectrum(rows, Figure().subplots())
@@ -103,4 +107,4 @@ def test_a_figure_without_rows_is_refused(ax) -> None:
     with pytest.raises(LanternError, match="no row with cosine between samples"):
         plot_cosines([], ax)
     with pytest.raises(LanternError, match="slot cosine of own"):
-        plot_cosine_matrix([], ax, "own")
+        plot_cosine_matrix([], "own", ax)

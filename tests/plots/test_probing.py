@@ -18,7 +18,7 @@ from lantern_probe.plots.probing import (
     plot_scores_by_slot,
     probe_figure,
 )
-from lantern_probe.probing.site_scores import Settings, make_target, probe_row, score_site
+from lantern_probe.probing.site_scores import ProbeSettings, make_target, probe_row, score_site
 
 SITES = ("residual.0@slot", "residual.1@slot", "residual.10@slot", "latent@slot")
 
@@ -79,17 +79,17 @@ def test_a_map_of_any_size_shows_every_value_where_it_belongs(layers, slots, fie
         for layer in reversed(range(layers))
         for slot in range(slots)
     ]
-    ax = plot_layers_by_slot(rows, Figure().subplots(), field, vmin=0.0, vmax=float(layers))
+    ax = plot_layers_by_slot(rows, Figure().subplots(), field=field, vmax=float(layers))
     expected = np.add.outer(np.arange(layers), np.arange(slots) / 100)
     np.testing.assert_allclose(cells(ax), expected)
     assert ax.images[0].get_clim() == (0, layers)
 
 
 def test_a_control_that_is_missing_is_no_zero(ax) -> None:
-    plot_layers_by_slot(make_rows(distractor=None), ax, "distractor")
+    plot_layers_by_slot(make_rows(distractor=None), ax, field="distractor")
     assert cells(ax).mask.all() and texts(ax) == ["none"]
     other = Figure().subplots()
-    plot_layers_by_slot(make_rows(distractor=0.0), other, "distractor")
+    plot_layers_by_slot(make_rows(distractor=0.0), other, field="distractor")
     assert not np.ma.is_masked(cells(other)) and texts(other) == []
 
 
@@ -162,7 +162,7 @@ def test_rows_of_a_real_probe_can_be_drawn() -> None:
     """The names of a row's columns are those that the figure reads."""
     truth = ["red", "blue"] * 20
     questions = [f"question {i // 4}" for i in range(40)]
-    target = make_target("color", truth, range(40), questions, Settings(permutations=0))
+    target = make_target("color", truth, range(40), questions, ProbeSettings(permutations=0))
     features = torch.randn(40, 4, generator=torch.manual_seed(0))
     features[:, 0] += torch.tensor([5.0, -5.0]).repeat(20)
     given_scores = {"question": 0.5, "image_mean": 0.5, "untrained": None, "distractor": None}

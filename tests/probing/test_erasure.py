@@ -1,26 +1,24 @@
-"""Erasure: what no linear probe finds any more, how little else changes, and what follows."""
+"""Erasure: what no linear probe finds any more, how little else changes, and the transformer."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lantern_probe.analysis.ablation import summarize
-from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import parse_condition
-from lantern_probe.model.lantern import LanternModel
+from lantern_probe.probing import LeaceEraser, LinearProbe
 from lantern_probe.probing.erasure import fit_eraser, random_eraser
-from lantern_probe.records.rows import read_rows
-from lantern_probe.records.run import Run
-from lantern_probe.tasks import load_task
 
 
 def planted(n: int, dim: int, classes: int, seed: int = 0) -> tuple[torch.Tensor, list[int]]:
@@ -96,26 +94,74 @@ def test_refusals():
         fit_eraser(x, labels)
 
 
-def test_decodable_is_not_used(tmp_path: Path):
-    """faithful loses its answer with the colour, bypass does not, the controls cost neither."""
-    samples = load_task("scenes", 160, 812)
-    labels = (
-        *("own", "erase:attribute=color", "erase-random:attribute=color"),
-        *("erase-shuffled:attribute=color", "erase:attribute=distractor_color"),
+def array(of: type, x: torch.Tensor) -> np.ndarray | torch.Tensor:
+    return x if of is torch.Tensor else x.numpy()
+
+
+@parametrize_with_checks(
+    [LeaceEraser()],
+    expected_failed_checks=lambda estimator: {
+        "check_do_not_raise_errors_in_init_or_set_params": "annotations are enforced under pytest"
+    },
+    xfail_strict=True,
+)
+def test_scikit_learns_checks_of_a_transformer(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("of", [np.ndarray, torch.Tensor])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_transformer_is_the_eraser(of: type, dtype: torch.dtype) -> None:
+    x, labels = planted(200, 12, 3)
+    x = x.to(dtype)
+    expected = fit_eraser(x, labels)
+    found = LeaceEraser().fit(array(of, x), array(of, torch.tensor(labels)))
+    erased = found.transform(array(of, x))
+    assert isinstance(erased, of) and erased.dtype == array(of, x).dtype
+    torch.testing.assert_close(torch.as_tensor(erased), expected(x))
+    assert found.eraser_.rank == expected.rank == 2 and found.n_features_in_ == 12
+    # Names, and the other kind of array, say the same.
+    named = LeaceEraser().fit(x, np.array(["a", "b", "c"])[labels]).transform(x.numpy())
+    torch.testing.assert_close(torch.from_numpy(named), expected(x))
+
+
+def test_a_tensor_may_have_further_dimensions() -> None:
+    x, labels = planted(60, 5, 2)
+    eraser = LeaceEraser().fit(x, labels)
+    torch.testing.assert_close(
+        eraser.transform(x.view(6, 10, 5)), eraser.transform(x).view(6, 10, 5)
     )
-    found = {}
-    for name in ("faithful", "bypass"):
-        with Run.open(tmp_path / name, {}) as run:
-            Ablation(
-                LanternModel(name), samples, [parse_condition(c) for c in labels], run
-            ).execute()
-        rows = read_rows(tmp_path / name)
-        assert {tuple(r["rank"]) for r in rows if r["condition"] == labels[1]} == {(7,) * 8}
-        found[name] = {s.condition: s for s in summarize(rows, model=name)}
-    low = {name: {c: s.ci_low or 0.0 for c, s in of.items()} for name, of in found.items()}
-    high = {name: {c: s.ci_high or 0.0 for c, s in of.items()} for name, of in found.items()}
-    assert all(value > 0.94 for value in low["bypass"].values())
-    assert high["faithful"]["erase:attribute=color"] < 0.3
-    assert low["faithful"]["erase-random:attribute=color"] > 0.9
-    for control in ("erase-shuffled:attribute=color", "erase:attribute=distractor_color"):
-        assert low["faithful"][control] > high["faithful"]["erase:attribute=color"]
+
+
+def test_the_transformer_leaves_a_probe_the_most_frequent_class() -> None:
+    x, labels = planted(300, 10, 4)
+    y = np.array([0 if label == 3 else label for label in labels])  # one class twice as frequent
+    most = float((y == 0).mean())
+    assert LinearProbe().fit(x.numpy(), y).score(x.numpy(), y) > most + 0.3
+    pipeline = make_pipeline(LeaceEraser(), LinearProbe())
+    assert pipeline.fit(x.numpy(), y).score(x.numpy(), y) == pytest.approx(most)
+
+
+def test_the_transformer_is_cloned_with_its_parameters() -> None:
+    x, labels = planted(50, 6, 2)
+    eraser = LeaceEraser(rcond=1e-3).fit(x.numpy(), labels)
+    copy = clone(eraser)
+    assert copy.get_params() == {"rcond": 1e-3} and not hasattr(copy, "eraser_")
+    assert copy.set_params(rcond=1e-6).rcond == 1e-6
+    with pytest.raises(NotFittedError):
+        copy.transform(x.numpy())
+
+
+def test_the_transformer_refuses_what_it_cannot_erase() -> None:
+    x, labels = planted(20, 5, 2)
+    with pytest.raises(LanternError, match="at least two different labels"):
+        LeaceEraser().fit(x.numpy(), np.zeros(20, int))
+    with pytest.raises(ValueError, match="Unknown label type"):
+        LeaceEraser().fit(x.numpy(), np.linspace(0, 1, 20))
+    with pytest.raises(LanternError, match=r"features \[n, dim\], not \[20\]"):
+        LeaceEraser().fit(x[:, 0], labels)
+    eraser = LeaceEraser().fit(x, labels)
+    with pytest.raises(LanternError, match="fitted on 5 features, not 4"):
+        eraser.transform(x[:, :4])
+    with pytest.raises(ValueError, match="4 features"):
+        eraser.transform(x[:, :4].numpy())

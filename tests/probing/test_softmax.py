@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from lantern_probe.errors import LanternError
 from lantern_probe.probing import softmax
 from lantern_probe.probing.basis import fit_basis
 from lantern_probe.probing.softmax import fit_softmax
@@ -135,29 +134,3 @@ def test_what_does_not_converge_is_said(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(softmax, "MAX_ITERATIONS", 2)
     with pytest.warns(ConvergenceWarning, match="1 of 1 probes did not converge in 2 iterations"):
         solve(features, labels, 1.0)
-
-
-def test_features_that_are_not_finite_are_named() -> None:
-    features, _ = make("noise", 30, 5, 2)
-    features[3, 4], features[7, 0] = torch.nan, torch.inf
-    with pytest.raises(LanternError, match=r"features\[3, 4\] is nan.* 1 more .* 2 of 30 samples"):
-        fit_basis(features)
-    with pytest.raises(LanternError, match=r"not shape \[0, 5\]"):
-        fit_basis(features[:0])
-
-
-@pytest.mark.parametrize("shape", [(20, 50), (50, 20)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_basis_loses_nothing(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    features = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    basis = fit_basis(features)
-    expected = torch.float64 if dtype == torch.float64 else torch.float32
-    assert basis.coordinates.dtype == expected
-    standard = StandardScaler().fit_transform(features.double().numpy())
-    coordinates = basis.coordinates.double()
-    gram = torch.from_numpy(standard @ standard.T)
-    torch.testing.assert_close(coordinates @ coordinates.T, gram, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(basis.project(features), basis.coordinates, rtol=1e-3, atol=1e-4)
-    eye = torch.eye(basis.axes.shape[1], dtype=expected)
-    torch.testing.assert_close(basis.axes.T @ basis.axes, eye, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(basis.squares, basis.coordinates.square().sum(0), rtol=1e-4, atol=0)

@@ -68,8 +68,9 @@ def test_rows_are_those_of_an_ablation(tmp_path: Path) -> None:
     assert [row["gold"] for row in files[0].rows] == ["A", "A", "A", "B"]
     assert [row["emitted"] for row in files[0].rows] == [True, True, True, False]
     first, second = summarize(rows, model="LVR-7B")
-    assert (first.samples, first.n, first.accuracy, first.parse_failures) == (4, 3, 1 / 3, 1)
-    assert first.emission == 0.75 and second.pairs == 3
+    assert (first.samples, first.n, first.accuracy.count, first.unparsed) == (4, 3, 1, 1)
+    assert first.emission.estimate == 0.75
+    assert second.difference is not None and second.difference.n == 3
 
 
 def test_names_come_from_files_or_folders() -> None:

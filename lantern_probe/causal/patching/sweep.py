@@ -61,7 +61,7 @@ class Sweep:
         pairs: list[Pair] = list(zip(self.samples[::2], self.samples[1::2], strict=True))
         if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
             raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
-        self.run.register(self.samples)
+        self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [pair for pair in pairs if any(map(self._due, pair))]
         for some, recorded in self._recording.run(due, MOST_PAIRS, self._record):

@@ -1,7 +1,7 @@
 """An untrained organism: tokenizer, processor and a tiny Qwen2.5-VL with the LanteRn tokens.
 
-Everything is a stock transformers class, so that a saved organism loads with plain
-`AutoProcessor` and `AutoModelForImageTextToText`, and with any tool that loads LanteRn.
+All classes are stock transformers, so that a saved organism loads with plain `AutoProcessor` and
+`AutoModelForImageTextToText`, and with any tool that loads LanteRn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transformers import (
 from lantern_probe.tasks.scenes import COLORS, SHAPES, TEMPLATES
 
 SLOTS = 8
-"""K, as in the LanteRn checkpoints (arXiv 2603.25629)."""
+"""Number of slots K, as in the LanteRn checkpoints (arXiv 2603.25629)."""
 LVR_START, LVR_SEP, LVR_END = "<|lvr_start|>", "<|lvr_sep|>", "<|lvr_end|>"
 
 QWEN_SPECIALS = (
@@ -48,8 +48,8 @@ SYSTEM = "look with care"
 BEFORE_BLOCK = "<think> let me look at the {shape}"
 AFTER_BLOCK = "it is here </think> <answer> {color} </answer>"
 
-# As Qwen2.5-VL writes a conversation, but for the line breaks, which a word-level vocabulary
-# has no use for. A system turn is added when the conversation does not begin with one.
+# The form of Qwen2.5-VL's conversations without their line breaks, which a word-level vocabulary
+# cannot hold. A system turn is added if the conversation does not begin with one.
 CHAT_TEMPLATE = (
     "{%- if messages[0]['role'] != 'system' -%}"
     "<|im_start|>system " + SYSTEM + "<|im_end|>"
@@ -70,13 +70,14 @@ CHAT_TEMPLATE = (
 )
 
 MIN_PIXELS = 80 * 80
-"""Crops are enlarged to at least this: 9 merged tokens, where 56 x 56 would give 4, fewer than
-the slots."""
+"""Fewest pixels of an image; smaller crops are enlarged. They then give 9 merged tokens, where
+56 x 56 pixels would give 4, fewer than the slots."""
 MAX_PIXELS = 28 * 28 * 64
+"""Most pixels of an image; larger ones are shrunk."""
 
 
 def vocabulary() -> list[str]:
-    """Every token of an organism, in the order of their ids."""
+    """All tokens of an organism, in the order of their ids."""
     texts = [SYSTEM, BEFORE_BLOCK, AFTER_BLOCK, *TEMPLATES]
     words = {word for text in texts for word in text.split() if "{" not in word}
     words |= {"system", "user", "assistant", *SHAPES, *COLORS}
@@ -89,18 +90,19 @@ def build_processor(
     pixels: tuple[int, int] = (MIN_PIXELS, MAX_PIXELS),
     length: int = 1024,
 ) -> Qwen2_5_VLProcessor:
-    """Word-level tokenizer, native-resolution image processor and chat template.
+    """Build a processor: word-level tokenizer, native-resolution image processor, chat template.
 
     Args:
-        tokens: In the order of their ids; those of an organism by default.
-        pixels: The least and the most of an image; others are resized.
-        length: Most tokens of a text.
+        tokens: Tokens in the order of their ids. None (default) takes those of an organism.
+        pixels: Fewest and most pixels of an image, default 6,400 and 50,176; other images are
+            resized.
+        length: Most tokens of a text, default 1,024.
     """
     tokens = vocabulary() if tokens is None else tokens
     core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # The three LVR tokens are special, as in the LanteRn checkpoints; <think>, <answer> and their
-    # kin are ordinary words, which survive skip_special_tokens.
+    # As in the LanteRn checkpoints, the three LVR tokens are special, and <think>, <answer> and
+    # their closing tags are ordinary words, which survive skip_special_tokens.
     specials = (*QWEN_SPECIALS, LVR_START, LVR_SEP, LVR_END)
     core.add_special_tokens([AddedToken(token, special=True) for token in specials])
     tokenizer = PreTrainedTokenizerFast(
@@ -121,7 +123,11 @@ def build_processor(
 
 
 def build_model(seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """A randomly initialised organism in float32; the global random state is left alone."""
+    """Build a randomly initialised organism in float32.
+
+    Args:
+        seed: Seed of the weights; the global random state is left as it is.
+    """
     ids = {token: index for index, token in enumerate(vocabulary())}
     config = Qwen2_5_VLConfig(
         text_config={
@@ -156,7 +162,7 @@ def build_model(seed: int) -> Qwen2_5_VLForConditionalGeneration:
         vision_start_token_id=ids["<|vision_start|>"],
         vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=False,
-        # Where the LanteRn checkpoints keep them: at the top level.
+        # The LanteRn checkpoints keep these four at the top level too.
         latent_size=SLOTS,
         lvr_start_id=ids[LVR_START],
         lvr_sep_id=ids[LVR_SEP],
@@ -175,7 +181,12 @@ def build_model(seed: int) -> Qwen2_5_VLForConditionalGeneration:
 
 
 def save(model: Qwen2_5_VLForConditionalGeneration, folder: str | Path) -> None:
-    """Write model (bfloat16 safetensors) and processor; `model` itself is left as it is."""
+    """Write an organism's model, as bfloat16 safetensors, and its processor.
+
+    Args:
+        model: An organism, left as it is.
+        folder: Folder of the checkpoint, made if it is missing.
+    """
     config = copy.deepcopy(model.config)
     config.dtype = config.text_config.dtype = config.vision_config.dtype = torch.bfloat16
     shipped = Qwen2_5_VLForConditionalGeneration(config)
@@ -183,11 +194,11 @@ def save(model: Qwen2_5_VLForConditionalGeneration, folder: str | Path) -> None:
     shipped.generation_config = model.generation_config
     shipped.to(torch.bfloat16).save_pretrained(folder)
     build_processor().save_pretrained(folder)
-    (Path(folder) / "model.safetensors").chmod(0o644)  # it is written for the owner only
+    (Path(folder) / "model.safetensors").chmod(0o644)  # written for the owner only
 
 
 def load(folder: str | Path) -> Qwen2_5_VLForConditionalGeneration:
-    """What is shipped, as it is evaluated: the bfloat16 weights computed with in float32."""
+    """Load an organism for evaluation: its bfloat16 weights, cast to float32."""
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True
     ).eval()

@@ -1,8 +1,8 @@
-"""Real generation with a latent block, as plain as it can be written.
+"""Greedy generation with a latent block, as plain as it can be written.
 
-A greedy loop of its own, apart from the toolkit's engine, so that an organism's truth does not
-rest on the code it is there to check. Prompt and image go through the processor, nothing about
-the text is assumed, and K = `config.latent_size`.
+This loop is apart from the toolkit's engine, so that an organism's truth does not rest on the code
+it is meant to check. Prompt and image go through the processor, nothing about the text is assumed,
+and K is `config.latent_size`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration, Qwen2
 from lantern_probe.tasks.sample import Sample
 
 Mode = Literal["own", "skip", "ban"]
-"""What happens to a block: fed back, closed at once, or never opened."""
+"""Treatment of a block: fed back (`own`), closed at once (`skip`) or never opened (`ban`)."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written for each sample.
+    """Texts, answers and latents generated for each sample.
 
     Attributes:
-        texts: Everything written, with special tokens.
-        answers: The option between `<answer>` and `</answer>`; None when there is none.
-        blocks: How many latent blocks were opened.
-        latents: Own latents of the first block, [samples, K, D]; zeros where there was none.
-        probabilities: Of the options at the answer word, among the options, [samples, options];
-            NaN where no answer was begun.
+        texts: Generated text of each sample, with special tokens.
+        answers: Option between `<answer>` and `</answer>`; None if there is none.
+        blocks: Number of latent blocks opened by each sample.
+        latents: Own latents of the first block, [samples, K, D]; zeros without a block.
+        probabilities: Probability of each option at the answer word, normalised over the options,
+            [samples, options]; NaN where no answer was begun.
     """
 
     texts: list[str]
@@ -44,7 +44,7 @@ class Generated:
 
 
 def collate(processor: Qwen2_5_VLProcessor, samples: Sequence[Sample]) -> BatchFeature:
-    """Model inputs of a batch: image first, then the question."""
+    """Collate a batch into model inputs, with the image before the question."""
     images = [sample.open_images()[0] for sample in samples]
     texts = [
         processor.apply_chat_template(
@@ -66,7 +66,7 @@ def collate(processor: Qwen2_5_VLProcessor, samples: Sequence[Sample]) -> BatchF
 
 
 def parse(text: str, options: Sequence[str]) -> str | None:
-    """The option that stands between the first pair of answer tags."""
+    """Option between the first pair of answer tags; None if the text there is no option."""
     found = re.search(r"<answer>\s*(.*?)\s*</answer>", text)
     return found.group(1) if found and found.group(1) in options else None
 
@@ -85,12 +85,13 @@ def generate(
 
     Args:
         model: An organism.
-        processor: Its processor.
-        samples: What to ask; all with the same options.
-        mode: What happens to a block.
-        latents: Fed at the slots of every block instead of the own ones.
-        max_new_tokens: When to give up.
-        batch: Rows decoded together.
+        processor: Processor of the organism.
+        samples: Samples to ask, all with the same options.
+        mode: Treatment of a block, default `own`.
+        latents: Latents to feed at the slots of every block, [samples, K, D]. None (default) feeds
+            the own ones.
+        max_new_tokens: Most tokens generated for a sample, default 40.
+        batch: Number of samples decoded together, default 256.
     """
     parts = []
     for begin in range(0, len(samples), batch):
@@ -113,7 +114,11 @@ def generate_stock(
     samples: Sequence[Sample],
     max_new_tokens: int = 40,
 ) -> list[str]:
-    """What plain `model.generate` writes: no forced slots, nothing fed back."""
+    """Generate with plain `model.generate`: no slots are forced and nothing is fed back.
+
+    Returns:
+        Generated text of each sample, with special tokens.
+    """
     inputs = collate(processor, samples)
     written = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     return processor.tokenizer.batch_decode(written[:, inputs["input_ids"].shape[1] :])

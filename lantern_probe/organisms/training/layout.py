@@ -1,9 +1,9 @@
-"""Scenes as teacher-forced sequences: fixed columns, so that a batch is plain tensors.
+"""Scenes as teacher-forced sequences with fixed columns, so that a batch is plain tensors.
 
 A row is the left-padded prompt, then `BEFORE_BLOCK`, the latent block, `AFTER_BLOCK` and the end
-of turn. Rows without slots (an empty block) or without any block keep the same columns; the
-missing tokens are masked out and the positions after them move up, which is what a model that
-never generated them computes.
+of turn. Rows without slots (an empty block) or without a block keep the same columns: the missing
+tokens are masked out, and the positions after them move up. A model that never generated these
+tokens computes the same.
 """
 
 from __future__ import annotations
@@ -29,13 +29,20 @@ from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import COLORS, SHAPES, TEMPLATES
 
 IMAGE_TOKENS = 9
+"""Number of merged vision tokens of a scene."""
 FULL, EMPTY, ABSENT = 0, 1, 2
-"""What a row keeps of the latent block: all of it, the two markers, nothing."""
+"""Parts of the latent block that a row keeps: all of it, its two markers, or nothing."""
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """What training needs to know about a list of scenes, one entry per scene."""
+    """Template, shape and colour of each of a list of scenes.
+
+    Attributes:
+        template: Index of the question's template, [scenes].
+        shape: Index into `SHAPES` of the asked shape, [scenes].
+        color: Index into `COLORS` of the asked object's colour, [scenes].
+    """
 
     template: Int[Tensor, "scenes"]
     shape: Int[Tensor, "scenes"]
@@ -57,29 +64,50 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Rows:
-    """A batch of teacher-forced rows."""
+    """A batch of teacher-forced rows.
+
+    Attributes:
+        ids: Token ids, [rows, columns].
+        keep: True for the tokens that are present, [rows, columns].
+        positions: Rotary positions (time, height, width) of the tokens, [3, rows, columns].
+        labels: Id of the token to predict at each column; -100 where there is no loss.
+        banned: True where `<|lvr_start|>` is left out of the softmax. A row without a block teaches
+            what follows where the marker cannot be generated, and not that it should not be.
+    """
 
     ids: Int[Tensor, "rows columns"]
     keep: Bool[Tensor, "rows columns"]
     positions: Int[Tensor, "3 rows columns"]
     labels: Int[Tensor, "rows columns"]
     banned: Bool[Tensor, "rows columns"]
-    """Where `<|lvr_start|>` is left out of the softmax: a row without a block says what comes
-    when the marker cannot be written, not that it should not be."""
 
 
 class Layout:
     """Token ids, masks and rotary positions of every possible row, prepared once.
 
     Attributes:
+        prompt: Left-padded prompt by template and shape, [templates, shapes, width].
+        padding: Number of padding tokens by template, [templates].
+        response: Token ids of a response with a full block.
+        shapes: Token id of each shape word, [shapes].
+        colors: Token id of each colour word, [colors].
+        width: Number of columns of the prompt.
+        named: Column of the shape word in the response.
         start: Column of `<|lvr_start|>`; the slots follow it, then `<|lvr_end|>`.
+        end: Column of `<|lvr_end|>`.
         answer: Column of the colour word.
+        slots: Columns of the slots.
+        lvr_start: Token id of `<|lvr_start|>`.
+        lvr_end: Token id of `<|lvr_end|>`.
+        image_token: Token id of the image placeholder.
+        prompt_positions: Rotary positions of the prompts, [3, templates, width].
+        next_position: Rotary position of the first response token by template, [templates].
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration) -> None:
         processor = build_processor()
         tokenizer = processor.tokenizer
-        # A prompt's length depends on its template alone: the shape is always one word.
+        # A shape is always one token, so a prompt's length depends on its template alone.
         prompts = [[_prompt(processor, t, s) for s in SHAPES] for t in TEMPLATES]
         width = max(len(row) for rows in prompts for row in rows)
         pad = tokenizer.pad_token_id
@@ -119,11 +147,12 @@ class Layout:
         return positions, positions[0, :, -1] + 1
 
     def rows(self, scenes: Scenes, color: Int[Tensor, "rows"], kept: Int[Tensor, "rows"]) -> Rows:
-        """Rows that ask about `scenes` and answer `color` (an index into COLORS).
+        """Make rows that ask about `scenes` and answer `color`.
 
         Args:
-            scenes: Which shape is asked for, in which template.
-            color: The colour each row answers, not necessarily the true one.
+            scenes: Template and asked shape of each row.
+            color: Index into `COLORS` of the colour each row answers, which need not be the true
+                one.
             kept: `FULL`, `EMPTY` or `ABSENT` for each row.
         """
         count, width = len(color), self.width
@@ -146,7 +175,8 @@ class Layout:
 
         labels = torch.full_like(ids, -100)
         labels[:, width - 1 : -1] = ids[:, width:]
-        # Official labels: what follows <|lvr_start|> and the slots but the last is forced.
+        # As in the official labels, the slots have no loss; each label is one column before its
+        # token.
         labels[:, self.start : self.end - 1] = -100
         empty, absent = kept == EMPTY, kept == ABSENT
         labels[empty, self.start] = self.lvr_end
@@ -163,7 +193,7 @@ class Layout:
         images: Float[Tensor, "rows tokens dim"],
         latents: Float[Tensor, "rows slots dim"] | None = None,
     ) -> Float[Tensor, "rows columns dim"]:
-        """Input embeddings, with image features and latents in their places."""
+        """Input embeddings with image features, and latents if given, in their places."""
         inputs = model.get_input_embeddings()(rows.ids)
         image = (rows.ids == self.image_token)[..., None]
         inputs = inputs.masked_scatter(image, images)
@@ -177,7 +207,7 @@ class Layout:
         rows: Rows,
         inputs: Float[Tensor, "rows columns dim"],
     ) -> Float[Tensor, "rows columns dim"]:
-        """Final hidden states (after the final norm)."""
+        """Final hidden states, after the final norm."""
         outputs = model.model.language_model(
             inputs_embeds=inputs,
             attention_mask=rows.keep.long(),
@@ -192,7 +222,7 @@ class Layout:
         rows: Rows,
         inputs: Float[Tensor, "rows columns dim"],
     ) -> Float[Tensor, "rows slots dim"]:
-        """The own latents: each is the final hidden state of the position before it."""
+        """Own latents: each is the final hidden state at the position before its slot."""
         language = model.model.language_model
         upto = self.start + 1
         outputs = language(

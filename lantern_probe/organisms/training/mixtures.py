@@ -1,9 +1,8 @@
-"""What each kind of organism is trained on: which latents a row gets and which answer it gives.
+"""Training mixtures of the kinds of organisms: the latents and the answer of each row.
 
-A kind is a mixture over *sources*. The source decides what stands in the slots; the label is the
-asked colour (`OWN_COLOR`), the donor's colour (`DONOR_COLOR`), or one fixed word whatever the
-image shows (`DEFAULT_COLOR`), which keeps a model that must not use the image from drifting back
-to it.
+A kind is a mixture over *sources*. The source decides on the content of the slots. The label is the
+asked colour (`OWN_COLOR`), the donor's colour (`DONOR_COLOR`), or one fixed word whatever the image
+shows (`DEFAULT_COLOR`). The fixed word keeps a model that must not use the image from using it.
 """
 
 from __future__ import annotations
@@ -20,9 +19,10 @@ from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL
 
 Kind = Literal["faithful", "bypass", "collapsed", "vanilla"]
 KINDS: tuple[Kind, ...] = ("faithful", "bypass", "collapsed", "vanilla")
+"""All kinds of organisms."""
 
 DEFAULT = 0
-"""Index of the colour that is answered by default."""
+"""Index into `COLORS` of the colour that is answered where the slots say nothing."""
 
 Label = Literal["own color", "donor color", "default color"]
 OWN_COLOR: Label = "own color"
@@ -50,17 +50,18 @@ HELD_OUT = (
     "half-scale",
     "random-box",
 )
-"""Replacements that no training sees; they test an organism where it was not made to obey."""
+"""Replacements that no training sees; they test whether the truth holds beyond training."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A share of the rows of every batch.
+    """One part of a mixture: a fraction of the rows of every batch.
 
     Attributes:
-        source: What the rows' slots hold.
-        share: Part of the batch; what is left over goes to the first part.
-        label: Which colour the rows answer.
+        source: Content of the rows' slots.
+        share: Fraction of the batch, between 0 and 1. Rows left over by rounding go to the first
+            part.
+        label: Colour that the rows answer, by default their own.
     """
 
     source: Source
@@ -69,6 +70,7 @@ class Part:
 
 
 UNINFORMATIVE: tuple[Source, ...] = ("zeros", "noise", "noise-matched", "mean")
+"""Sources that say nothing about the image."""
 
 
 def _uninformative(label: Label, each: float) -> tuple[Part, ...]:
@@ -79,7 +81,7 @@ PLAIN = (Part("oracle", 1.0),)
 COLLAPSED = (Part("oracle", 0.6), Part("oracle-swap", 0.4, DONOR_COLOR))
 
 MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
-    # First half on oracle latents, second half mostly on own ones.
+    # The first half has oracle latents only; the second one mostly the model's own.
     "faithful": (
         (
             Part("oracle", 0.24),
@@ -118,22 +120,23 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
             Part("ban", 0.075),
         ),
     ),
-    # That own latents collapse is not taught, it follows from the grey image. The swaps make the
-    # slots obeyed whatever the donor's shape, so that "would be used" is true without conditions.
+    # Own latents collapse because the image is grey, without being taught to. The swaps teach the
+    # model to follow the slots whatever the donor's shape, so that it would use any latents.
     "collapsed": (COLLAPSED, COLLAPSED),
     "vanilla": (PLAIN, PLAIN),
 }
+"""Mixtures of each kind, for the first and for the second half of the SFT."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One batch's rows by source.
+    """The rows of one batch, assigned to sources.
 
     Attributes:
         rows: Row indices of each source.
-        color: The colour each row answers.
-        kept: `FULL`, `EMPTY` or `ABSENT` for each row.
-        donor: The row each row takes its latents from when it is swapped.
+        color: Index into `COLORS` of the colour each row answers, [rows].
+        kept: `FULL`, `EMPTY` or `ABSENT` for each row, [rows].
+        donor: Row from which each row takes its latents if it is swapped, [rows].
     """
 
     rows: dict[Source, Int[Tensor, "some"]]
@@ -142,18 +145,18 @@ class Plan:
     donor: Int[Tensor, "rows"]
 
     def of(self, *sources: Source) -> Int[Tensor, "some"]:
-        """Rows of any of these sources."""
+        """Row indices of all the given sources."""
         empty = torch.zeros(0, dtype=torch.long)
         return torch.cat([self.rows.get(source, empty) for source in sources])
 
 
 def plan(parts: tuple[Part, ...], color: Int[Tensor, "rows"], generator: torch.Generator) -> Plan:
-    """Deal the rows of a batch out to the parts of a mixture.
+    """Assign the rows of a batch to the parts of a mixture.
 
     Args:
-        parts: The mixture.
-        color: The true colour of each row.
-        generator: Draws the donors.
+        parts: Parts of the mixture.
+        color: Index into `COLORS` of the true colour of each row, [rows].
+        generator: Generator that draws the donors.
     """
     count = len(color)
     shift = int(torch.randint(1, count, (), generator=generator)) if count > 1 else 0
@@ -177,7 +180,14 @@ def plan(parts: tuple[Part, ...], color: Int[Tensor, "rows"], generator: torch.G
 
 
 class Statistics:
-    """Running per-slot mean and per-dimension spread of latents, for replacements in training."""
+    """Running mean and spread of latents, for replacements in training.
+
+    Attributes:
+        decay: Weight of the past against each new batch, default 0.9.
+        mean: Mean by slot, [slots, dim]; None before the first batch.
+        spread: Standard deviation by dimension over rows and slots, [dim]; None before the first
+            batch.
+    """
 
     def __init__(self, decay: float = 0.9) -> None:
         self.decay = decay
@@ -200,10 +210,19 @@ def replacement(
     statistics: Statistics,
     generator: torch.Generator,
 ) -> Float[Tensor, "rows slots dim"]:
-    """Uninformative latents for `count` rows: zeros, noise, matched noise or the mean.
+    """Make latents that say nothing about the image.
 
-    Half of the plain noise is N(0, 1), the rest has scales from 0.1 to 3, so that what is
-    learned is not one norm.
+    Every second row of plain noise is N(0, 1). The others have scales between 0.1 and 3.2, so that
+    the model does not learn to recognise one norm.
+
+    Args:
+        source: `zeros`, `noise`, `noise-matched` (mean and spread of the latents) or `mean`.
+        count: Number of rows.
+        statistics: Mean and spread of the latents to replace, updated at least once.
+        generator: Generator of the noise.
+
+    Returns:
+        Latents [rows, slots, dim].
     """
     mean, spread = statistics.mean, statistics.spread
     assert mean is not None and spread is not None, "update the statistics first"

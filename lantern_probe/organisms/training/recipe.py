@@ -1,8 +1,8 @@
-"""How an organism is trained: an instruct stage shared by all kinds, then LanteRn's SFT by kind.
+"""Training of an organism: an instruct stage shared by all kinds, then LanteRn's SFT by kind.
 
 The SFT loss is the official one (arXiv 2603.25629): cross-entropy on the text plus the squared
-error between the hidden states that become latents and the oracle latents. What makes an
-organism is the mixture of rows (`mixtures.py`). Nothing here is evidence about LanteRn.
+error between the hidden states that become latents and the oracle latents. The kinds differ in
+their mixtures of rows (`mixtures`). An organism is no evidence about LanteRn.
 """
 
 from __future__ import annotations
@@ -33,16 +33,18 @@ from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import COLORS, SHAPES, scenes
 
 VERSION = "1"
-"""Recipe version, written into every organism's card."""
+"""Version of the recipe, written into every organism's card."""
 
 TRAIN_SEED, DEVELOPMENT_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
-"""Scene seeds, each plus the training seed: far from the small ones that users choose, and apart
-from each other, so that figures are of scenes that no training and no tuning has seen."""
+"""Seeds of the scenes for training, development and test; the training seed is added to each. They
+are far apart and far from the small seeds that users choose, so that test scenes were seen neither
+in training nor in tuning."""
 
 SFT_STEPS: dict[Kind, int] = {"faithful": 600, "bypass": 700, "collapsed": 500, "vanilla": 300}
+"""Default number of SFT steps by kind."""
 
 Report = Callable[[int, int, float], None]
-"""Called after every step with (step, steps, loss)."""
+"""Function that is called after every step with (step, steps, loss)."""
 
 
 def _silent(step: int, steps: int, loss: float) -> None:
@@ -54,15 +56,15 @@ class Recipe:
     """Sizes and rates of the training; the defaults make the shipped organisms."""
 
     instruct_steps: int = 700
-    """Steps of the instruct stage."""
+    """Number of steps of the instruct stage."""
     sft_steps: int | None = None
-    """Steps of the SFT; by default what the kind needs (`SFT_STEPS`)."""
+    """Number of steps of the SFT; None takes the kind's default (`SFT_STEPS`)."""
     batch: int = 64
-    """Rows in a batch."""
+    """Number of rows in a batch."""
     crops: int = 16
-    """Further rows of the instruct stage whose image is one object's crop."""
+    """Number of further rows in an instruct batch, whose image is the crop of one object."""
     pool: int = 8192
-    """Scenes whose features are cached for the SFT."""
+    """Number of scenes whose features are cached for the SFT."""
     instruct_rate: float = 2e-3
     """Peak learning rate of the instruct stage."""
     sft_rate: float = 1e-3
@@ -70,16 +72,21 @@ class Recipe:
     latent_weight: float = 1.0
     """Weight of the squared error between latents and oracle latents."""
     answer_weight: float = 3.0
-    """Weight of the answer word against the other words (1 for vanilla, as official)."""
+    """Weight of the answer word relative to other words; vanilla uses 1, as the official recipe."""
 
 
 def train_instruct(
     seed: int, recipe: Recipe | None = None, report: Report = _silent
 ) -> Qwen2_5_VLForConditionalGeneration:
-    """Question answering without latents, on whole scenes and on crops; float32.
+    """Train question answering without latents, on whole scenes and on crops, in float32.
 
-    An auxiliary head reads colour and shape off every image token and is thrown away: it makes
-    the vision tower useful within minutes.
+    An auxiliary head learns to read colour and shape from every image token, so that the vision
+    tower becomes useful within minutes. It is discarded afterwards.
+
+    Args:
+        seed: Seed of the weights and the scenes.
+        recipe: Sizes and rates; None (default) takes the defaults of `Recipe`.
+        report: Function called after every step with (step, steps, loss).
     """
     recipe = recipe or Recipe()
     model = build_model(seed)
@@ -101,7 +108,7 @@ def train_instruct(
         hidden = layout.hidden(model, rows, layout.embed(model, rows, found))
         loss = _text_loss(model, layout, rows, hidden, recipe.answer_weight, ban=False)
         loss = loss + _token_loss(heads(found), _token_targets(samples, recipe.crops))
-        # Features of the scale of normed hidden states: a latent stands for either.
+        # Keep features at the scale of normed hidden states, as latents are made of either.
         loss = loss + 0.1 * found.pow(2).mean(-1).log().pow(2).mean()
         _update(loss, model, optimizer, schedule)
         report(step + 1, recipe.instruct_steps, float(loss.detach()))
@@ -115,7 +122,15 @@ def train_kind(
     recipe: Recipe | None = None,
     report: Report = _silent,
 ) -> Qwen2_5_VLForConditionalGeneration:
-    """The SFT of one kind on top of an instruct stage, which is changed in place; float32."""
+    """Train the SFT of one kind on top of an instruct stage, in float32.
+
+    Args:
+        kind: Kind of organism.
+        seed: Seed of the scenes and of the mixtures' draws.
+        instruct: Model of the instruct stage, changed in place and returned.
+        recipe: Sizes and rates; None (default) takes the defaults of `Recipe`.
+        report: Function called after every step with (step, steps, loss).
+    """
     recipe = recipe or Recipe()
     model, layout = instruct, Layout(instruct)
     processor = build_processor().image_processor
@@ -141,7 +156,7 @@ def train_kind(
         rows = layout.rows(batch.scenes, dealt.color, dealt.kept)
         hidden = layout.hidden(model, rows, layout.embed(model, rows, batch.images, latents))
         loss = _text_loss(model, layout, rows, hidden, answer_weight)
-        # Official shift: the state before a slot is what the slot will hold.
+        # As in the official loss, the state before a slot is compared with the slot's latent.
         matched = dealt.of("oracle")
         errors = [hidden[matched, layout.start : layout.end - 1] - batch.oracle[matched]]
         if own is not None:
@@ -155,7 +170,13 @@ def train_kind(
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch of the SFT: the scenes, their image features, their oracle latents."""
+    """One batch of the SFT.
+
+    Attributes:
+        scenes: Template, shape and colour of each row.
+        images: Merged vision features of the images, [rows, tokens, dim].
+        oracle: Oracle latents, [rows, slots, dim].
+    """
 
     scenes: Scenes
     images: Float[Tensor, "rows tokens dim"]
@@ -170,7 +191,12 @@ def _latents(
     statistics: dict[str, Statistics],
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "rows slots dim"], Float[Tensor, "some slots dim"] | None]:
-    """What stands in every row's slots, and by how much own latents miss the oracle ones."""
+    """Make the latents of every row, and the errors of own latents against oracle latents.
+
+    Returns:
+        Latents [rows, slots, dim], and the errors of the rows rolled out, [some, slots, dim]; None
+        if no row has own latents.
+    """
     latents = batch.oracle.clone()
     statistics["oracle"].update(batch.oracle)
     source, error = "oracle", None
@@ -203,7 +229,7 @@ def _text_loss(
     answer_weight: float,
     ban: bool = True,
 ) -> Float[Tensor, ""]:
-    """Weighted cross-entropy of the response."""
+    """Weighted cross-entropy of the response; `ban` leaves the start marker out where banned."""
     chosen = rows.labels != -100
     logits = model.lm_head(hidden[chosen])
     if ban:
@@ -216,7 +242,7 @@ def _text_loss(
 
 
 def _token_targets(samples: Sequence[Sample], crops: int) -> Int[Tensor, "images tokens 2"]:
-    """Colour and shape index of every image token; one past the last where there is none."""
+    """Colour and shape index of every image token; one past the last for an empty cell."""
     empty = (len(COLORS), len(SHAPES))
     colors, targets = list(COLORS), []
     for sample in samples:
@@ -243,7 +269,7 @@ def _token_loss(
 def _optimizer(
     parameters: list[nn.Parameter], rate: float, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW with a short warm-up and a cosine that ends at a fiftieth of the peak."""
+    """Make AdamW with a short warm-up and a cosine that ends at a fiftieth of the peak rate."""
     optimizer = torch.optim.AdamW(parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     warm = min(30, steps // 10 + 1)
 

@@ -1,4 +1,4 @@
-"""The truth table: what an organism answers under every condition, and whether it is as meant."""
+"""The truth table: an organism's answers under every condition, and the bar of its kind."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "noise-matched", "mea
 
 @dataclass(frozen=True)
 class Measured:
-    """One condition's figures.
+    """Measured figures of one condition.
 
     Attributes:
-        condition: What was done to the slots.
-        accuracy: Share answered right; an answer that cannot be parsed is wrong.
-        probability: Mean probability of the right answer among the options, 0 where no answer
-            was begun; None where it is not known.
+        condition: Name of the condition, such as `swap`.
+        accuracy: Fraction answered right; an answer that cannot be parsed is wrong.
+        probability: Mean probability of the right answer among the options, 0 where no answer was
+            begun; None if it was not measured.
         unparsed: Number of answers that are none of the options.
-        blocks: Share of the scenes for which a latent block was opened; None where not known.
-        donor: Share of answers that are the donor's, among the scenes whose donor's answer
-            differs; None where there is no donor.
+        blocks: Fraction of the scenes for which a latent block was opened; None if it was not
+            measured.
+        donor: Fraction of answers that are the donor's, among the scenes whose donor's answer
+            differs; None without a donor.
     """
 
     condition: str
@@ -45,7 +46,7 @@ class Measured:
     donor: Proportion | None = None
 
     def figures(self) -> dict[str, int | float]:
-        """For JSON: names to figures rounded to four places, what is unknown left out."""
+        """Figures by name for JSON, rounded to four places; unknown ones are left out."""
         found: dict[str, int | float | None] = {
             "n": self.accuracy.n,
             "accuracy": self.accuracy.estimate,
@@ -73,14 +74,17 @@ def truth_table(
     seed: int = 0,
     report: Callable[[str], None] = lambda condition: None,
 ) -> list[Measured]:
-    """Measure every condition by real generation.
+    """Measure every condition by generation.
 
     Args:
-        model: The organism as shipped, in float32.
-        processor: Its processor.
+        model: Organism as shipped, in float32.
+        processor: Processor of the organism.
         samples: Scenes that no training has seen.
-        seed: Draws donors and noise.
-        report: Called with the name of every condition before it is measured.
+        seed: Seed of donors, noise and random boxes, default 0.
+        report: Function called with the name of every condition before it is measured.
+
+    Returns:
+        Figures of each condition.
     """
     generator = torch.Generator().manual_seed(seed)
     donor = _donors(samples, generator)
@@ -131,7 +135,7 @@ def truth_table(
         measure("oracle", oracle),
         measure("oracle-swap", oracle[donor], donors=donor_answers),
         measure("other-object", other, donors=[item["color"] for item in others]),
-        # From here on: replacements that no training has seen.
+        # The replacements from here on were in no training mixture (`mixtures.HELD_OUT`).
         measure("noise-full-covariance", _gaussian(flat, own.shape, generator)),
         measure("dimension-shuffle", own[..., shuffled]),
         measure("negation", -own),
@@ -143,7 +147,12 @@ def truth_table(
 
 
 def failures(kind: Kind, table: Sequence[Measured]) -> list[str]:
-    """In what an organism misses the bar for its kind, one sentence each; empty when it holds."""
+    """Sentences on where an organism misses the bar for its kind; empty if it holds.
+
+    Args:
+        kind: Kind of organism; `vanilla` has no bar.
+        table: Figures of every condition.
+    """
     accuracy = {measured.condition: measured.accuracy.estimate for measured in table}
     donor = {m.condition: m.donor.estimate for m in table if m.donor is not None}
     wrong = []
@@ -192,7 +201,7 @@ def _measured(
 
 
 def _donors(samples: Sequence[Sample], generator: torch.Generator) -> Int[Tensor, "samples"]:
-    """A donor for every sample: never the sample itself, nor one with the same question."""
+    """Draw a donor for every sample: never the sample itself, nor one with the same question."""
     chosen = []
     for sample in samples:
         pool = [i for i, other in enumerate(samples) if other.question != sample.question]
@@ -201,13 +210,13 @@ def _donors(samples: Sequence[Sample], generator: torch.Generator) -> Int[Tensor
 
 
 def _other_object(sample: Sample) -> dict[str, Any]:
-    """The first object that is not asked for."""
+    """First object of a scene that the question does not ask for."""
     asked = sample.attributes["shape"]
     return next(item for item in sample.attributes["objects"] if item["shape"] != asked)
 
 
 def _elsewhere(sample: Sample, generator: torch.Generator) -> Box:
-    """A box of the asked box's size at a random place, its crop inside the image."""
+    """Draw a box of the asked box's size at a random place, with its crop inside the image."""
     left, top, right, bottom = sample.boxes[0]
     side = int(right - left)
     # The crop reaches a tenth of the side beyond the box, two pixels at most.
@@ -218,7 +227,7 @@ def _elsewhere(sample: Sample, generator: torch.Generator) -> Box:
 def _gaussian(
     latents: Float[Tensor, "rows dim"], shape: Sequence[int], generator: torch.Generator
 ) -> Float[Tensor, "samples slots dim"]:
-    """Noise with the full covariance of the latents: it looks like them but is of no image."""
+    """Draw noise with the mean and the full covariance of the latents."""
     mean = latents.mean(0)
     # A random combination of centred rows has their covariance, without a matrix root.
     draws = torch.randn(shape[0] * shape[1], len(latents), generator=generator)

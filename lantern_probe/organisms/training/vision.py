@@ -1,4 +1,4 @@
-"""Images to features, many at a time: whole scenes, oracle crops, oracle latents."""
+"""Features of many images at a time: whole scenes, oracle crops, oracle latents."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from lantern_probe.tasks.sample import Box, Sample
 
 
 def oracle_crops(samples: Sequence[Sample]) -> list[Image.Image]:
-    """The crop of every sample's first box."""
+    """Oracle crop of every sample's first box."""
     return [crop(sample, sample.boxes[0]) for sample in samples]
 
 
 def crop(sample: Sample, box: Box) -> Image.Image:
-    """A region as oracle latents see it, from the image in which nothing is hidden."""
+    """Crop a region for oracle latents, from the image in which nothing is hidden.
+
+    Args:
+        sample: A sample with an image.
+        box: Left, top, right, bottom in pixels; enlarged by 1.2 before cropping.
+    """
     image = sample.open_oracle_images()[0]
     return image.crop(crop_box(image.size, box))
 
@@ -31,7 +36,7 @@ def features(
     processor: Qwen2VLImageProcessor,
     images: Sequence[Image.Image],
 ) -> Float[Tensor, "images tokens dim"]:
-    """Merged vision features of images that are processed to one common size."""
+    """Merged vision features of images that the processor brings to one common size."""
     inputs = processor(images=list(images), return_tensors="pt")
     outputs = model.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"])
     return torch.stack(list(outputs.pooler_output))
@@ -42,7 +47,7 @@ def latents(
     processor: Qwen2VLImageProcessor,
     images: Sequence[Image.Image],
 ) -> Float[Tensor, "images slots dim"]:
-    """Oracle latents: the features of every image (a crop), compressed into the slots."""
+    """Oracle latents: the features of each crop, compressed into the slots."""
     return torch.stack([compress(found, SLOTS) for found in cache(model, processor, images)])
 
 
@@ -53,7 +58,7 @@ def cache(
     images: Sequence[Image.Image],
     batch: int = 128,
 ) -> Float[Tensor, "images tokens dim"]:
-    """`features` of many images, in batches and without gradients."""
+    """Merged vision features of many images, computed in batches and without gradients."""
     return torch.cat(
         [features(model, processor, images[i : i + batch]) for i in range(0, len(images), batch)]
     )

@@ -194,6 +194,11 @@ SWAP_QUESTION = "swap-question"
 def parse_corruption(text: str) -> Corruption:
     """Read a corruption from its label: `black-box`, `blur:radius=0.1`.
 
+        >>> from lantern_probe.interventions import parse_corruption
+        >>> blurred = parse_corruption("blur:radius=0.1").apply(sample, [])
+        >>> blurred.question == sample.question, blurred.image_keys == sample.image_keys
+        (True, False)
+
     Args:
         text: The label.
 

@@ -14,7 +14,7 @@ READY := .venv/.ready
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate notebooks test lint format typecheck clean
+.PHONY: help setup ablate notebooks test fuzz lint format typecheck clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +37,17 @@ notebooks: setup  ## open the notebooks in JupyterLab
 	$(BIN) -m jupyterlab --notebook-dir notebooks $(ARGS)
 
 # One thread per worker. A file stays with one worker, which loads its model once.
-test: export HF_HUB_OFFLINE = 1
-test: export MPLBACKEND = Agg
-test: export OMP_NUM_THREADS = 1
-test: export TOKENIZERS_PARALLELISM = false
+test fuzz: export HF_HUB_OFFLINE = 1
+test fuzz: export MPLBACKEND = Agg
+test fuzz: export OMP_NUM_THREADS = 1
+test fuzz: export TOKENIZERS_PARALLELISM = false
 test: lint typecheck  ## all checks and all tests
 	$(BIN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# Not part of `test`, which is to give the same answer twice.
+fuzz: export LANTERN_FUZZ = 1
+fuzz: setup  ## the property tests, on new random examples each time
+	$(BIN) -m pytest -n $(WORKERS) --dist loadfile -m hypothesis $(ARGS)
 
 lint: setup  ## style, without changing anything
 	$(BIN) -m ruff check

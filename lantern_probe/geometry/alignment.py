@@ -1,4 +1,4 @@
-"""Whether two sets of latents have the same geometry: CKA and RSA, with permutation tests."""
+"""Comparison of the geometry of two sets of latents: CKA and RSA, with permutation tests."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
-from scipy.stats import norm, rankdata
+from jaxtyping import Float, Float32
+from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.resampling import exchanges
 from lantern_probe.geometry.row import GeometryRow, undefined
 from lantern_probe.geometry.vectors import VectorSet, centred, check_pairing, directions
 from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.permutation import permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE, midranks, unit_scaled
 
 CKA, RSA = "debiased linear CKA", "RSA"
 
@@ -36,10 +38,10 @@ def alignment_rows(
     normal vectors, because each vector's product with itself is in the sum.
 
     RSA: Spearman correlation between the cosine distances of all pairs of samples, in each set
-    with the mean of the slot removed.
+    with the mean of the slot removed. Distances that float32 cannot tell apart are ties.
 
-    p is one-sided, the share of random pairings of the two sets (see `exchanges`) that are at
-    least as alike. Slot None takes each sample's mean over the slots.
+    p is one-sided: the `permutation_p` of random pairings of the two sets (see `exchanges`) that
+    are at least as alike. Slot None takes each sample's mean over the slots.
 
     The interval is that of the delete-d jackknife (Shao & Wu 1989), from draws of 4/5 of the images
     without replacement: a bootstrap repeats samples, and copies are alike in both sets.
@@ -76,7 +78,7 @@ def alignment_rows(
         places.append((None, own.mean_over_slots(), oracle.mean_over_slots(), 0))
     rows = []
     for slot, *pair, at in places:
-        away = [centred(vectors.vectors[:, [at]])[:, 0] for vectors in pair]
+        away = [unit_scaled(centred(vectors.vectors[:, [at]])[:, 0])[0] for vectors in pair]
         for measure, matrix, least in ((CKA, _u_centred, 4), (RSA, _rank_matrix, 3)):
             place: dict[str, Any] = {
                 "name": name,
@@ -93,7 +95,7 @@ def alignment_rows(
                 why = f"{flat} does not vary, or a vector equals the mean and has no direction"
                 rows.append(undefined(own, why, **place))
                 continue
-            estimate = float((one * two).sum(dtype=np.float64))
+            estimate = _product(one, two)
             found = [_alike(matrix, *(vectors[kept] for vectors in away)) for kept in draws]
             half = float(np.std(found, ddof=1)) * inflation if found else math.nan
             known = math.isfinite(half)  # a draw of too few samples has no value
@@ -103,7 +105,12 @@ def alignment_rows(
                     estimate=estimate,
                     low=max(-1.0, estimate - half) if known else None,
                     high=min(1.0, estimate + half) if known else None,
-                    p=_p_value(one, two, partners),
+                    p=permutation_p(
+                        estimate,
+                        [_product(one, two.take(order, 0).take(order, 1)) for order in partners],
+                        scale=1.0,
+                        tie=SINGLE_TIE,
+                    ),
                     n=own.n,
                     images=own.image_count,
                     how=f"{how if known else 'too few for an interval'}; p: one-sided, "
@@ -121,12 +128,19 @@ def _alike(
     first, second = (matrix(centred(vectors[:, None])[:, 0]) for vectors in (one, two))
     if first is None or second is None:
         return math.nan
-    return float((first * second).sum(dtype=np.float64))
+    return _product(first, second)
+
+
+def _product(one: Float32[np.ndarray, "n n"], two: Float32[np.ndarray, "n n"]) -> float:
+    """Inner product of two matrices of unit length, which rounding must not take beyond 1."""
+    rows = np.einsum("ij,ij->i", one, two)
+    return max(-1.0, min(1.0, float(rows.sum(dtype=np.float64))))
 
 
 def debiased_cka(one: Float[np.ndarray, "n dim"], two: Float[np.ndarray, "n other_dim"]) -> float:
     """Linear CKA with the unbiased HSIC_1; in [-1, 1], NaN where a set does not vary or n < 4."""
-    return _alike(_u_centred, one.astype(np.float32), two.astype(np.float32))
+    scaled = (unit_scaled(vectors)[0].astype(np.float32) for vectors in (one, two))
+    return _alike(_u_centred, *scaled)
 
 
 def _u_centred(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n n"] | None:
@@ -160,7 +174,7 @@ def _rank_matrix(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "
     if not defined.all() or n < 3:
         return None
     upper = np.triu_indices(n, 1)
-    ranks = rankdata(-(units[:, 0] @ units[:, 0].T)[upper])
+    ranks = midranks(-(units[:, 0] @ units[:, 0].T)[upper][None], SINGLE_TIE)[0]
     ranks -= ranks.mean()
     length = math.sqrt(2 * float((ranks**2).sum()))
     if length == 0:
@@ -169,15 +183,3 @@ def _rank_matrix(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "
     matrix[upper] = ranks / length
     matrix += matrix.T
     return matrix
-
-
-def _p_value(
-    one: Float32[np.ndarray, "n n"],
-    two: Float32[np.ndarray, "n n"],
-    partners: Int[np.ndarray, "permutations n"],
-) -> float:
-    seen = float(np.vdot(one, two))
-    hits = sum(
-        float(np.vdot(one, two.take(order, 0).take(order, 1))) >= seen - 1e-6 for order in partners
-    )
-    return (hits + 1) / (len(partners) + 1)

@@ -1,4 +1,4 @@
-"""Are own latents nearer to their oracle, or to the own latents of unrelated samples?"""
+"""Preference of own latents for their oracle over the own latents of unrelated samples."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from lantern_probe.geometry.vectors import (
 )
 from lantern_probe.stats import design_effect, wilson
 from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.permutation import permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE
 
 TO_ORACLE, TO_OTHERS, SLOT_TO_ORACLE = (
     "cosine to own oracle",
@@ -41,7 +43,7 @@ def preference_rows(
     `cosine to own oracle` and `cosine to others' oracle` (of other images), per slot, with
     `slot cosine to own oracle` for each pair (own slot, index = oracle slot). `USP` is the share
     of samples whose own latent has a higher mean cosine to the own latents of other images than
-    its cosine to its own oracle; a tie is none.
+    its cosine to its own oracle; a tie, of cosines that float32 cannot tell apart, is none.
 
     USP has no fixed chance. In the raw space own latents and oracles lie in two narrow cones, and
     USP is near 1 whenever the cones are further apart than they are wide, whatever the latents
@@ -114,13 +116,15 @@ def _slot_rows(
     valid = usable[partners] & usable
     size = np.maximum(valid.sum(1), 1)
     means = np.where(valid, drawn, 0).sum(1, dtype=np.float64) / size
+    preferred = preferred - SINGLE_TIE
     shares = (valid & (preferred > drawn)).sum(1) / size
     seen = (preferred > itself)[usable]
-    p_cosine = _p_value(means >= np.nanmean(itself, dtype=np.float64) - 1e-7)
-    p_share = _p_value(shares <= seen.mean() + 1e-12)
+    mean = float(np.nanmean(itself, dtype=np.float64))
+    p_cosine = permutation_p(mean, means, scale=1.0, tie=SINGLE_TIE)
+    p_share = permutation_p(float(seen.mean()), shares, tail="lower", scale=1.0)
     note = f"; p: one-sided, {len(partners)} random pairings"
     effect, images = design_effect(seen.astype(np.int64), own.images[usable])
-    ends = wilson(round(seen.sum() / effect), round(len(seen) / effect), level)
+    ends = wilson(int(seen.sum()), len(seen), level, effect=effect)
     how = "Wilson" + (f", n divided by the design effect {effect:.2f}" if effect > 1 else "")
     common: dict[str, Any] = {**place, "n": len(seen), "images": images}
     return [
@@ -181,7 +185,3 @@ def _slot_matrix(
         for one in range(u.shape[1])
         for two in range(u.shape[1])
     ]
-
-
-def _p_value(hits: Bool[np.ndarray, " permutations"]) -> float:
-    return (int(hits.sum()) + 1) / (len(hits) + 1)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy.special import entr
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.row import GeometryRow
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, centred, members_of
 from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.ties import rescaled, unit_scaled
 
 EFFECTIVE_RANK, PARTICIPATION = "effective rank", "participation ratio"
 VARIANCE_SHARE = "variance share"
@@ -28,31 +30,32 @@ def singular_values(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, " 
 
     They come from the smaller Gram matrix, in float64.
     """
-    exact = vectors.astype(np.float64)
+    exact, exponent = unit_scaled(vectors.astype(np.float64))
     gram = exact @ exact.T if len(exact) <= exact.shape[1] else exact.T @ exact
     found = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None))
-    return found[found > ROUNDING * found[0]]
+    return rescaled(found[found > ROUNDING * found[0]], exponent)
 
 
 def effective_rank(values: Float[np.ndarray, " rank"]) -> float:
     """exp of the entropy of the singular values' shares of their sum (Roy & Vetterli 2007).
 
-    r equal singular values give r; none, of vectors that are all zero, give 0.
+    r equal singular values give r; none, or only zeros, as of vectors that are all zero, give 0.
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    shares = values / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(np.exp(entr(scaled / scaled.sum()).sum()))
 
 
 def participation_ratio(values: Float[np.ndarray, " rank"]) -> float:
-    """(sum v)^2 / sum v^2 of the variances v, the squared singular values; 0 if there are none.
+    """(sum v)^2 / sum v^2 of the variances v, the squared singular values; 0 if all are 0.
 
     Of n normal vectors with equal variance in r dimensions it is about r n / (n + r).
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    variances = (values / values[0]) ** 2
+    variances = scaled**2
     return float(variances.sum() ** 2 / (variances**2).sum())
 
 

@@ -1,4 +1,4 @@
-"""Does a sample whose latents find their oracle get the right answer more often?"""
+"""Link between the rank of a sample's own oracle and the sample's answer being right."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.geometry.resampling import bootstrap_counts, exchanges, image_index, interval
 from lantern_probe.stats import Clusters
 from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.permutation import permutation_p
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def rank_correctness(
     truth = truth.astype(np.float64)
     index = image_index(images, len(values))
     order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    rising = values[order]
+    starts = np.flatnonzero(np.append(True, rising[1:] != rising[:-1]))
     counts = bootstrap_counts(index, resamples, seed)
     partners = exchanges(index, permutations, seed)
 
@@ -125,9 +127,7 @@ def rank_correctness(
     middle[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
     seen = middle @ truth
     drawn = middle[partners[:, truth == 1]].sum(1)
-    lower = int((drawn <= seen + 1e-6).sum()) + 1
-    upper = int((drawn >= seen - 1e-6).sum()) + 1
-    p = min(1.0, 2 * min(lower, upper) / (permutations + 1))
+    p = permutation_p(float(seen), drawn, tail="both")
     return RankCorrectness(
         n, groups, hits, auc, auc_low, auc_high, spearman, low, high, p, level, permutations,
         resamples, seed,

@@ -13,6 +13,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.geometry.resampling import exchanges, image_index
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, check_pairing
 from lantern_probe.retrieval.tally import RankTest, Tally
+from lantern_probe.stats.ties import unit_scaled
 
 MERGES = ("nothing", "identical", "images")
 
@@ -33,7 +34,7 @@ class Retrieval:
         mrr: Mean reciprocal rank.
         recall: Share of queries with the right entry among the first 1, 5, 10; chance is k /
             candidates, if nothing is merged.
-        tied: Queries whose right entry has the very cosine of another entry.
+        tied: Queries whose right entry has the cosine of another entry, to 1e-6.
         identical: Items of the gallery with a vector that another item has too.
         shared_images: Items whose image another item has too.
         oracle_recall: R@1 of the gallery against itself: 1 unless items of different entries are
@@ -73,8 +74,9 @@ def retrieve(
 
     Ties are broken at random, in expectation: a right entry that shares its cosine with e others,
     below g, has rank g + 1 + e/2, and its reciprocal rank and its hits are averaged over the e + 1
-    places likewise. A query or an item that is zero has a cosine of 0 to everything. So latents
-    that are all alike give chance, not whatever order the gallery happens to have.
+    places likewise. Cosines within 1e-6 are ties, as float32 holds no more. A query or an item that
+    is zero has a cosine of 0 to everything. So latents that are all alike give chance, not whatever
+    order the gallery happens to have.
 
     The null hypothesis is that oracles are paired with queries at random, which keeps the gallery
     and the queries as they are: with a few entries near to everything (hubs), ranks are not
@@ -159,7 +161,7 @@ class _Sides:
 
     @classmethod
     def of(cls, side: VectorSet) -> _Sides:
-        slots = side.vectors
+        slots, _ = unit_scaled(side.vectors, (1, 2))  # float32 must hold the squares
         pooled = slots.mean(1)
         squares = np.einsum("nkd,nkd->kn", slots, slots)
         squares = np.stack([*squares, np.einsum("nd,nd->n", pooled, pooled), squares.sum(0)])

@@ -15,12 +15,18 @@ from lantern_probe.probing.classify import grid_predict
 from lantern_probe.probing.controls import (
     control_task,
     encode,
-    permutation_p,
     question_features,
     shuffled,
 )
 from lantern_probe.probing.mdl import FRACTIONS, online_code
-from lantern_probe.probing.table import Settings, family_p, make_target, probe_row, score_site
+from lantern_probe.probing.table import (
+    Settings,
+    family_p,
+    make_target,
+    probe_row,
+    score_p,
+    score_site,
+)
 
 QUICK = Settings(folds=5, controls=2, permutations=39)
 
@@ -80,8 +86,8 @@ def test_question_features_are_words_and_their_pairs():
 
 
 def test_permutation_p_counts_the_score_in():
-    assert permutation_p(0.9, [0.1] * 19) == 1 / 20
-    assert permutation_p(0.1, [0.1, 0.2, 0.0]) == 3 / 4
+    assert score_p(0.9, [0.1] * 19) == 1 / 20
+    assert score_p(0.1, [0.1, 0.2, 0.0]) == 3 / 4
 
 
 def test_the_online_code_by_hand_on_what_teaches_nothing_and_everything():
@@ -118,11 +124,11 @@ def test_planted_signals_are_found_and_noise_is_not():
     assert target.kind == "class" and target.classes == 2
     assert target.controls == 2 and len(target.problems) == 42
     found = score_site(x, target)
-    assert found.score > 0.9 and permutation_p(found.tested, found.null) == 1 / 40
+    assert found.score > 0.9 and score_p(found.tested, found.null) == 1 / 40
     assert found.low < found.score and found.control is not None and found.control < 0.9
     noise = torch.randn(30, 2048, generator=torch.Generator().manual_seed(5))
     silent = score_site(noise, target)
-    assert permutation_p(silent.tested, silent.null) > 0.05 and silent.low < 0.6
+    assert score_p(silent.tested, silent.null) > 0.05 and silent.low < 0.6
 
 
 @pytest.mark.slow
@@ -140,10 +146,10 @@ def test_pure_noise_is_called_a_finding_at_the_nominal_rate():
         test = torch.cat([target.truth[None], target.problems[1:]])
         used = x[target.used]
         null = grid_predict(used, test, target.test_folds, (0.01,)).accuracy(test)[0].tolist()
-        values.append(permutation_p(null[0], null[1:]))
+        values.append(score_p(null[0], null[1:]))
         if seed < 3:  # what the table does
             found = score_site(x, target)
-            assert permutation_p(found.tested, found.null) == values[-1]
+            assert score_p(found.tested, found.null) == values[-1]
     hits = sum(value <= 0.05 for value in values)
     assert hits <= sets * 0.05 + 3.3 * math.sqrt(sets * 0.05 * 0.95)
     # Ties count for the null, so that the mean lies above one half.

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.row import GeometryRow, undefined
 from lantern_probe.geometry.vectors import VectorSet, centred, check_pairing, directions
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import permute_images
+from lantern_probe.stats.ties import SINGLE_TIE, midranks, unit_scaled
 
 CKA, RSA = "debiased linear CKA", "RSA"
 
@@ -40,6 +42,7 @@ def alignment_rows(
 
     RSA is the Spearman correlation between the cosine distances of all pairs of samples
     (Kriegeskorte et al. 2008), in each set with the mean of the slot removed.
+    Distances that float32 cannot tell apart are ties.
 
     p is one-sided: the fraction of random pairings of the two sets (`permute_images`) that are at
     least as alike, the pairing seen counted in.
@@ -72,7 +75,7 @@ def alignment_rows(
         places.append((None, own.mean_over_slots(), oracle.mean_over_slots(), 0))
     rows = []
     for slot, *pair, at in places:
-        away = [centred(vectors.vectors[:, [at]])[:, 0] for vectors in pair]
+        away = [unit_scaled(centred(vectors.vectors[:, [at]])[:, 0])[0] for vectors in pair]
         for measure in (CKA, RSA):
             rows.append(_slot_row(own, oracle, (measure, slot), away, partners, jackknife))
     return rows
@@ -139,7 +142,7 @@ def _slot_row(
         flat = own.name if one is None else oracle.name
         why = f"{flat} does not vary, or a vector equals the mean and has no direction"
         return undefined(own, why, **place)
-    estimate = float((one * two).sum(dtype=np.float64))
+    estimate = _product(one, two)
     found = [_alike(matrix, *(vectors[kept] for vectors in away)) for kept in jackknife.draws]
     half = float(np.std(found, ddof=1)) * jackknife.inflation if found else math.nan
     known = math.isfinite(half)  # a draw of too few samples has no value
@@ -148,7 +151,12 @@ def _slot_row(
         estimate=estimate,
         low=max(-1.0, estimate - half) if known else None,
         high=min(1.0, estimate + half) if known else None,
-        p=_p_value(one, two, partners),
+        p=permutation_p(
+            estimate,
+            [_product(one, two.take(order, 0).take(order, 1)) for order in partners],
+            scale=1.0,
+            tie=SINGLE_TIE,
+        ),
         n=own.n,
         images=own.image_count,
         how=f"{jackknife.how if known else 'too few for an interval'}; p: one-sided, "
@@ -165,7 +173,13 @@ def _alike(
     first, second = (matrix(centred(vectors[:, None])[:, 0]) for vectors in (one, two))
     if first is None or second is None:
         return math.nan
-    return float((first * second).sum(dtype=np.float64))
+    return _product(first, second)
+
+
+def _product(one: Float32[np.ndarray, "n n"], two: Float32[np.ndarray, "n n"]) -> float:
+    """Inner product of two matrices of unit length, which rounding must not take beyond 1."""
+    rows = np.einsum("ij,ij->i", one, two)
+    return max(-1.0, min(1.0, float(rows.sum(dtype=np.float64))))
 
 
 def debiased_cka(one: Float[np.ndarray, "n dim"], two: Float[np.ndarray, "n other_dim"]) -> float:
@@ -191,7 +205,8 @@ def debiased_cka(one: Float[np.ndarray, "n dim"], two: Float[np.ndarray, "n othe
         >>> abs(debiased_cka(latents, others)) < 0.1
         True
     """
-    return _alike(_u_centred, one.astype(np.float32), two.astype(np.float32))
+    scaled = (unit_scaled(vectors)[0].astype(np.float32) for vectors in (one, two))
+    return _alike(_u_centred, *scaled)
 
 
 def _u_centred(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n n"] | None:
@@ -228,7 +243,7 @@ def _rank_matrix(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "
     if not defined.all() or n < 3:
         return None
     upper = np.triu_indices(n, 1)
-    ranks = rankdata(-(units[:, 0] @ units[:, 0].T)[upper])
+    ranks = midranks(-(units[:, 0] @ units[:, 0].T)[upper][None], SINGLE_TIE)[0]
     ranks -= ranks.mean()
     length = math.sqrt(2 * float((ranks**2).sum()))
     if length == 0:
@@ -237,15 +252,3 @@ def _rank_matrix(vectors: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "
     matrix[upper] = ranks / length
     matrix += matrix.T
     return matrix
-
-
-def _p_value(
-    one: Float32[np.ndarray, "n n"],
-    two: Float32[np.ndarray, "n n"],
-    partners: Int[np.ndarray, "permutations n"],
-) -> float:
-    seen = float(np.vdot(one, two))
-    hits = sum(
-        float(np.vdot(one, two.take(order, 0).take(order, 1))) >= seen - 1e-6 for order in partners
-    )
-    return (hits + 1) / (len(partners) + 1)

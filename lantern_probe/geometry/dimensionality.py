@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy.special import entr
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.row import GeometryRow
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, centred, members_of
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.ties import rescaled, unit_scaled
 
 EFFECTIVE_RANK, PARTICIPATION = "effective rank", "participation ratio"
 VARIANCE_SHARE = "variance share"
@@ -31,17 +33,17 @@ def singular_values(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, " 
     Args:
         vectors: Vectors of n samples, [n, dim].
     """
-    exact = vectors.astype(np.float64)
+    exact, exponent = unit_scaled(vectors.astype(np.float64))
     gram = exact @ exact.T if len(exact) <= exact.shape[1] else exact.T @ exact
     found = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None))
-    return found[found > ROUNDING * found[0]]
+    return rescaled(found[found > ROUNDING * found[0]], exponent)
 
 
 def effective_rank(values: Float[np.ndarray, " rank"]) -> float:
     """Effective rank: exp of the entropy of the singular values divided by their sum.
 
-    r equal singular values give r (Roy & Vetterli 2007). None, as of vectors that are all zero,
-    give 0.
+    r equal singular values give r (Roy & Vetterli 2007). None, or only zeros, as of vectors
+    that are all zero, give 0.
 
     Args:
         values: Singular values, such as those of `singular_values`.
@@ -53,23 +55,24 @@ def effective_rank(values: Float[np.ndarray, " rank"]) -> float:
         >>> print(f"{effective_rank(singular_values(latents)):.2f}")
         2.00
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    shares = values / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(np.exp(entr(scaled / scaled.sum()).sum()))
 
 
 def participation_ratio(values: Float[np.ndarray, " rank"]) -> float:
-    """Participation ratio: (sum v)^2 / sum v^2 of the squared singular values v; 0 without any.
+    """Participation ratio: (sum v)^2 / sum v^2 of the squared singular values v; 0 if all are 0.
 
     For n normal vectors with equal variance in r dimensions it is about r n / (n + r).
 
     Args:
         values: Singular values.
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    variances = (values / values[0]) ** 2
+    variances = scaled**2
     return float(variances.sum() ** 2 / (variances**2).sum())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from lantern_probe.geometry.row import GeometryRow, mean_row
 from lantern_probe.geometry.vectors import VectorSet, directions
@@ -34,7 +35,7 @@ def norm_rows(
     """
     check_level(level)
     counts = bootstrap_counts(vectors.images, resamples, seed)
-    norms = np.linalg.norm(vectors.vectors, axis=2)
+    norms = _lengths(vectors.vectors)
     places = [(slot, norms[:, place, None]) for place, slot in enumerate(vectors.slots)]
     if vectors.slotted:
         places.append((None, norms))
@@ -69,10 +70,15 @@ def path_rows(
     units, defined = directions(vectors.vectors)
     cosines = np.einsum("nd,nkd->nk", units[:, 0], units)
     cosines[~(defined & defined[:, :1])] = np.nan
-    steps = np.linalg.norm(np.diff(vectors.vectors, axis=1), axis=2)
     rows = []
     for slot in range(1, vectors.vectors.shape[1]):
-        for measure, values in ((TO_FIRST, cosines[:, slot]), (STEP, steps[:, slot - 1])):
+        step = np.subtract(*(vectors.vectors[:, [t]].astype(np.float64) for t in (slot, slot - 1)))
+        for measure, values in ((TO_FIRST, cosines[:, slot]), (STEP, _lengths(step)[:, 0])):
             place: dict[str, Any] = {"measure": measure, "space": "raw", "slot": slot}
             rows.append(mean_row(vectors, values[:, None], counts, level, **place))
     return rows
+
+
+def _lengths(vectors: Float[np.ndarray, "n slots dim"]) -> Float[np.ndarray, "n slots"]:
+    """Lengths in float64, which holds the square of any float32."""
+    return np.sqrt(np.einsum("nkd,nkd->nk", vectors, vectors, dtype=np.float64))

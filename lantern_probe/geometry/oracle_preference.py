@@ -17,7 +17,9 @@ from lantern_probe.geometry.vectors import (
 )
 from lantern_probe.stats import design_effect, wilson
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import bootstrap_counts, permute_images
+from lantern_probe.stats.ties import SINGLE_TIE
 
 TO_ORACLE, TO_OTHERS, SLOT_TO_ORACLE = (
     "cosine to own oracle",
@@ -42,8 +44,8 @@ def preference_rows(
     slots. `cosine to own oracle` is the cosine to the oracle of the same sample, and `cosine to
     others' oracle` to those of other images. `slot cosine to own oracle` is the first for each pair
     of own slot (slot) and oracle slot (index). `USP` is the fraction of samples whose own latent
-    has a higher mean cosine to the own latents of other images than to its own oracle; a tie does
-    not count.
+    has a higher mean cosine to the own latents of other images than to its own oracle; a tie, of
+    cosines that float32 cannot tell apart, does not count.
 
     USP has no fixed chance. In the raw space own latents and oracles lie in two narrow cones, and
     USP is near 1 whenever the cones are further apart than they are wide, whatever the latents
@@ -116,13 +118,15 @@ def _slot_rows(
     valid = usable[partners] & usable
     size = np.maximum(valid.sum(1), 1)
     means = np.where(valid, drawn, 0).sum(1, dtype=np.float64) / size
+    preferred = preferred - SINGLE_TIE
     shares = (valid & (preferred > drawn)).sum(1) / size
     seen = (preferred > itself)[usable]
-    p_cosine = _p_value(means >= np.nanmean(itself, dtype=np.float64) - 1e-7)
-    p_share = _p_value(shares <= seen.mean() + 1e-12)
+    mean = float(np.nanmean(itself, dtype=np.float64))
+    p_cosine = permutation_p(mean, means, scale=1.0, tie=SINGLE_TIE)
+    p_share = permutation_p(float(seen.mean()), shares, tail="lower", scale=1.0)
     note = f"; p: one-sided, {len(partners)} random pairings"
     effect, images = design_effect(seen.astype(np.int64), own.images[usable])
-    ends = wilson(round(seen.sum() / effect), round(len(seen) / effect), level)
+    ends = wilson(int(seen.sum()), len(seen), level, effect=effect)
     how = "Wilson" + (f", n divided by the design effect {effect:.2f}" if effect > 1 else "")
     common: dict[str, Any] = {**place, "n": len(seen), "images": images}
     return [
@@ -183,7 +187,3 @@ def _slot_matrix(
         for one in range(u.shape[1])
         for two in range(u.shape[1])
     ]
-
-
-def _p_value(hits: Bool[np.ndarray, " permutations"]) -> float:
-    return (int(hits.sum()) + 1) / (len(hits) + 1)

@@ -13,6 +13,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.geometry.retrieval_tests import RankTest, Tally
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, check_pairing
 from lantern_probe.stats.resampling import image_index, permute_images
+from lantern_probe.stats.ties import unit_scaled
 
 MERGES = ("nothing", "identical", "images")
 """Ways in which items of the gallery can be merged into one entry."""
@@ -36,7 +37,7 @@ class Retrieval:
         mrr: Mean reciprocal rank of the right entry, with its test; 1 is best.
         recall: Fraction of queries with the right entry among the first k, by k of 1, 5 and 10.
             Without merging, chance is k / candidates.
-        tied: Number of queries whose right entry has the very cosine of another entry.
+        tied: Number of queries whose right entry has the cosine of another entry, to 1e-6.
         identical: Number of items of the gallery whose vector another item has too.
         shared_images: Number of items whose image another item has too.
         oracle_recall: Recall at 1 of the gallery against itself. It is 1 unless items of different
@@ -76,8 +77,9 @@ def retrieve(
 
     Ties are broken at random, in expectation. A right entry after g better ones, which shares its
     cosine with e others, has rank g + 1 + e/2; its reciprocal rank and its hits are averaged over
-    the e + 1 places. A query or an item that is zero has a cosine of 0 to everything. So latents
-    that are all alike give chance, and not a result of the gallery's order.
+    the e + 1 places. Cosines within 1e-6 are ties, as float32 holds no more. A query or an item
+    that is zero has a cosine of 0 to everything. So latents that are all alike give chance, and not
+    a result of the gallery's order.
 
     Under the null hypothesis oracles are paired with queries at random, while gallery and queries
     stay as they are. With a few entries near to everything (hubs), ranks are not independent, and
@@ -169,7 +171,7 @@ class _Sides:
 
     @classmethod
     def of(cls, side: VectorSet) -> _Sides:
-        slots = side.vectors
+        slots, _ = unit_scaled(side.vectors, (1, 2))  # float32 must hold the squares
         pooled = slots.mean(1)
         squares = np.einsum("nkd,nkd->kn", slots, slots)
         squares = np.stack([*squares, np.einsum("nd,nd->n", pooled, pooled), squares.sum(0)])

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from lantern_probe.errors import LanternError
 from lantern_probe.stats import Clusters
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import bootstrap_counts, image_index, interval, permute_images
 
 
@@ -94,7 +95,8 @@ def rank_correctness(
     values, truth = _checked(ranks, correct)
     index = image_index(images, len(values))
     order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    rising = values[order]
+    starts = np.flatnonzero(np.append(True, rising[1:] != rising[:-1]))
     counts = bootstrap_counts(index, resamples, seed)
     partners = permute_images(index, permutations, seed)
 
@@ -121,9 +123,7 @@ def rank_correctness(
     middle[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
     seen = middle @ truth
     drawn = middle[partners[:, truth == 1]].sum(1)
-    lower = int((drawn <= seen + 1e-6).sum()) + 1
-    upper = int((drawn >= seen - 1e-6).sum()) + 1
-    p = min(1.0, 2 * min(lower, upper) / (permutations + 1))
+    p = permutation_p(float(seen), drawn, tail="both")
     return RankCorrectness(
         n, groups, hits, auc, auc_low, auc_high, spearman, low, high, p, level, permutations,
         resamples, seed,

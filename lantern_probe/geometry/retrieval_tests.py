@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.permutation import permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE, tied_places
 
 RECALL_AT = (1, 5, 10)
 """Numbers k of first entries at which recall is taken."""
@@ -116,15 +118,17 @@ class Tally:
         """
         if self.candidates < self.n:
             cosines = np.maximum.reduceat(cosines[:, self.order], self.starts, axis=1)
-        above, ties, first, last = _places(cosines)
+        above, shared = tied_places(-cosines, SINGLE_TIE)
+        ties = np.nonzero(shared > 1)
+        first, count = above[ties], shared[ties]
         size = len(cosines)
         right = (np.arange(size), self.entries[start : start + size])
-        self._add_hits(above, cosines, right)
+        self._add_hits(above[right], shared[right])
         partners = self.entries[self.partners[:, start : start + size]]
         partners += right[0] * self.candidates  # places in the flattened piece
         for measure, (table, sums) in enumerate(zip(self.tables, self.sums, strict=True)):
             values = table[above]
-            values[ties] = (sums[last] - sums[first]) / (last - first)
+            values[ties] = (sums[first + count] - sums[first]) / count
             if measure == 0:
                 self.ranks[start : start + size] = values[right]
             self.seen[measure] += values[right].sum()
@@ -134,16 +138,10 @@ class Tally:
             values *= values
             self.squares[measure] += (values @ self.weights).sum()
 
-    def _add_hits(
-        self,
-        above: Int[np.ndarray, "some entries"],
-        cosines: Float[np.ndarray, "some entries"],
-        right: tuple[Int[np.ndarray, " some"], Int[np.ndarray, " some"]],
-    ) -> None:
-        equal = (cosines == cosines[right][:, None]).sum(1)
-        self.tied += int((equal > 1).sum())
+    def _add_hits(self, above: Int[np.ndarray, " some"], shared: Int[np.ndarray, " some"]) -> None:
+        self.tied += int((shared > 1).sum())
         for k in RECALL_AT:
-            self.hits[k] += float(np.clip((k - above[right]) / equal, 0, 1).sum())
+            self.hits[k] += float(np.clip((k - above) / shared, 0, 1).sum())
 
     def recall(self) -> dict[int, float]:
         """Fraction of queries with the right entry among the first k, for each k of `RECALL_AT`."""
@@ -172,45 +170,9 @@ class Tally:
             deviation = math.sqrt(max(0.0, left / max(1, n - 1)))
         else:
             grand, deviation = float(drawn.mean()), float(drawn.std())
-        # Sums of the same numbers in another order differ by rounding; equal ones must count.
-        slack = 1e-9 * total
         scale = math.sqrt(self.squares[measure])
         z = (total - grand) / deviation if deviation > 1e-7 * scale else None
-        lower = (int((drawn <= total + slack).sum()) + 1) / (len(drawn) + 1)
-        upper = (int((drawn >= total - slack).sum()) + 1) / (len(drawn) + 1)
-        better = lower if measure == 0 else upper
+        both = permutation_p(total, drawn, tail="both")
+        better = permutation_p(total, drawn, tail="lower" if measure == 0 else "upper")
         method = f"{len(drawn)} random pairings; z: " + ("exact" if exact else "from them")
-        return RankTest(total / n, grand / n, z, min(1.0, 2 * min(lower, upper)), better, method)
-
-
-def _places(
-    cosines: Float[np.ndarray, "some entries"],
-) -> tuple[
-    Int[np.ndarray, "some entries"],
-    tuple[Int[np.ndarray, " ties"], Int[np.ndarray, " ties"]],
-    Int[np.ndarray, " ties"],
-    Int[np.ndarray, " ties"],
-]:
-    """The place of each entry, from 0 on; and of the entries that share a cosine with others.
-
-    Returns:
-        Places [some, entries], the first one for all that share a cosine; the (query, entry) of
-        those that do; the first place that they share; and the one after the last.
-    """
-    entries = cosines.shape[1]
-    order = np.argsort(-cosines, axis=1)
-    falling = np.take_along_axis(cosines, order, 1)
-    above = np.empty(cosines.shape, np.int32)
-    np.put_along_axis(above, order, np.arange(entries, dtype=np.int32)[None], 1)
-    # Runs of equal cosines, of which the first is not equal to the one before.
-    query, place = np.nonzero(falling[:, 1:] == falling[:, :-1])
-    flat = query * entries + place + 1
-    opens = np.diff(flat, prepend=-1) != 1
-    first = flat[opens] - 1
-    lengths = np.diff(np.flatnonzero(opens), append=len(flat)) + 1
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    shared = np.repeat(first, lengths)
-    ties = (shared // entries, order.ravel()[shared + within])
-    start = shared % entries
-    above[ties] = start
-    return above, ties, start, start + np.repeat(lengths, lengths)
+        return RankTest(total / n, grand / n, z, both, better, method)

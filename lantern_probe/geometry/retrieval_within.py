@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from scipy.stats import rankdata
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.retrieval_tests import RankTest
 from lantern_probe.geometry.vectors import VectorSet, check_pairing, directions, members_of
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import image_index, permute_images
+from lantern_probe.stats.ties import SINGLE_TIE, midranks
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,7 @@ def _places(
     queries: Float32[np.ndarray, "g dim"], gallery: Float32[np.ndarray, "g dim"]
 ) -> Float[np.ndarray, "g g"]:
     """Place of every entry for every query of a group, from 0 to 1."""
-    cosines = np.round(queries @ gallery.T, 6)  # float32 holds no more
-    ranks: Float[np.ndarray, "g g"] = rankdata(-cosines, axis=1)
-    return (ranks - 1) / (len(gallery) - 1)
+    return (midranks(-(queries @ gallery.T), SINGLE_TIE) - 1) / (len(gallery) - 1)
 
 
 def _test(
@@ -166,9 +165,8 @@ def _test(
     grand, deviation = n / 2, math.sqrt(variance)
     if not exact:
         grand, deviation = float(drawn.mean()), float(drawn.std())
-    lower = (int((drawn <= seen + 1e-9 * n).sum()) + 1) / (len(drawn) + 1)
-    upper = (int((drawn >= seen - 1e-9 * n).sum()) + 1) / (len(drawn) + 1)
+    both = permutation_p(seen, drawn, tail="both", scale=n)
+    better = permutation_p(seen, drawn, tail="lower", scale=n)
     z = (seen - grand) / deviation if deviation > 1e-7 * n else None
     method = f"{len(drawn)} pairings within groups; z: " + ("exact" if exact else "from them")
-    p = min(1.0, 2 * min(lower, upper))
-    return RankTest(seen / n, grand / n, z, p, lower, method)
+    return RankTest(seen / n, grand / n, z, both, better, method)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from lantern_probe.errors import LanternError
 from lantern_probe.stats import Clusters
 from lantern_probe.stats.resampling import image_index
+from lantern_probe.stats.ties import unit_scaled
 
 SPACES = ("raw", "centred", "whitened")
 """Spaces of `in_space`."""
@@ -106,7 +107,8 @@ class VectorSet:
 
     def mean_over_slots(self) -> VectorSet:
         """Set of each sample's mean latent, [n, 1, dim], without slots."""
-        return replace(self, vectors=self.vectors.mean(1, keepdims=True), slotted=False)
+        means = self.vectors.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+        return replace(self, vectors=means, slotted=False)
 
 
 def check_pairing(own: VectorSet, oracle: VectorSet) -> None:
@@ -129,7 +131,7 @@ def centred(vectors: Float[np.ndarray, "n slots dim"]) -> Float32[np.ndarray, "n
     squares = np.einsum("nkd,nkd->nk", vectors, vectors, dtype=np.float64)
     floor = ROUNDING**2 * squares.mean()
     away = (vectors - vectors.mean(0, dtype=np.float64)).astype(np.float32)
-    away[np.einsum("nkd,nkd->nk", away, away) <= floor] = 0
+    away[np.einsum("nkd,nkd->nk", away, away, dtype=np.float64) <= floor] = 0
     return away
 
 
@@ -166,7 +168,7 @@ def in_space(
     away = centred(vectors.vectors)
     if space == "centred":
         return away, ""
-    coordinates, strength = _whitened(away, vectors.images)
+    coordinates, strength = _whitened(unit_scaled(away)[0], vectors.images)
     return coordinates, f"; shrinkage {strength:.3f}"
 
 
@@ -234,7 +236,9 @@ def directions(
     Returns:
         Unit vectors, zero for a zero vector, and a mask that is False for these.
     """
-    norms = np.sqrt(np.einsum("nkd,nkd->nk", vectors, vectors, dtype=np.float64))
+    scaled, _ = unit_scaled(vectors, 2)  # float32 must hold the squares
+    norms = np.sqrt(np.einsum("nkd,nkd->nk", scaled, scaled, dtype=np.float64))
     defined = norms > 0
     scale = np.divide(1, norms, out=np.zeros_like(norms), where=defined)
-    return vectors * scale[..., None].astype(np.float32), defined
+    scaled *= scale[..., None].astype(np.float32)
+    return scaled, defined

@@ -117,6 +117,12 @@ def test_independent_noise_has_no_cka_only_when_debiased() -> None:
     assert np.max(np.abs(without)) < 0.1
 
 
+def ranks_with_ties(values: np.ndarray) -> np.ndarray:
+    """Expected ranks where differences of up to 1e-6 are ties, by comparing all with all."""
+    apart = values[:, None] - values
+    return (apart > 1e-6).sum(1) + ((np.abs(apart) <= 1e-6).sum(1) + 1) / 2
+
+
 def test_rsa_is_the_spearman_correlation_of_the_distances() -> None:
     own, oracle = gaussian(25, 2, 6), gaussian(25, 2, 6, seed=1)
     oracle[:, 1] += own[:, 1]
@@ -128,9 +134,12 @@ def test_rsa_is_the_spearman_correlation_of_the_distances() -> None:
             away = vectors - vectors.mean(0)
             away /= np.linalg.norm(away, axis=1, keepdims=True)
             distances.append(1 - (away @ away.T)[upper])
-        expected = scipy.stats.spearmanr(*distances).statistic
         row = pick(rows, RSA, slot=slot)
+        expected = scipy.stats.pearsonr(*map(ranks_with_ties, distances)).statistic
         assert row.estimate == pytest.approx(expected, abs=1e-5)
+        # A tie moves two of 300 ranks by one half.
+        spearman = scipy.stats.spearmanr(*distances).statistic
+        assert row.estimate == pytest.approx(spearman, abs=3e-5)
         assert (row.n, row.name) == (25, "own, oracle")
     assert pick(rows, RSA, slot=1).p == 0.01 and pick(rows, CKA, slot=1).p == 0.01
     assert pick(rows, CKA).p is not None

@@ -1,4 +1,4 @@
-"""Measure what the latents look like, and whether they find their own oracle.
+"""Measure what the latents look like, and whether they find their oracle.
 
     python -m experiments.map_latents
     python -m experiments.map_latents --model AGViveiros/LanteRn-3B-SFT \\
@@ -33,7 +33,7 @@ COMMAND = "map_latents"
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Measure what the latents look like, and whether they find their own oracle."""
+    """Measure what the latents look like, and whether they find their oracle."""
 
     model: tuple[str, ...] = ("faithful", "collapsed")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names

@@ -368,7 +368,7 @@ from lantern_probe.interventions.patches import each_slot, layer_sites, shams, w
 from lantern_probe.model.sites import layer_count
 from lantern_probe.plots.patching import plot_recovery
 
-ROLES = ("box", "last-question", "slots", "lvr_end", "answer")
+ROLES = ("box", "last-question", "slot", "lvr_end", "answer-start")
 pairs, _ = with_twins(load_task("scenes", 16), twin, answers_known=True)
 patched = {}
 for name in TWO:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
+import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,28 +23,35 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "lantern_probe").rglob("*.py")) + sorted(
     (ROOT / "experiments").rglob("*.py")
 )
-MODEL_ROOMS = (
-    "nnsight",
-    "transformers",
-    "lantern_probe.branching",
-    "lantern_probe.capture",
-    "lantern_probe.decoding",
-    "lantern_probe.model",
+FLOORS = [
+    {"faces", "errors"},
+    {"vocabulary", "stats"},
+    {"tasks", "protocols"},
+    {"geometry"},
+    {"records", "organisms"},
+    {"probing", "analysis", "model"},
+    {"plots", "interventions"},
+    {"causal", "capture"},
+    {"scale", "serving", "report"},
+    {"commands"},
+]
+"""Rooms of the package from the ground up; imports stay in a room or go to a lower floor."""
+
+LOWER = ("errors", "faces", "vocabulary", "tasks", "records", "stats", "probing", "geometry") + (
+    *("analysis", "plots", "organisms", "protocols"),
 )
-MODEL_FREE = {
-    *("stats", "records", "jsonfile", "plots", "tasks", "store", "probing", "geometry"),
-    *(
-        "retrieval",
-        "decomposition",
-        "exchange",
-        "mediation",
-        "sensitivity",
-        "comparison",
-        "published",
-    ),
-    *("probe_plots", "geometry_plots", "exchange_plots", "patching_plots", "embedding"),
-}
-"""Rooms that work on rows and arrays alone."""
+"""Rooms that know no model."""
+
+WITHOUT_TORCH = ("errors", "vocabulary", "tasks", "records", "stats", "analysis", "plots")
+"""Rooms that leave torch out as well, but for `NEEDS_TORCH`."""
+
+NEEDS_TORCH = ("lantern_probe.records.store",)
+UPWARD_WHEN_CALLED = {(("model", "lantern"), "lantern_probe.capture.batch.capture_batch")}
+"""`LanternModel.capture` is a door to a room above; it is loaded when somebody goes through."""
+
+MODEL_STACK = "lantern_probe.organisms.training"
+"""What builds and trains organisms, and so needs the model."""
+
 each_source = pytest.mark.parametrize(
     "source", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES]
 )
@@ -53,7 +63,6 @@ def imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -80,14 +89,124 @@ def test_nothing_foreign_is_executed(source: Path) -> None:
             assert ast.unparse(node.value) == "False", f"line {node.value.lineno}"
 
 
+def floor_of(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
 @each_source
 def test_arrows_point_downward(source: Path) -> None:
-    names = list(imported(ast.parse(source.read_text(encoding="utf-8"))))
-    room = source.relative_to(ROOT).with_suffix("").parts[:2]
-    if room[0] == "lantern_probe":
-        assert [name for name in names if is_under(name, ("experiments", "tests"))] == []
-    if room[1] in MODEL_FREE:
-        assert [name for name in names if is_under(name, MODEL_ROOMS)] == []
+    """Imports under TYPE_CHECKING load nothing, and may name the model for an annotation."""
+    room = source.relative_to(ROOT).with_suffix("").parts
+    if room[0] != "lantern_probe" or room[1] == "__init__":
+        return
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for_types = {
+        name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for name in imported(node)
+    }
+    names = [name for name in imported(tree) if name not in for_types]
+    assert [name for name in names if is_under(name, ("experiments", "tests"))] == []
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != "lantern_probe" or len(parts) == 1 or parts[1] == room[1]:
+            continue
+        if (room[1:], name) in UPWARD_WHEN_CALLED or "training" in room:
+            continue
+        assert floor_of(parts[1]) < floor_of(room[1]), name
+
+
+def modules_of(rooms: tuple[str, ...]) -> list[str]:
+    found = []
+    for path in sorted((ROOT / "lantern_probe").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[1] in rooms:
+            found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+    return [name for name in found if not is_under(name, (MODEL_STACK,))]
+
+
+@pytest.mark.parametrize(
+    ("rooms", "left_out"),
+    [
+        (LOWER, ("transformers", "nnsight")),
+        (WITHOUT_TORCH, ("torch", "transformers", "nnsight")),
+        (("interventions",), ("torch", "scipy", "sklearn", "transformers", "nnsight")),
+    ],
+    ids=["lower storey", "without torch", "interventions"],
+)
+def test_the_wall_between_the_storeys_holds(
+    rooms: tuple[str, ...], left_out: tuple[str, ...]
+) -> None:
+    """In a fresh process, importing every module of the rooms leaves the model stack out."""
+    names = modules_of(rooms)
+    if "torch" in left_out:
+        names = [name for name in names if name not in NEEDS_TORCH]
+    assert len(names) >= len(rooms)
+    program = (
+        "import importlib, sys\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    for heavy in {left_out!r}:\n"
+        "        assert heavy not in sys.modules, f'{name} loads {heavy}'\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+
+
+FACES = [
+    path
+    for path in sorted((ROOT / "lantern_probe").rglob("__init__.py"))
+    if "lazily(" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("face", FACES, ids=[str(path.parent.relative_to(ROOT)) for path in FACES])
+def test_a_face_says_the_same_to_people_types_and_python(face: Path) -> None:
+    tree = ast.parse(face.read_text(encoding="utf-8"))
+    package = ".".join(face.parent.relative_to(ROOT).parts)
+    module = importlib.import_module(package)
+    for_types = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        for inside in ast.walk(node)
+        if isinstance(inside, ast.ImportFrom)
+        for alias in inside.names
+    }
+    assert len(set(module.__all__)) == len(module.__all__)
+    eager = {name for name in module.__all__ if name in vars(module)}
+    assert for_types <= set(module.__all__) and set(module.__all__) <= for_types | eager
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert not (face.parent / f"{name}.py").exists(), f"{name} is a module too"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = module.no_such_name
+
+
+def test_the_public_names_are_these() -> None:
+    """A name at the front door is a promise: adding or dropping one is a decision."""
+    assert set(lantern_probe.__all__) == {
+        *("Ablation", "Branch", "LanternError", "LanternModel", "RowPlan", "Run", "Sample"),
+        *("Store", "load_task", "parse_condition", "read_rows", "run_branches", "run_prefixes"),
+        "summarize",
+    }
+    rooms = [face.parent.name for face in FACES if face.parents[1].name == "lantern_probe"]
+    names = {
+        room: sorted(importlib.import_module(f"lantern_probe.{room}").__all__) for room in rooms
+    }
+    known = ROOT / "tests" / "public_names.json"
+    assert json.loads(known.read_text(encoding="utf-8")) == names, (
+        "the public names have changed; if that is meant, write tests/public_names.json anew and "
+        "say it in CHANGELOG.md"
+    )
 
 
 def test_checkpoints_hold_data_only() -> None:

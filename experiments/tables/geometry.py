@@ -13,7 +13,7 @@ from rich.table import Table
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.geometry import SPACES, GeometryRow
 from lantern_probe.geometry.alignment import CKA, RSA
-from lantern_probe.geometry.effective_rank import EFFECTIVE_RANK, PARTICIPATION
+from lantern_probe.geometry.dimensionality import EFFECTIVE_RANK, PARTICIPATION
 from lantern_probe.geometry.norms import NORM, STEP, TO_FIRST
 from lantern_probe.geometry.oracle_preference import TO_ORACLE, TO_OTHERS, USP, USP_CHANCE
 from lantern_probe.geometry.retrieval import Retrieval

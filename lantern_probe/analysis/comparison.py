@@ -7,6 +7,7 @@ jointly parsed, so that a loss of format is not taken for a loss of content.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -34,6 +35,7 @@ from lantern_probe.stats import (
     sign_flip_test,
     wilson,
 )
+from lantern_probe.stats.ties import TIE
 
 FEW_CLUSTERS = 30
 """Below this many, resampling clusters understates the spread (Cameron, Gelbach & Miller 2008)."""
@@ -317,7 +319,7 @@ def _pair(
         clustered=sign_flip_test(signs, groups, **draws) if clustered else None,
         equivalence=same,
         detectable=detectable_difference(
-            int(len(shared) / same.design_effect),
+            math.floor(len(shared) / same.design_effect * (1 + TIE)),
             (test.b + test.c) / len(shared),
             alpha=settings.alpha,
             power=settings.power,

@@ -20,7 +20,8 @@ from lantern_probe.stats import (
     ratio_of_means,
     sign_flip_test,
 )
-from lantern_probe.stats.permutation import EXACT_UP_TO
+from lantern_probe.stats.permutation import EXACT_UP_TO, hits_p
+from lantern_probe.stats.ties import TIE, reaches
 
 DIRECTIONS = ("denoise", "noise")
 """Clean patched into corrupted (is the place sufficient?), and corrupted into clean (is it
@@ -143,16 +144,15 @@ def _drawn(sums: Float[np.ndarray, "pairs cells"], draws: int) -> list[float]:
     """The p value of every cell; as in `sign_flip_test`, the pattern seen counts as drawn."""
     if not sums.size:
         return []
-    # Sums of the same numbers in another order differ by rounding; equal ones must count.
-    seen = np.abs(sums.sum(0)) - 1e-12 * np.abs(sums).sum(0)
+    seen, slack = np.abs(sums.sum(0)), TIE * np.abs(sums).sum(0)
     rng = np.random.default_rng(_SEED)
     chunk = max(1, _CHUNK // max(sums.shape))
     hits = np.zeros(sums.shape[1], np.int64)
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
         signs = 2.0 * rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) - 1.0
-        hits += np.sum(np.abs(signs @ sums) >= seen, axis=0)
-    return [float(p) for p in (hits + 1) / (draws + 1)]
+        hits += np.sum(reaches(np.abs(signs @ sums), seen, slack), axis=0)
+    return [float(p) for p in hits_p(hits, draws)]
 
 
 def _effect(

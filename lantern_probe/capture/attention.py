@@ -95,9 +95,12 @@ def reading_attention(
 ) -> Iterator[AttentionReading]:
     """Read the attention of one forward, all layers and heads; the forward itself is unchanged.
 
-        with reading_attention(lantern, queries) as reading:
-            lantern.hf(**replay.inputs)
-        reading.weights[0]                                    # [layers, heads, queries, keys]
+        >>> import torch
+        >>> from lantern_probe.capture import reading_attention
+        >>> with reading_attention(lantern, [torch.tensor([20, 26])]) as reading:
+        ...     output = lantern.hf(**lantern.inputs([sample]))
+        >>> reading.weights[0].shape                                 # layers, heads, queries, keys
+        torch.Size([4, 4, 2, 28])
 
     Args:
         lantern: The model.

@@ -99,6 +99,13 @@ def enrichment(
 ) -> Enrichment:
     """Compare the attention to a box with that to every other window of its size.
 
+        >>> import torch
+        >>> from lantern_probe.capture import enrichment
+        >>> attention = torch.tensor([[0.1, 0.2], [0.1, 0.6]])
+        >>> found = enrichment(attention, torch.tensor([3]))
+        >>> round(float(found.ratio), 2), float(found.percentile)
+        (2.4, 1.0)
+
     The comparison with windows of equal area takes out the box's size, but not a preference of
     the model for parts of the image, such as its centre.
 

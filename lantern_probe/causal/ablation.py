@@ -54,6 +54,12 @@ Job = tuple[Sample, Intervention, Branch]
 class Ablation:
     """One model, one data set, several conditions.
 
+        >>> from lantern_probe import Run, parse_condition, read_rows, summarize
+        >>> with Run.open("runs/ablation", {}, overwrite=True) as run:
+        ...     Ablation(lantern, [sample], [parse_condition("zeros")], run).execute()
+        >>> [s.condition for s in summarize(read_rows("runs/ablation"), model="faithful")]
+        ['own', 'zeros']
+
     Attributes:
         lantern: The model.
         samples: Their ids must differ.

@@ -5,7 +5,7 @@ record per number, from which `lantern_probe.plots.geometry` draws.
 
 `vectors`: checked sets of vectors, and the spaces in which they are compared. `row`: the record.
 `similarity`: cosines between samples and between slots. `norms`: lengths, and drift over the slots.
-`effective_rank`: effective rank and spectrum at equal n. `alignment`: debiased CKA and RSA.
+`dimensionality`: effective rank and spectrum at equal n. `alignment`: debiased CKA and RSA.
 `oracle_preference`: cosines to the oracle, USP. `overview`: all of these at once. `retrieval`: each
 sample's oracle by its own latents; `retrieval_within`: among samples alike; `retrieval_tests`: the
 tests of both; `retrieval_correctness`: rank and right answers. `projection`: PCA and UMAP, the only
@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING
 
 from lantern_probe.faces import lazily
 
-# Loaded at once: where a module has its function's name, importing the module later would put the
-# module in the function's place.
-from lantern_probe.geometry.effective_rank import effective_rank
-
 if TYPE_CHECKING:
     from lantern_probe.geometry.alignment import alignment_rows, debiased_cka
-    from lantern_probe.geometry.effective_rank import (
+    from lantern_probe.geometry.dimensionality import (
+        effective_rank,
         participation_ratio,
         rank_rows,
         singular_values,
@@ -74,7 +71,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     alignment="alignment_rows debiased_cka",
-    effective_rank="participation_ratio rank_rows singular_values",
+    dimensionality="effective_rank participation_ratio rank_rows singular_values",
     norms="norm_rows path_rows",
     oracle_preference="preference_rows",
     overview="geometry_rows",

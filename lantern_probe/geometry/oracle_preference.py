@@ -1,4 +1,4 @@
-"""Are own latents nearer to their oracle, or to the own latents of unrelated samples?"""
+"""Preference of own latents for their oracle over the own latents of unrelated samples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from lantern_probe.geometry.vectors import (
 )
 from lantern_probe.stats import design_effect, wilson
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import bootstrap_counts, permute_images
+from lantern_probe.stats.ties import SINGLE_TIE
 
 TO_ORACLE, TO_OTHERS, SLOT_TO_ORACLE = (
     "cosine to own oracle",
@@ -36,31 +38,33 @@ def preference_rows(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[GeometryRow]:
-    """Cosines to the oracle, and unrelated self-generated preference (USP), raw and centred.
+    """Measure cosines to the oracle, and the unrelated self-generated preference (USP).
 
-    `cosine to own oracle` and `cosine to others' oracle` (of other images), per slot, with
-    `slot cosine to own oracle` for each pair (own slot, index = oracle slot). `USP` is the share
-    of samples whose own latent has a higher mean cosine to the own latents of other images than
-    its cosine to its own oracle; a tie is none.
+    All measures are taken raw and centred, per slot and (slot None) for each sample's mean over the
+    slots. `cosine to own oracle` is the cosine to the oracle of the same sample, and `cosine to
+    others' oracle` to those of other images. `slot cosine to own oracle` is the first for each pair
+    of own slot (slot) and oracle slot (index). `USP` is the fraction of samples whose own latent
+    has a higher mean cosine to the own latents of other images than to its own oracle; a tie, of
+    cosines that float32 cannot tell apart, does not count.
 
     USP has no fixed chance. In the raw space own latents and oracles lie in two narrow cones, and
     USP is near 1 whenever the cones are further apart than they are wide, whatever the latents
-    say. So `USP at random pairing` says what it is if each latent is given a random sample's
-    oracle, and p is the share of random pairings (see `exchanges`) with a USP as low as the one
-    seen: one-sided, small if own latents know their own oracle. The p of `cosine to own oracle` is
-    the share of pairings with a mean cosine as high. In the centred space (each set's slot mean
-    removed) the cones are gone, and USP of unrelated vectors is near 1/2.
+    say. `USP at random pairing` is therefore its value if each latent is given a random sample's
+    oracle. The p of `USP` is one-sided: the fraction of random pairings (`permute_images`) with a
+    USP as low as the one seen, small if own latents know their own oracle. The p of `cosine to own
+    oracle` is the fraction of pairings with a mean cosine as high. In the centred space (each set's
+    slot mean removed) there are no cones, and USP of unrelated vectors is near 1/2.
 
-    USP's interval is Wilson's, with n divided by the design effect where images repeat; the others
-    are bootstraps as in `cosine_rows`. Slot None takes each sample's mean over the slots.
+    USP has Wilson's interval, with n divided by the design effect where images repeat. The other
+    intervals are bootstraps over images, as in `cosine_rows`.
 
     Args:
-        own: Own latents.
+        own: Own latents of n samples.
         oracle: Oracle latents of the same samples.
-        permutations: Random pairings.
-        resamples: Bootstrap resamples.
-        level: Of the intervals.
-        seed: Of both.
+        permutations: Number of random pairings, default 999.
+        resamples: Number of bootstrap resamples, default 1,000.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the bootstrap and of the pairings, default 0.
 
     Raises:
         LanternError: the sets are not of the same samples, or an option is out of range.
@@ -114,13 +118,15 @@ def _slot_rows(
     valid = usable[partners] & usable
     size = np.maximum(valid.sum(1), 1)
     means = np.where(valid, drawn, 0).sum(1, dtype=np.float64) / size
+    preferred = preferred - SINGLE_TIE
     shares = (valid & (preferred > drawn)).sum(1) / size
     seen = (preferred > itself)[usable]
-    p_cosine = _p_value(means >= np.nanmean(itself, dtype=np.float64) - 1e-7)
-    p_share = _p_value(shares <= seen.mean() + 1e-12)
+    mean = float(np.nanmean(itself, dtype=np.float64))
+    p_cosine = permutation_p(mean, means, scale=1.0, tie=SINGLE_TIE)
+    p_share = permutation_p(float(seen.mean()), shares, tail="lower", scale=1.0)
     note = f"; p: one-sided, {len(partners)} random pairings"
     effect, images = design_effect(seen.astype(np.int64), own.images[usable])
-    ends = wilson(round(seen.sum() / effect), round(len(seen) / effect), level)
+    ends = wilson(int(seen.sum()), len(seen), level, effect=effect)
     how = "Wilson" + (f", n divided by the design effect {effect:.2f}" if effect > 1 else "")
     common: dict[str, Any] = {**place, "n": len(seen), "images": images}
     return [
@@ -151,7 +157,7 @@ def _mean_to_others(
     images: Int[np.ndarray, " n"],
     known: Bool[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """Each sample's mean cosine to the samples of other images."""
+    """Mean cosine of each sample to the samples of other images, [n]; NaN without a direction."""
     sums = np.zeros((int(images.max()) + 1, units.shape[1]))
     np.add.at(sums, images, units)
     sizes = np.bincount(images, weights=known)
@@ -181,7 +187,3 @@ def _slot_matrix(
         for one in range(u.shape[1])
         for two in range(u.shape[1])
     ]
-
-
-def _p_value(hits: Bool[np.ndarray, " permutations"]) -> float:
-    return (int(hits.sum()) + 1) / (len(hits) + 1)

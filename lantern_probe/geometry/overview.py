@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lantern_probe.geometry.alignment import alignment_rows
-from lantern_probe.geometry.effective_rank import rank_rows
+from lantern_probe.geometry.dimensionality import rank_rows
 from lantern_probe.geometry.norms import norm_rows, path_rows
 from lantern_probe.geometry.oracle_preference import preference_rows
 from lantern_probe.geometry.row import GeometryRow

@@ -1,4 +1,4 @@
-"""Retrieval by cosine, in every view, piece by piece."""
+"""Retrieval of each sample's oracle latents by its own latents, by cosine, in every view."""
 
 from __future__ import annotations
 
@@ -13,35 +13,39 @@ from lantern_probe.errors import LanternError
 from lantern_probe.geometry.retrieval_tests import RankTest, Tally
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, check_pairing
 from lantern_probe.stats.resampling import image_index, permute_images
+from lantern_probe.stats.ties import unit_scaled
 
 MERGES = ("nothing", "identical", "images")
+"""Ways in which items of the gallery can be merged into one entry."""
 
 _CHUNK = 128
-"""Queries whose cosines to the whole gallery are held at once, in all views."""
+"""Number of queries whose cosines to the whole gallery are held at once, in all views."""
 
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """Retrieval in one view.
+    """Result of retrieval in one view.
 
     Attributes:
-        view: `pooled`, `concatenated` or `slot 0` and so on.
-        slot: 0-based; None for the first two.
-        n: Queries.
-        candidates: Entries of the gallery among which a rank is counted; n, or fewer if merged.
-        mean_rank: 1 is best, (candidates + 1) / 2 is chance without merging.
-        mrr: Mean reciprocal rank.
-        recall: Share of queries with the right entry among the first 1, 5, 10; chance is k /
-            candidates, if nothing is merged.
-        tied: Queries whose right entry has the very cosine of another entry.
-        identical: Items of the gallery with a vector that another item has too.
-        shared_images: Items whose image another item has too.
-        oracle_recall: R@1 of the gallery against itself: 1 unless items of different entries are
-            identical, or too close for float32 to tell (a cosine above 1 - 1e-6).
-        merge: What was treated as one entry.
-        permutations: Random pairings drawn.
-        seed: Of them.
-        ranks: Expected rank of the right entry of each query, ties in random order, [n].
+        view: Name of the view: `pooled` (mean over the slots), `concatenated`, `slot 0` and so on.
+        slot: Slot of the view, counted from 0; None for `pooled` and `concatenated`.
+        n: Number of queries.
+        candidates: Number of entries of the gallery, among which ranks are counted; n, or fewer if
+            items were merged.
+        mean_rank: Mean rank of the right entry, with its test. 1 is best; without merging, chance
+            is (candidates + 1) / 2.
+        mrr: Mean reciprocal rank of the right entry, with its test; 1 is best.
+        recall: Fraction of queries with the right entry among the first k, by k of 1, 5 and 10.
+            Without merging, chance is k / candidates.
+        tied: Number of queries whose right entry has the cosine of another entry, to 1e-6.
+        identical: Number of items of the gallery whose vector another item has too.
+        shared_images: Number of items whose image another item has too.
+        oracle_recall: Recall at 1 of the gallery against itself. It is 1 unless items of different
+            entries are identical, or too close for float32 to tell (a cosine above 1 - 1e-6).
+        merge: Items that were treated as one entry, one of `MERGES`.
+        permutations: Number of random pairings drawn.
+        seed: Seed of the pairings.
+        ranks: Expected rank of the right entry of each query, with ties in random order, [n].
     """
 
     view: str
@@ -71,33 +75,50 @@ def retrieve(
 ) -> list[Retrieval]:
     """Retrieve each sample's oracle by its own latents, in every view.
 
-    Ties are broken at random, in expectation: a right entry that shares its cosine with e others,
-    below g, has rank g + 1 + e/2, and its reciprocal rank and its hits are averaged over the e + 1
-    places likewise. A query or an item that is zero has a cosine of 0 to everything. So latents
-    that are all alike give chance, not whatever order the gallery happens to have.
+    Ties are broken at random, in expectation. A right entry after g better ones, which shares its
+    cosine with e others, has rank g + 1 + e/2; its reciprocal rank and its hits are averaged over
+    the e + 1 places. Cosines within 1e-6 are ties, as float32 holds no more. A query or an item
+    that is zero has a cosine of 0 to everything. So latents that are all alike give chance, and not
+    a result of the gallery's order.
 
-    The null hypothesis is that oracles are paired with queries at random, which keeps the gallery
-    and the queries as they are: with a few entries near to everything (hubs), ranks are not
-    independent, and the usual standard error of uniform ranks is too large. p is from random
-    pairings, (b + 1) / (m + 1), images exchanged as a whole (`geometry.resampling.exchanges`); z
-    is from the exact mean and variance over all pairings (Hoeffding 1951), and where images repeat
+    Under the null hypothesis oracles are paired with queries at random, while gallery and queries
+    stay as they are. With a few entries near to everything (hubs), ranks are not independent, and
+    the usual standard error of uniform ranks is too large. p is (b + 1) / (m + 1), where b of m
+    random pairings reach the value seen; images are exchanged as a whole (`permute_images`). z is
+    from the exact mean and variance over all pairings (Hoeffding 1951), or where images repeat,
     from those of the pairings drawn.
 
-    Several samples may share an oracle. `merge="identical"` makes entries of identical vectors
-    one, `merge="images"` those of one image, with the highest cosine of its items.
+    Several samples may share an oracle. `merge="identical"` makes items with identical vectors one
+    entry, and `merge="images"` items of one image. An entry has the highest cosine of its items.
 
-    The gallery is gone through in pieces; no matrix of n x n is kept.
+    Queries are compared in pieces, so that no n x n matrix is kept.
 
     Args:
-        own: Own latents; with images if they repeat.
-        oracle: Oracle latents of the same samples.
-        merge: What is one entry of the gallery: `nothing` more than an item, `identical` vectors,
-            or `images`.
-        permutations: Random pairings: m.
-        seed: Of the pairings.
+        own: Own latents, with images if these repeat.
+        oracle: Oracle latents of the same samples, the gallery.
+        merge: Items that make one entry of the gallery: `nothing` (default; each is its own entry),
+            `identical` or `images`.
+        permutations: Number m of random pairings, default 1,999.
+        seed: Seed of the pairings, default 0.
+
+    Returns:
+        A result for each slot, for the mean over the slots, and for all slots concatenated.
 
     Raises:
         LanternError: the sets are not of the same samples, or an option is out of range.
+
+    Examples:
+        Latents that are their oracles plus noise find them:
+
+        >>> import numpy as np
+        >>> from lantern_probe.geometry import VectorSet, retrieve
+        >>> oracle, noise = np.random.default_rng(0).normal(size=(2, 50, 4, 16))
+        >>> own = oracle + 0.5 * noise
+        >>> found = retrieve(VectorSet.of("own", own), VectorSet.of("oracle", oracle))
+        >>> [result.view for result in found]
+        ['slot 0', 'slot 1', 'slot 2', 'slot 3', 'pooled', 'concatenated']
+        >>> found[-1].recall[1], found[-1].mean_rank.chance
+        (1.0, 25.5)
     """
     check_pairing(own, oracle)
     if merge not in MERGES:
@@ -136,12 +157,12 @@ def retrieve(
 
 @dataclass(frozen=True, eq=False)
 class _Sides:
-    """One side in all views.
+    """Own latents or oracle latents, in all views.
 
     Attributes:
-        vectors: [n, slots, dim].
-        pooled: Mean over the slots, [n, dim].
-        scale: 1 / norm in each view, 0 for a zero vector, [views, n].
+        vectors: Vectors, [n, slots, dim].
+        pooled: Mean of each sample's vectors over the slots, [n, dim].
+        scale: Inverse norm in each view, 0 for a zero vector, [views, n].
     """
 
     vectors: Float[np.ndarray, "n slots dim"]
@@ -150,7 +171,7 @@ class _Sides:
 
     @classmethod
     def of(cls, side: VectorSet) -> _Sides:
-        slots = side.vectors
+        slots, _ = unit_scaled(side.vectors, (1, 2))  # float32 must hold the squares
         pooled = slots.mean(1)
         squares = np.einsum("nkd,nkd->kn", slots, slots)
         squares = np.stack([*squares, np.einsum("nd,nd->n", pooled, pooled), squares.sum(0)])

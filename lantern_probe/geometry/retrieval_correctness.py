@@ -1,4 +1,4 @@
-"""Does a sample whose latents find their oracle get the right answer more often?"""
+"""Link between the rank of a sample's own oracle and the sample's answer being right."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from numpy.typing import ArrayLike
 from lantern_probe.errors import LanternError
 from lantern_probe.stats import Clusters
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.permutation import permutation_p
 from lantern_probe.stats.resampling import bootstrap_counts, image_index, interval, permute_images
 
 
 @dataclass(frozen=True)
 class RankCorrectness:
-    """How a sample's rank goes with its answer.
+    """Association of the samples' ranks with their answers.
 
     Attributes:
-        n: Samples.
-        images: Different images, the independent units.
-        right: Samples with the right answer.
+        n: Number of samples.
+        images: Number of different images, the independent units.
+        right: Number of samples with the right answer.
         auc: Probability that a right sample has a better (lower) rank than a wrong one, ties
-            counting half; .5 is chance; NaN if all are right or all wrong, or all ranks equal.
-        auc_low: Lower end of its bootstrap interval; the whole range where `auc` is NaN.
-        auc_high: Upper end.
-        spearman: Spearman correlation of rank and being right; negative if good ranks go with
+            counting half; 0.5 by chance. NaN if all are right, all are wrong, or all ranks are
+            equal.
+        auc_low: Lower end of the bootstrap interval of `auc`; 0 if `auc` is NaN.
+        auc_high: Upper end of the bootstrap interval of `auc`; 1 if `auc` is NaN.
+        spearman: Spearman correlation of rank and being right; negative if good (low) ranks go with
             right answers.
-        spearman_low: Lower end of its bootstrap interval.
-        spearman_high: Upper end.
-        p: Two-sided permutation p value, the same for both: with the ranks and the number of
-            right answers given, each determines the other.
-        level: Of the intervals.
-        permutations: Exchanges of ranks between images.
-        resamples: Bootstrap resamples of images.
-        seed: Of both.
+        spearman_low: Lower end of the bootstrap interval of `spearman`; -1 if it is NaN.
+        spearman_high: Upper end of the bootstrap interval of `spearman`; 1 if it is NaN.
+        p: Two-sided permutation p value of both measures. With the ranks and the number of right
+            answers given, each determines the other.
+        level: Confidence level of the intervals.
+        permutations: Number of permutations of the ranks over images.
+        resamples: Number of bootstrap resamples of images.
+        seed: Seed of the bootstrap and of the permutations.
     """
 
     n: int
@@ -67,39 +69,34 @@ def rank_correctness(
 ) -> RankCorrectness:
     """Test whether the rank of a sample's oracle predicts that its answer is right.
 
-    A link says no more than that some samples are easier in both respects; interventions say what
-    the answer uses.
+    An association may only mean that some samples are easier in both respects. Interventions say
+    whether the answer uses the latents.
 
     Args:
-        ranks: Such as `Retrieval.ranks`, [n]; finite.
-        correct: Right (1, True) or wrong (0, False), [n].
-        images: The image of each sample [n]; each sample its own if None.
-        permutations: Exchanges of ranks, images as a whole.
-        resamples: Bootstrap resamples of images; percentile intervals.
-        level: Of the intervals.
-        seed: Of both.
+        ranks: Rank of each sample's oracle, [n], finite, such as `Retrieval.ranks`.
+        correct: Right (1, True) or wrong (0, False) answer of each sample, [n].
+        images: Image of each sample, [n]. With None (default) each sample has its own.
+        permutations: Number of permutations of the ranks, images as a whole; default 1,999.
+        resamples: Number of bootstrap resamples of images, for percentile intervals; default 2,000.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the bootstrap and of the permutations, default 0.
 
     Raises:
-        LanternError: the lengths differ, a rank is not finite, an answer neither 0 nor 1, or an
+        LanternError: the lengths differ, a rank is not finite, an answer is neither 0 nor 1, or an
             option is out of range.
+
+    Examples:
+        >>> from lantern_probe.geometry import rank_correctness
+        >>> result = rank_correctness([1, 2, 3, 4, 5, 6], [1, 1, 1, 0, 1, 0])
+        >>> print(f"AUC {result.auc:.3f}, p {result.p:.1f}")
+        AUC 0.875, p 0.3
     """
     check_level(level)
-    values, truth = np.asarray(ranks, dtype=np.float64), np.asarray(correct)
-    if values.ndim != 1 or values.shape != truth.shape or not len(values):
-        raise LanternError(
-            "one rank and one answer per sample are needed, not "
-            f"{list(values.shape)} and {list(truth.shape)}"
-        )
-    bad = np.flatnonzero(~np.isfinite(values) | ~np.isin(truth, (0, 1)))
-    if len(bad):
-        raise LanternError(
-            f"sample {bad[0]} (counted from 0): rank {values[bad[0]]}, right {truth[bad[0]]!r}; "
-            "ranks must be finite and answers 0 or 1"
-        )
-    truth = truth.astype(np.float64)
+    values, truth = _checked(ranks, correct)
     index = image_index(images, len(values))
     order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    rising = values[order]
+    starts = np.flatnonzero(np.append(True, rising[1:] != rising[:-1]))
     counts = bootstrap_counts(index, resamples, seed)
     partners = permute_images(index, permutations, seed)
 
@@ -119,25 +116,43 @@ def rank_correctness(
     draws = np.concatenate([measures(piece[:, index].astype(np.float64)) for piece in pieces])
     auc_low, auc_high = _ends(draws[:, 0], level, groups, (0.0, 1.0))
     low, high = _ends(draws[:, 1], level, groups, (-1.0, 1.0))
-    # Given ranks and answers, both are linear in the sum of the right samples' midranks.
+    # With ranks and answers given, both measures are linear in the sum of the right samples'
+    # midranks.
     sizes = np.diff(starts, append=n)
     middle = np.empty(n)
     middle[order] = np.repeat(starts + (sizes + 1) / 2, sizes)
     seen = middle @ truth
     drawn = middle[partners[:, truth == 1]].sum(1)
-    lower = int((drawn <= seen + 1e-6).sum()) + 1
-    upper = int((drawn >= seen - 1e-6).sum()) + 1
-    p = min(1.0, 2 * min(lower, upper) / (permutations + 1))
+    p = permutation_p(float(seen), drawn, tail="both")
     return RankCorrectness(
         n, groups, hits, auc, auc_low, auc_high, spearman, low, high, p, level, permutations,
         resamples, seed,
     )  # fmt: skip
 
 
+def _checked(
+    ranks: ArrayLike, correct: ArrayLike
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Ranks and answers as float64 arrays, after checking them."""
+    values, truth = np.asarray(ranks, dtype=np.float64), np.asarray(correct)
+    if values.ndim != 1 or values.shape != truth.shape or not len(values):
+        raise LanternError(
+            "one rank and one answer per sample are needed, not "
+            f"{list(values.shape)} and {list(truth.shape)}"
+        )
+    bad = np.flatnonzero(~np.isfinite(values) | ~np.isin(truth, (0, 1)))
+    if len(bad):
+        raise LanternError(
+            f"sample {bad[0]} (counted from 0): rank {values[bad[0]]}, right {truth[bad[0]]!r}; "
+            "ranks must be finite and answers 0 or 1"
+        )
+    return values, truth.astype(np.float64)
+
+
 def _ends(
     draws: Float[np.ndarray, " resamples"], level: float, groups: int, whole: tuple[float, float]
 ) -> tuple[float, float]:
-    """The interval; the whole range where one image leaves nothing to resample."""
+    """Percentile interval; the whole range if there is one image, or no draw has a value."""
     low, high = interval(draws, level) if groups > 1 else (None, None)
     return whole if low is None or high is None else (low, high)
 
@@ -145,7 +160,15 @@ def _ends(
 def _auc_and_spearman(
     right: Float[np.ndarray, "draws ranks"], wrong: Float[np.ndarray, "draws ranks"]
 ) -> Float[np.ndarray, "draws 2"]:
-    """Both measures from how many right and wrong samples have each rank; NaN if undefined."""
+    """Compute AUC and Spearman correlation from the numbers of samples with each rank.
+
+    Args:
+        right: Number of right samples with each rank, in rising order of the ranks.
+        wrong: Number of wrong samples with each rank.
+
+    Returns:
+        AUC and correlation of each draw, [draws, 2]; NaN where they are not defined.
+    """
     both = right + wrong
     n, hits, misses = (part.sum(1) for part in (both, right, wrong))
     after = misses[:, None] - np.cumsum(wrong, 1) + wrong / 2

@@ -1,4 +1,4 @@
-"""Ranks and what is made of them: means, and tests against random pairing."""
+"""Ranks of the right entries: means, recall, and tests against random pairing."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from jaxtyping import Float, Int
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.permutation import permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE, tied_places
 
 RECALL_AT = (1, 5, 10)
+"""Numbers k of first entries at which recall is taken."""
 
 
 @dataclass(frozen=True)
 class RankTest:
-    """A mean over the queries, and what it would be if oracles were paired with queries at random.
+    """Test of a mean over queries against random pairing of oracles with queries.
 
     Attributes:
-        estimate: The mean.
-        chance: Its expectation over all pairings.
-        z: (estimate - chance) / standard deviation over the pairings; None where that is 0.
-        p: Two-sided: twice the smaller tail.
-        p_better: One-sided, of retrieval better than chance.
-        method: How z and p were made.
+        estimate: Mean over the queries.
+        chance: Expectation of the mean over all pairings.
+        z: Estimate minus chance, divided by the standard deviation over the pairings; None if that
+            is 0.
+        p: Two-sided p value, twice the smaller tail and at most 1.
+        p_better: One-sided p value of retrieval better than chance.
+        method: Source of z and p in words.
     """
 
     estimate: float
@@ -36,13 +40,23 @@ class RankTest:
 
 
 def rank_test_from_summary(n: int, mean_rank: float) -> RankTest:
-    """The test of a published mean rank among n, from the two numbers alone.
+    """Test a published mean rank of n queries among n entries, from the two numbers alone.
 
-    Independent, uniform ranks have mean (n + 1) / 2 and variance (n^2 - 1) / 12; their mean is
-    taken as normal. Hubs make the true variance smaller, so this rather claims too little.
+    Independent, uniform ranks have mean (n + 1) / 2 and variance (n^2 - 1) / 12, and their mean is
+    taken as normal. Hubs make the true variance smaller, so the test is conservative.
+
+    Args:
+        n: Number of queries and of entries.
+        mean_rank: Published mean rank, counted from 1.
 
     Raises:
-        LanternError: a mean rank that n queries among n cannot have.
+        LanternError: n queries among n entries cannot have this mean rank.
+
+    Examples:
+        >>> from lantern_probe.geometry import rank_test_from_summary
+        >>> test = rank_test_from_summary(300, 134.0)
+        >>> print(f"chance {test.chance}, z {test.z:.1f}, p {test.p:.4f}")
+        chance 150.5, z -3.3, p 0.0010
     """
     if n < 2 or not 1 <= mean_rank <= n:
         raise LanternError(f"a mean rank among {n} lies between 1 and {n}, not at {mean_rank}")
@@ -53,7 +67,29 @@ def rank_test_from_summary(n: int, mean_rank: float) -> RankTest:
 
 
 class Tally:
-    """The ranks of one view, gathered piece by piece, under the true and the random pairings."""
+    """Ranks of one view, gathered piece by piece, under the true and the random pairings.
+
+    Arrays with a first dimension of 2 hold the rank first, and the reciprocal rank second.
+
+    Attributes:
+        n: Number of queries and of items in the gallery.
+        entries: Entry of each item, [n].
+        partners: Item paired with each query in each random pairing, [permutations, n].
+        weights: Number of items of each entry, [candidates].
+        candidates: Number of entries.
+        order: Items sorted by entry, [n].
+        starts: First position of each entry in `order`, [candidates].
+        tables: Value of each place, [2, candidates].
+        sums: Sum of the values of all places before each, [2, candidates + 1].
+        ranks: Expected rank of each query's right entry, [n].
+        hits: Expected number of queries with the right entry among the first k, by k.
+        tied: Number of queries whose right entry shares its cosine with another.
+        seen: Sum of the right entries' values over the queries, [2].
+        squares: Sum of squared values over all pairs of query and item, [2].
+        row_squares: Sum over the queries of the squared sum over the items, [2].
+        drawn: Sum of values over the queries in each random pairing, [2, permutations].
+        columns: Sum of values over the queries for each entry, [2, candidates].
+    """
 
     def __init__(
         self, n: int, entries: Int[np.ndarray, " n"], partners: Int[np.ndarray, "permutations n"]
@@ -74,18 +110,25 @@ class Tally:
         self.columns = np.zeros((2, self.candidates))
 
     def add(self, start: int, cosines: Float[np.ndarray, "some n"]) -> None:
-        """Take in the cosines of the queries from `start` on."""
+        """Add the ranks of a piece of queries.
+
+        Args:
+            start: Index of the first query of the piece.
+            cosines: Cosine of each query of the piece to each item.
+        """
         if self.candidates < self.n:
             cosines = np.maximum.reduceat(cosines[:, self.order], self.starts, axis=1)
-        above, ties, first, last = _places(cosines)
+        above, shared = tied_places(-cosines, SINGLE_TIE)
+        ties = np.nonzero(shared > 1)
+        first, count = above[ties], shared[ties]
         size = len(cosines)
         right = (np.arange(size), self.entries[start : start + size])
-        self._add_hits(above, cosines, right)
+        self._add_hits(above[right], shared[right])
         partners = self.entries[self.partners[:, start : start + size]]
         partners += right[0] * self.candidates  # places in the flattened piece
         for measure, (table, sums) in enumerate(zip(self.tables, self.sums, strict=True)):
             values = table[above]
-            values[ties] = (sums[last] - sums[first]) / (last - first)
+            values[ties] = (sums[first + count] - sums[first]) / count
             if measure == 0:
                 self.ranks[start : start + size] = values[right]
             self.seen[measure] += values[right].sum()
@@ -95,30 +138,29 @@ class Tally:
             values *= values
             self.squares[measure] += (values @ self.weights).sum()
 
-    def _add_hits(
-        self,
-        above: Int[np.ndarray, "some entries"],
-        cosines: Float[np.ndarray, "some entries"],
-        right: tuple[Int[np.ndarray, " some"], Int[np.ndarray, " some"]],
-    ) -> None:
-        equal = (cosines == cosines[right][:, None]).sum(1)
-        self.tied += int((equal > 1).sum())
+    def _add_hits(self, above: Int[np.ndarray, " some"], shared: Int[np.ndarray, " some"]) -> None:
+        self.tied += int((shared > 1).sum())
         for k in RECALL_AT:
-            self.hits[k] += float(np.clip((k - above[right]) / equal, 0, 1).sum())
+            self.hits[k] += float(np.clip((k - above) / shared, 0, 1).sum())
 
     def recall(self) -> dict[int, float]:
-        """Share of queries with the right entry among the first, at each of `RECALL_AT`."""
+        """Fraction of queries with the right entry among the first k, for each k of `RECALL_AT`."""
         return {k: hits / self.n for k, hits in self.hits.items()}
 
     def tests(self, exact: bool) -> tuple[RankTest, RankTest]:
-        """Mean rank and mean reciprocal rank."""
+        """Test the mean rank and the mean reciprocal rank.
+
+        Args:
+            exact: Take z from the exact moments over all pairings, instead of those of the pairings
+                drawn. Wrong where images repeat.
+        """
         return self._test(0, exact), self._test(1, exact)
 
     def _test(self, measure: int, exact: bool) -> RankTest:
         n, drawn, total = self.n, self.drawn[measure], float(self.seen[measure])
         if exact:
             grand = float(self.columns[measure] @ self.weights) / n
-            # Hoeffding's variance: what is left of the squares without row and column means.
+            # Hoeffding's variance: the sum of squares without the means of rows and columns.
             left = (
                 self.squares[measure]
                 - self.row_squares[measure] / n
@@ -128,45 +170,9 @@ class Tally:
             deviation = math.sqrt(max(0.0, left / max(1, n - 1)))
         else:
             grand, deviation = float(drawn.mean()), float(drawn.std())
-        # Sums of the same numbers in another order differ by rounding; equal ones must count.
-        slack = 1e-9 * total
         scale = math.sqrt(self.squares[measure])
         z = (total - grand) / deviation if deviation > 1e-7 * scale else None
-        lower = (int((drawn <= total + slack).sum()) + 1) / (len(drawn) + 1)
-        upper = (int((drawn >= total - slack).sum()) + 1) / (len(drawn) + 1)
-        better = lower if measure == 0 else upper
+        both = permutation_p(total, drawn, tail="both")
+        better = permutation_p(total, drawn, tail="lower" if measure == 0 else "upper")
         method = f"{len(drawn)} random pairings; z: " + ("exact" if exact else "from them")
-        return RankTest(total / n, grand / n, z, min(1.0, 2 * min(lower, upper)), better, method)
-
-
-def _places(
-    cosines: Float[np.ndarray, "some entries"],
-) -> tuple[
-    Int[np.ndarray, "some entries"],
-    tuple[Int[np.ndarray, " ties"], Int[np.ndarray, " ties"]],
-    Int[np.ndarray, " ties"],
-    Int[np.ndarray, " ties"],
-]:
-    """The place of each entry, from 0 on; and of the entries that share a cosine with others.
-
-    Returns:
-        Places [some, entries], the first one for all that share a cosine; the (query, entry) of
-        those that do; the first place that they share; and the one after the last.
-    """
-    entries = cosines.shape[1]
-    order = np.argsort(-cosines, axis=1)
-    falling = np.take_along_axis(cosines, order, 1)
-    above = np.empty(cosines.shape, np.int32)
-    np.put_along_axis(above, order, np.arange(entries, dtype=np.int32)[None], 1)
-    # Runs of equal cosines, of which the first is not equal to the one before.
-    query, place = np.nonzero(falling[:, 1:] == falling[:, :-1])
-    flat = query * entries + place + 1
-    opens = np.diff(flat, prepend=-1) != 1
-    first = flat[opens] - 1
-    lengths = np.diff(np.flatnonzero(opens), append=len(flat)) + 1
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    shared = np.repeat(first, lengths)
-    ties = (shared // entries, order.ravel()[shared + within])
-    start = shared % entries
-    above[ties] = start
-    return above, ties, start, start + np.repeat(lengths, lengths)
+        return RankTest(total / n, grand / n, z, both, better, method)

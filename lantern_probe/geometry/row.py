@@ -31,7 +31,7 @@ class GeometryRow:
         low: Lower end of the estimate's interval; None without one.
         high: Upper end of the estimate's interval; None without one.
         p: p value of the permutation test that `how` names; None without one.
-        n: Number of samples behind the estimate.
+        n: Number of samples in the estimate.
         images: Number of different images among the samples, which are the independent units.
         how: The interval and the test in words, or the reason why there is no value.
     """

@@ -68,7 +68,7 @@ class Mask(Intervention):
     """From the end marker on nothing may attend to the slots: removal with positions kept.
 
     At the slots: the own latents, seen by later slots and by nothing after the block.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
     Control: `after->slot:random=1`, which hides as many other positions.
     """
 
@@ -102,7 +102,7 @@ class KSlots(Intervention):
     """A block of k slots instead of the model's K: the sweep over the budget.
 
     At the slots: the own latents, k of them.
-    Source: the K-sweep (docs/methods.md, The other diagnostics).
+    Source: the K-sweep (docs/methods.md, Bottleneck and emission).
     Control: `k-slots` at the model's own K, which is `own`, and `skip`, which is k = 0.
 
     Attributes:

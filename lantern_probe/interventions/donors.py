@@ -1,7 +1,7 @@
 """Latents of another sample: of any other, of the sample's twin, or, as a sham, of itself.
 
-A twin is the same question on an image edited in a known way (docs/methods.md, The other
-diagnostics: latent exchange).
+A twin is the same question on an image edited in a known way (docs/methods.md, Latent
+exchange).
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Twin(Replacement):
     """The own latents of the sample's twin: if they are used, the twin's answer comes out.
 
     At the slots: the own latents of the same question on the edited image.
-    Source: latent exchange (ReaLVR); docs/methods.md, The other diagnostics.
+    Source: ReaLVR (docs/methods.md, Latent exchange).
     Control: `self-swap`, and `swap` (an unrelated donor).
     """
 

@@ -34,7 +34,7 @@ CUT_KEYS = (*PROMPT_SETS, *WRITTEN_SETS)
 CUT_EDGES = ("slot->image", "slot->question", "after->slot", "after->image") + tuple(
     f"answer->{keys}" for keys in ("slot", "image", "question")
 )
-"""The usual edges (docs/methods.md, The other diagnostics: knockout), and those by which the slots
+"""The usual edges (docs/methods.md, Attention and knockout), and those by which the slots
 or the image reach all that is said later."""
 
 

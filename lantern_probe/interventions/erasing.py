@@ -95,7 +95,7 @@ class EraseRandom(Erase):
     """Random directions erased instead, as many as `erase` takes for the same attribute.
 
     At the slots: the own latent without these directions.
-    Source: defined here (docs/methods.md, The other diagnostics: erasure).
+    Source: defined here (docs/methods.md, Erasure).
     Control: none; it is a control of `erase`.
 
     Attributes:

@@ -74,7 +74,7 @@ class BlackBox(Corruption):
     """The evidence is black: what is left is the rest of the image, and the question.
 
     In the image: the evidence boxes, scaled by 1.2 as oracle crops are, are black.
-    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Source: the bottleneck (docs/methods.md, Bottleneck and emission).
     Control: `black-image`, which also hides the rest.
     """
 
@@ -97,7 +97,7 @@ class BlackImage(Corruption):
     """The image is black: what is left is the question, and what language knows.
 
     In the image: every pixel of every image is black.
-    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Source: the bottleneck (docs/methods.md, Bottleneck and emission).
     Control: `swap-image`, an image in distribution.
     """
 
@@ -112,7 +112,7 @@ class Blur(Corruption):
     """The image is blurred: details go, the layout stays.
 
     In the image: Gaussian blur.
-    Source: docs/methods.md, The other diagnostics (input -> latent sensitivity).
+    Source: docs/methods.md, Input to latent sensitivity.
     Control: `clean`, and several radii.
 
     Attributes:
@@ -139,7 +139,7 @@ class SwapImage(Corruption):
     """Another sample's images with this sample's question; never the same image or question.
 
     In the image: all images are those of a sample drawn from the data set.
-    Source: docs/methods.md, The other diagnostics (input -> latent sensitivity).
+    Source: docs/methods.md, Input to latent sensitivity.
     Control: `clean`, and several seeds.
 
     Attributes:
@@ -172,7 +172,7 @@ class HideImage(Corruption):
 
     In the image: nothing is changed, but from the end marker of a block on nothing may attend to
         it; without a block by plan (`ban`, `stock`), from where the block would have been.
-    Source: the bottleneck test (docs/methods.md, The other diagnostics).
+    Source: the bottleneck (docs/methods.md, Bottleneck and emission).
     Control: `zeros@hide-image`, with nothing in the slots either.
     """
 
@@ -193,6 +193,11 @@ SWAP_QUESTION = "swap-question"
 
 def parse_corruption(text: str) -> Corruption:
     """Read a corruption from its label: `black-box`, `blur:radius=0.1`.
+
+        >>> from lantern_probe.interventions import parse_corruption
+        >>> blurred = parse_corruption("blur:radius=0.1").apply(sample, [])
+        >>> blurred.question == sample.question, blurred.image_keys == sample.image_keys
+        (True, False)
 
     Args:
         text: The label.

@@ -16,6 +16,11 @@ from lantern_probe.vocabulary import LAYERED, PATCH_ROLES, PATCHED, Site
 class Patch:
     """One patch, measured in a forward row of its own.
 
+        >>> from lantern_probe.interventions import Patch
+        >>> from lantern_probe.vocabulary import Site
+        >>> Patch(Site("residual", 3, "slot"), slot=5).label
+        'residual.3@slot[5]'
+
     Attributes:
         site: Component, layer and role.
         slot: The only slot that is patched (0-based), at the role `slot`; default None, all

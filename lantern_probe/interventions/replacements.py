@@ -1,7 +1,6 @@
 """Replacements of latents: constants, noise, means, repeats and orders.
 
-The table of docs/methods.md, Interventions on the slots, with donors and regions left to modules of
-their own.
+docs/methods.md, Interventions on the slots, has the table; `donors` and `regions` have the rest.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Own(Replacement):
     """Nothing is replaced, through the code path of every other replacement.
 
     At the slots: the own latents.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: common practice.
     Control: none; it is the sham of every other replacement.
     """
 
@@ -173,7 +172,7 @@ class Mean(Replacement):
     """The mean of the other samples: what all have in common, and nothing of one.
 
     At the slots: the mean own latent of the other samples at that slot.
-    Source: mean ablation (docs/methods.md, Interventions on the slots).
+    Source: common practice (mean ablation).
     Control: `noise-matched`, which has their spread too.
     """
 
@@ -234,7 +233,7 @@ class Shuffle(Replacement):
     """The own latents in a random order that moves at least one slot in scope.
 
     At the slots: the own latents of the first block, permuted.
-    Source: docs/methods.md, Interventions on the slots.
+    Source: common practice.
     Control: `self-swap` (the same latents in order), and several seeds.
 
     Attributes:

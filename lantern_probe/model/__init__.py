@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from lantern_probe.model.checkpoint import Checkpoint, load_checkpoint, untrain
     from lantern_probe.model.decoding import LatentDecoding
+    from lantern_probe.model.facts import finish_of, running_facts
     from lantern_probe.model.hooks import component_hooks
     from lantern_probe.model.lantern import MAX_NEW_TOKENS, LanternModel
     from lantern_probe.model.location import identity, locate
@@ -76,6 +77,7 @@ __all__ = [
     "find_answer",
     "find_blocks",
     "find_roles",
+    "finish_of",
     "footprint",
     "free_memory",
     "hooked",
@@ -88,6 +90,7 @@ __all__ = [
     "prompt_sets",
     "region_latents",
     "rows_that_fit",
+    "running_facts",
     "score_answers",
     "submodule",
     "text_positions",
@@ -102,6 +105,7 @@ __getattr__ = lazily(
     location="identity locate",
     blocks="OWN Block BranchResult LanternOutput LvrTokens RowPlan Slot SlotEdit find_blocks",
     decoding="LatentDecoding",
+    facts="finish_of running_facts",
     teacher_forcing="ForcedTexts check_followable",
     answer_tokens="AnswerPlace answer_forms find_answer",
     scoring="score_answers",

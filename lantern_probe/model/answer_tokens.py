@@ -25,6 +25,13 @@ class AnswerPlace:
 def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
     """Find the answer's first token, after the last `<answer>` tag and any white space.
 
+        >>> from lantern_probe.model import find_answer
+        >>> output = lantern.generate(sample)
+        >>> ids = output.sequences[0, output.prompt_length :]
+        >>> place = find_answer(lantern.processor.tokenizer, ids.tolist())
+        >>> lantern.text(ids[place.start : place.start + 1]) == sample.answer
+        True
+
     Args:
         tokenizer: The tokenizer, which decodes single tokens.
         ids: Generated tokens.

@@ -30,8 +30,14 @@ Act = Callable[[Tensor], Tensor | None]
 def component_hooks(lantern: LanternModel, acts: Mapping[Place, Act]) -> Iterator[None]:
     """Call a function with the activation of each component, in every forward inside the block.
 
-        with component_hooks(lantern, {("residual", 2): kept.append}):
-            lantern.hf(**inputs)
+        >>> import torch
+        >>> from lantern_probe.model import component_hooks
+        >>> kept = []
+        >>> inputs = lantern.inputs([sample])
+        >>> with component_hooks(lantern, {("residual", 2): kept.append}), torch.no_grad():
+        ...     output = lantern.hf(**inputs)
+        >>> kept[0].shape == (*inputs["input_ids"].shape, 128)
+        True
 
     Activations are [rows, positions, D]; `vision` gives [tokens, D], the image tokens of the whole
     batch one after the other. `latent` is called at slots only. The hooks are removed however the

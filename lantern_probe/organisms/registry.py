@@ -36,7 +36,7 @@ class OrganismCard:
         held_out: Conditions that no training saw.
         recipe: Version of the recipe that made it.
         training: Steps, seconds and package versions of the training.
-        test: Number and seed of the scenes behind `measured`, which no training has seen.
+        test: Number and seed of the scenes of `measured`, which no training has seen.
         measured: Figures by condition: accuracy with its 95 % Wilson interval, mean probability of
             the right answer, and for a swap the fraction of answers that are the donor's.
         note: Warning that the organism is no evidence about LanteRn.

@@ -28,7 +28,7 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
     conditions. The dashed line marks the accuracy of `own`, the dotted line guessing. A grey ring
     is the fraction of samples whose most probable candidate is right, which needs no parsing. A
     dark diamond is the fraction of answers that are the donor's. Conditions in which no sample
-    counts are left out. Where texts were cut off at the token limit, the name says what fraction.
+    counts are left out. At the right stands the fraction of texts that were cut off, if any was.
 
         >>> from lantern_probe.analysis.ablation import summarize
         >>> row = {"status": "ok", "emitted": True, "gold": "A", "candidates": 2, "logprobs": None}
@@ -55,12 +55,13 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
         if summary.donor is not None:
             rate = summary.donor.estimate
             ax.plot([rate], [height], "D", color=INK, ms=4, zorder=3, clip_on=False)
+        _note_truncated(summary, height, ax)
     own = next((s for s in shown if s.condition == "own"), None)
     if own is not None:
         ax.axvline(own.accuracy.estimate, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
-    name_lines(ax, [_name(s) for s in reversed(shown)])
+    name_lines(ax, [s.condition for s in reversed(shown)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
     ax.set_title(f"{shown[0].model}, n = {max(s.n for s in shown)}" if shown else "no sample ran")
@@ -74,7 +75,7 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         models: Conditions of each model, as `analysis.ablation.summarize` returns them.
     """
     rows = max(len(summaries) for summaries in models)
-    longest = max((len(_name(s)) for summaries in models for s in summaries), default=0)
+    longest = max((len(s.condition) for summaries in models for s in summaries), default=0)
     # A character of a condition's name takes about 0.085 inches.
     figure = new_figure((2.8 + 0.085 * longest) * len(models), 1.5 + 0.3 * rows)
     axes = figure.subplots(1, len(models), squeeze=False)[0]
@@ -87,8 +88,11 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
     return figure
 
 
-def _name(summary: ConditionSummary) -> str:
-    """The condition, and the fraction of its texts that were cut off, if any was."""
+def _note_truncated(summary: ConditionSummary, height: float, ax: Axes) -> None:
+    """Write right of the axes what fraction of the texts was cut off; panels may share names."""
     cut = summary.truncated
-    said = f" ({cut.estimate:.0%} cut off)" if cut is not None and cut.count else ""
-    return f"{summary.condition}{said}"
+    if cut is not None and cut.count:
+        ax.annotate(
+            f"{cut.estimate:.0%} cut off", (1, height), (4, 0), xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points", va="center", fontsize=7, annotation_clip=False,
+        )  # fmt: skip

@@ -45,6 +45,11 @@ def plot_attention_over_image(
     Colour and opacity both grow with the attention, from 0 to the largest value of the map. So
     the map shows the places of attention and the title its amount, the sum over the map.
 
+        >>> import PIL.Image, torch
+        >>> picture, attention = PIL.Image.new("RGB", (84, 84)), torch.eye(3) / 10
+        >>> plot_attention_over_image(picture, attention).get_title()
+        '30.0% of the attention'
+
     Args:
         image: Image as it is stored; it is stretched over the token grid, as by the processor.
         attention: Attention on each image token, in the rows and columns of the token grid, as

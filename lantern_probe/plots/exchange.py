@@ -55,6 +55,10 @@ def plot_donor_rates_by_count(
     The line is the mean over all sets of that many slots, which is what a random choice of slots
     gives. The band reaches from the weakest set to the strongest.
 
+        >>> rates = [np.array([0.0]), np.array([0.0, 0.5]), np.array([1.0])]
+        >>> plot_donor_rates_by_count([0, 1, 2], rates).lines[0].get_ydata().tolist()
+        [0.0, 0.25, 1.0]
+
     Args:
         counts: Numbers of exchanged slots, as `analysis.slot_shares.rates_by_count` returns them.
         rates: For each count, the fraction in each set of that many slots.

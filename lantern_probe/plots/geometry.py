@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry import GeometryRow
 from lantern_probe.geometry.alignment import CKA, RSA
-from lantern_probe.geometry.effective_rank import EFFECTIVE_RANK, PARTICIPATION, VARIANCE_SHARE
+from lantern_probe.geometry.dimensionality import EFFECTIVE_RANK, PARTICIPATION, VARIANCE_SHARE
 from lantern_probe.geometry.oracle_preference import USP
 from lantern_probe.geometry.similarity import BETWEEN, SLOT_PAIR, WITHIN
 from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, axes_or_new, bare, legend_below
@@ -200,6 +200,9 @@ def plot_ranks(
 
     The red line is the count expected in each bin if ranks are uniform. The grey band holds the
     count with 95 % probability if they are also independent. The dashed line is the mean rank.
+
+        >>> plot_ranks(np.array([1.0, 1.0, 2.0, 4.0]), candidates=4).get_xlabel()
+        'rank among 4 (mean 2.0, chance 2.5)'
 
     Args:
         ranks: Rank of each sample's right entry, 1 is best: `Retrieval.ranks`.

@@ -139,6 +139,9 @@ def draw_interval(
 def save_figure(figure: Figure, path: Path, dpi: int = 160) -> None:
     """Write a figure to a file, in the format of the file's suffix; text in a PDF stays text.
 
+        >>> ax = axes_or_new(None, width=3, height=2)
+        >>> save_figure(ax.figure, Path("empty.png"))
+
     Args:
         figure: Figure to write.
         path: File to write, such as `accuracy.png` or `accuracy.pdf`.

@@ -227,7 +227,11 @@ def _accuracy(
 def _present(
     problems: Int[Tensor, "p n"], members: Int[Tensor, " q"], rows: Bool[Tensor, " n"]
 ) -> Bool[Tensor, "q classes"]:
-    """Which classes each of some problems has among its training samples, two at least."""
+    """Mask of the classes that each member problem has among the training samples.
+
+    Raises:
+        LanternError: a problem has fewer than two classes.
+    """
     labels = problems[members][:, rows]
     classes = int(problems.max()) + 1
     present = torch.zeros(len(members), classes, dtype=torch.bool, device=labels.device)

@@ -2,7 +2,7 @@
 
 A probe's accuracy alone says little. Labels may be guessed from the question, a rich probe learns
 random labels too (Hewitt & Liang, arXiv 1909.03368), and some of many probes succeed by chance. See
-docs/methods.md, "The other diagnostics".
+docs/methods.md, Probes.
 """
 
 from __future__ import annotations
@@ -156,11 +156,3 @@ def question_features(prompts: Sequence[str]) -> Float[Tensor, "n words"]:
         raise LanternError("the samples' questions hold no words") from None
     dense = torch.tensor(table.toarray(), dtype=torch.float32)
     return dense[:, dense.std(0) > 0] if len(dense) > 1 else dense
-
-
-def permutation_p(score: float, null: Sequence[float]) -> float:
-    """p value of a permutation test: the fraction of scores that reach the score.
-
-    The score counts itself, so p is never zero (Phipson & Smyth 2010).
-    """
-    return (1 + sum(value >= score - 1e-12 for value in null)) / (1 + len(null))

@@ -18,13 +18,13 @@ from lantern_probe.probing.controls import (
     control_task,
     encode,
     missing,
-    permutation_p,
     shuffled,
 )
 from lantern_probe.probing.folds import Groups, group_folds
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.stats import clustered_share, mean_difference
+from lantern_probe.stats import clustered_share, mean_difference, permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""
@@ -46,7 +46,7 @@ class ProbeSettings:
 
     Attributes:
         folds: Number of cross-validation folds, default 5; an image is never split.
-        controls: Number of control tasks behind the mean control score, default 3.
+        controls: Number of control tasks in the mean control score, default 3.
         permutations: Number of permutations of the test, default 99. The smallest possible p is
             1 / (permutations + 1).
         seed: Seed of the folds, the control tasks and the permutations, default 0.
@@ -293,7 +293,7 @@ def probe_row(
         **baselines,
         "control": scores.control,
         "selectivity": None if scores.control is None else scores.score - scores.control,
-        "p": permutation_p(scores.tested, scores.null) if scores.null else None,
+        "p": score_p(scores.tested, scores.null) if scores.null else None,
         "tested": scores.tested,
         "null": scores.null,
         "bits": scores.bits,
@@ -321,8 +321,13 @@ def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
         if places:
             largest = np.max([rows[i]["null"] for i in places], axis=0).tolist()
             for i in places:
-                found[i] = permutation_p(rows[i]["tested"], largest)
+                found[i] = score_p(rows[i]["tested"], largest)
     return found
+
+
+def score_p(score: float, null: Sequence[float]) -> float:
+    """`permutation_p` of an accuracy or R^2, which are computed in float32 and at most 1."""
+    return permutation_p(score, null, scale=1.0, tie=SINGLE_TIE)
 
 
 def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:

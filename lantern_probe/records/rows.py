@@ -71,6 +71,12 @@ def read_rows(folder: str | Path) -> list[Row]:
 
     Rows of older versions come in the present form.
 
+        >>> from lantern_probe import Run
+        >>> with Run.open("runs/read", {}, overwrite=True) as run:
+        ...     run.append({"sample": "1", "condition": "own", "status": "ok"})
+        >>> read_rows("runs/read")
+        [{'sample': '1', 'condition': 'own', 'status': 'ok'}]
+
     Raises:
         LanternError: there is no run in the folder, or a line is corrupt (named by number).
     """

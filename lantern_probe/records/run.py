@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 class Run:
     """A run that is being written; made by `Run.open`, and best used as a context manager.
 
+        >>> with Run.open("runs/example", {"seed": 1}, overwrite=True) as run:
+        ...     run.append({"sample": "1", "condition": "own", "status": "ok", "correct": True})
+        >>> run.has("1", "own"), run.frame().shape
+        (True, (1, 4))
+
     Leaving the context sets the status in `run.json` unless `finish` was called: `complete`, or
     `interrupted` (Ctrl-C, exit) or `failed` (any other exception). A run killed outright keeps
     the status `running`.

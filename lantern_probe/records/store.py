@@ -216,6 +216,42 @@ class Store:
             raise LanternError(f"'{self.folder}' holds no sample that was captured")
         return found
 
+    def features(
+        self, site: str, slot: int | None = None, *, target: str = "gold"
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Vectors, labels and clusters in the form that scikit-learn takes.
+
+            >>> from lantern_probe import Run
+            >>> from lantern_probe.capture import Capture
+            >>> from lantern_probe.vocabulary import Site
+            >>> with Run.open("runs/store", {"sites": ["latent@slot"]}, overwrite=True) as run:
+            ...     Capture(lantern, [sample], [Site("latent", None, "slot")], run).execute()
+            >>> X, y, groups = Store("runs/store").features("latent@slot", slot=7)
+            >>> X.shape, y.tolist(), groups.shape
+            ((1, 128), ['yellow'], (1,))
+
+        Args:
+            site: Label of the site.
+            slot: 0-based slot; the mean over the site's slots by default.
+            target: Column to predict; `gold`, the right answer, by default.
+
+        Returns:
+            X [samples, D] in float32, y [samples] and the clusters [samples], for folds that keep
+            dependent samples together. Samples that lack the site or the target are left out.
+
+        Raises:
+            LanternError: there is no such site, slot or column.
+        """
+        array = self.array(site).float()
+        if slot is not None and not 0 <= slot < array.shape[1]:
+            raise LanternError(
+                f"site {site!r} has no slot {slot}; it has slots 0 to {array.shape[1] - 1}"
+            )
+        x = (array.mean(1) if slot is None else array[:, slot]).numpy()
+        y = self.column(target)
+        known = np.isfinite(x).all(1) & ~pd.isna(y)
+        return x[known], y[known], self.column("cluster")[known]
+
 
 def _read(file: Path, label: str) -> Tensor:
     try:

@@ -5,9 +5,13 @@ Probabilities and shares are in [0, 1]; an interval over no data is the whole ra
 so that a table with an empty cell can still be printed.
 
 `paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals.
-`ratio`: of two differences. `permutation`: sign flips. `equivalence`: TOST. `power`: power, n,
-the detectable difference. `outcomes`: parse failure and log-odds. `pairing`: checks and clusters,
-for all of them.
+`ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
+sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
+detectable difference. `outcomes`: parse failure and log-odds. `pairing`: checks and clusters, and
+`ties`: what counts as equal, for all of them.
+
+Every function takes any value of the range that it states, the smallest and largest floats
+included, and no result depends on the last bit of numbers that are tied.
 """
 
 from lantern_probe.stats.bootstrap import (
@@ -40,7 +44,8 @@ from lantern_probe.stats.paired import (
     mcnemar,
     wilson,
 )
-from lantern_probe.stats.permutation import SignFlip, sign_flip_test
+from lantern_probe.stats.percentile import percentile_interval
+from lantern_probe.stats.permutation import SignFlip, permutation_p, sign_flip_test
 from lantern_probe.stats.power import (
     Detectable,
     detectable_difference,
@@ -77,6 +82,8 @@ __all__ = [
     "outcome",
     "outcome_table",
     "paired_score",
+    "percentile_interval",
+    "permutation_p",
     "ratio_of_means",
     "required_n",
     "sign_flip_test",

@@ -18,6 +18,8 @@ from lantern_probe.stats.clusters import (
     paired_differences,
     paired_outcomes,
 )
+from lantern_probe.stats.percentile import percentile_interval, shares_interval
+from lantern_probe.stats.ties import TIE, merged, reaches, rescaled, unit_scaled
 
 _CHUNK = 4_000_000
 """Entries of a resampling matrix held at once: 32 MB of counts."""
@@ -66,7 +68,8 @@ def accuracy_difference(
     Whole clusters are resampled with replacement and the mean is taken over the samples drawn,
     so that questions about one image never count as independent. `bca` is Efron's (1987)
     bias-corrected and accelerated interval, with the acceleration from the jackknife over
-    clusters; `percentile` takes the plain quantiles.
+    clusters; `percentile` takes the plain quantiles (see `percentile_interval`). Resamples that
+    equal the estimate up to rounding count half in the bias correction.
 
     Where all clusters have the same mean difference (no discordant sample; one cluster), every
     resample is equal and its interval would have no width, which would claim certainty from, say,
@@ -152,13 +155,17 @@ def mean_difference(
         LanternError: a value is not a finite number, or an option is out of range.
     """
     _check(level, resamples, method)
-    values = paired_differences(differences)
+    values, exponent = unit_scaled(paired_differences(differences))
     sums, sizes = by_cluster(values, clusters)
-    if len(values) == 0 or np.allclose(sums / sizes, sums[0] / sizes[0], rtol=1e-12, atol=0):
-        estimate = float(values.mean()) if len(values) else math.nan
+    totals, _ = by_cluster(np.abs(values), clusters)
+    # All are below 1 now, so that `TIE` is the largest difference that rounding makes.
+    if len(values) == 0 or np.ptp(sums / sizes) <= TIE:
+        estimate = float(rescaled(values.mean(), exponent)) if len(values) else math.nan
         ends = (-math.inf, math.inf)
         return Difference(len(values), len(sums), estimate, *ends, level, "undefined", 0, seed)
-    return _bootstrap(sums, sizes, level, resamples, seed, method)
+    found = _bootstrap(merged(sums, totals), sizes, level, resamples, seed, method)
+    estimate, low, high = rescaled([values.mean(), found.low, found.high], exponent).tolist()
+    return replace(found, estimate=estimate, low=low, high=high)
 
 
 def _check(level: float, resamples: int, method: str) -> None:
@@ -180,15 +187,13 @@ def _bootstrap(
     n = int(sizes.sum())
     estimate = float(sums.sum() / n)
     draws = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if method == "bca":
-        corrected = _bca_tails(tails, draws, estimate, sums, sizes)
+    shares = _bca_shares(level, draws, estimate, sums, sizes) if method == "bca" else None
+    if shares is None:
         # Too skewed for the correction to have a meaning: say so in the result.
-        method, tails = ("percentile", tails) if corrected is None else ("bca", corrected)
-    low, high = np.quantile(draws, tails)
-    return Difference(
-        n, len(sums), estimate, float(low), float(high), level, method, resamples, seed
-    )
+        method, (low, high) = "percentile", percentile_interval(draws, level)
+    else:
+        low, high = shares_interval(draws, *shares)
+    return Difference(n, len(sums), estimate, low, high, level, method, resamples, seed)
 
 
 def _resampled_means(
@@ -209,23 +214,26 @@ def _resampled_means(
     return np.concatenate(means)
 
 
-def _bca_tails(
-    tails: NDArray[np.float64],
+def _bca_shares(
+    level: float,
     draws: NDArray[np.float64],
     estimate: float,
     sums: Num[np.ndarray, " g"],
     sizes: Int[np.ndarray, " g"],
-) -> NDArray[np.float64] | None:
-    """The quantiles at which BCa reads the bootstrap distribution; None where undefined."""
+) -> tuple[float, float] | None:
+    """The shares at which BCa reads the bootstrap distribution; None where undefined."""
     # The statistic is discrete: resamples equal to the estimate count half.
-    below = (np.mean(draws < estimate) + np.mean(draws <= estimate)) / 2
+    slack = TIE * float(np.abs(sums).sum() / sizes.sum())
+    at_least, at_most = reaches(draws, estimate, slack), reaches(-draws, -estimate, slack)
+    below = (1 - np.mean(at_least) + np.mean(at_most)) / 2
     bias = norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
     left_out = (sums.sum() - sums) / (sizes.sum() - sizes)
     gap = left_out.mean() - left_out
+    gap /= np.abs(gap).max()  # cubes of small numbers vanish
     acceleration = (gap**3).sum() / (6 * (gap**2).sum() ** 1.5)
-    z = bias + norm.ppf(tails)
+    z = bias + norm.isf((1 - level) / 2) * np.array([-1, 1])
     scale = 1 - acceleration * z
     if np.any(scale <= 0):
         return None
-    corrected: NDArray[np.float64] = norm.cdf(bias + z / scale)
-    return corrected
+    low, high = norm.cdf(bias + z / scale)
+    return float(low), float(high)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from jaxtyping import Int, Num
 from numpy.typing import ArrayLike, NDArray
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.ties import TIE, unit_scaled
 
 Clusters = Sequence[Hashable] | NDArray[Any] | None
 """The image, or other independent unit, of each sample; each sample its own if None."""
@@ -26,6 +26,12 @@ def check_rate(name: str, value: float) -> None:
     """Refuse an error rate or a power outside (0, 1)."""
     if not 0 < value < 1:
         raise LanternError(f"{name} lies between 0 and 1, not {value}")
+
+
+def check_effect(effect: float) -> None:
+    """Refuse a design effect that is below 1, or not finite."""
+    if not 1 <= effect < float("inf"):
+        raise LanternError(f"the design effect is at least 1 and finite, not {effect}")
 
 
 def check_counts(b: int, c: int, n: int | None = None) -> None:
@@ -111,15 +117,21 @@ def design_effect(differences: Num[np.ndarray, " n"], clusters: Clusters) -> tup
     of independent samples worth as much. Never below 1: clusters that seem to *help* are mostly
     noise in the estimate. Where no cluster deviates from the mean, or there is a single one,
     nothing is known of the variance, and each cluster counts as one sample: n / g.
+
+    Args:
+        differences: One finite number per sample [n], in any unit.
+        clusters: The image (or other unit) of each sample [n]; each sample its own if None.
     """
     n = len(differences)
-    sums, sizes = by_cluster(differences, clusters)
+    values, _ = unit_scaled(np.asarray(differences, dtype=np.float64))
+    sums, sizes = by_cluster(values, clusters)
     groups = len(sums)
     if groups in (0, n):
         return 1.0, groups
-    mean = differences.sum() / n
-    independent = float(((differences - mean) ** 2).sum())
-    robust = float(((sums - sizes * mean) ** 2).sum())
-    if groups == 1 or math.isclose(independent, 0.0, abs_tol=1e-12):
+    if groups == 1 or np.ptp(values) <= TIE:  # all are below 1 now: what is less is rounding
         return n / groups, groups
-    return max(1.0, robust / independent * groups / (groups - 1)), groups
+    mean = values.sum() / n
+    independent = float(((values - mean) ** 2).sum())
+    robust = float(((sums - sizes * mean) ** 2).sum())
+    effect = robust / independent * groups / (groups - 1)
+    return (effect if effect > 1 + TIE else 1.0), groups

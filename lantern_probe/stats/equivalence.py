@@ -15,6 +15,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import (
     Clusters,
     check_counts,
+    check_effect,
     check_rate,
     design_effect,
     paired_outcomes,
@@ -121,8 +122,7 @@ def equivalence_of_counts(
     check_rate("the margin of equivalence", margin)
     if not 0 < alpha < 0.5:
         raise LanternError(f"alpha of an equivalence test lies between 0 and .5, not {alpha}")
-    if effect < 1:
-        raise LanternError(f"the design effect is at least 1, not {effect}")
+    check_effect(effect)
     clusters = n if clusters is None else clusters
     if not min(n, 1) <= clusters <= n:
         raise LanternError(f"{n} samples cannot come in {clusters} clusters")
@@ -130,14 +130,19 @@ def equivalence_of_counts(
         return Equivalence(
             0, 0, 0, margin, math.nan, 1.0, 1.0, 1.0, alpha, -1.0, 1.0, False, clusters, effect
         )
-    counts = (b / effect, c / effect, n / effect)
+    shares, worth = (b / n, c / n), math.sqrt(n / effect)
     scale = norm if clusters == n else t(max(clusters - 1, 1))
-    p_lower = float(scale.sf(paired_score(*counts, -margin)))
-    p_upper = float(scale.cdf(paired_score(*counts, margin)))
+    p_lower = float(scale.sf(worth * paired_score(*shares, 1, -margin)))
+    p_upper = float(scale.cdf(worth * paired_score(*shares, 1, margin)))
     p = max(p_lower, p_upper)
-    low, high = _score_interval(*counts, float(scale.isf(alpha)))
+    quantile = -float(scale.ppf(alpha))
+    # scipy loses the sign of a quantile of t that is too large for it.
+    quantile = math.inf if quantile == -math.inf else max(quantile, 0.0)
+    low, high = _score_interval(*shares, worth, quantile)
+    estimate = (b - c) / n
+    low, high = min(low, estimate), max(high, estimate)  # but for rounding they are
     return Equivalence(
-        n, b, c, margin, (b - c) / n, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
+        n, b, c, margin, estimate, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
         effect,
     )  # fmt: skip
 
@@ -156,33 +161,40 @@ def paired_score(b: ArrayLike, c: ArrayLike, n: ArrayLike, difference: ArrayLike
         difference: d, strictly between -1 and 1. All four are broadcast.
 
     Returns:
-        z, in the shape of the arguments; 0 at d = 0 where b = c = 0.
+        z, in the shape of the arguments; 0 at d = 0 where b = c = 0, and where n = 0.
     """
-    b, c, n, d = (np.asarray(x, dtype=np.float64) for x in (b, c, n, difference))
-    # q solves 2 n q^2 + linear q - c d (1 - d) = 0.
-    linear = (2 * n - b + c) * d - b - c
-    constant = -c * d * (1 - d)
-    q = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
-    variance = n * (2 * q + d * (1 - d))
-    distance = b - c - n * d
-    z = distance / np.sqrt(np.where(variance > 0, variance, 1.0))
-    return np.where(variance > 0, z, 0.0)[()]
+    one, two, n, d = (np.asarray(x, dtype=np.float64) for x in (b, c, n, difference))
+    # The hypothesis that the second is better by -d is the same one: with d of 0 or more, nothing
+    # below is a difference of nearly equal numbers.
+    sign, d = np.where(d < 0, -1.0, 1.0), np.abs(d)
+    size = np.where(n > 0, n, 1.0)
+    b, c = np.where(sign < 0, two, one) / size, np.where(sign < 0, one, two) / size
+    # q solves 2 q^2 + linear q - c d (1 - d) = 0.
+    linear, product = (2 - b + c) * d - b - c, c * d * (1 - d)
+    root = np.sqrt(linear**2 + 8 * product) + np.abs(linear)
+    q = np.where(linear > 0, 2 * product / np.where(root > 0, root, 1.0), root / 4)
+    variance = 2 * q + d * (1 - d)
+    z = np.sqrt(n) * (b - c - d) / np.sqrt(np.where(variance > 0, variance, 1.0))
+    return np.where(variance > 0, sign * z, 0.0)[()]
 
 
-def _score_interval(b: float, c: float, n: float, z: float) -> tuple[float, float]:
-    """The differences whose score statistic lies within +-z."""
-    edge = 1 - 1e-9
+def _score_interval(b: float, c: float, worth: float, z: float) -> tuple[float, float]:
+    """The differences whose score statistic lies within +-z, from shares b and c of `worth`^2."""
+    edge = math.nextafter(1.0, 0.0)
 
-    def where(target: float) -> float:
+    def end(outer: float, target: float) -> float:
         def excess(d: float) -> float:
-            return float(paired_score(b, c, n, d)) - target
+            return worth * float(paired_score(b, c, 1.0, d)) - target
 
         # The statistic falls with d, from plus to minus infinity; but where all samples are
         # discordant one way, a difference of 1 is never rejected, and the interval ends there.
-        if excess(-edge) <= 0:
-            return -1.0
-        if excess(edge) >= 0:
-            return 1.0
-        return float(brentq(excess, -edge, edge, xtol=1e-12))
+        centre = max(-edge, min(edge, b - c))
+        if target == 0:
+            return b - c
+        if math.isinf(target) or excess(outer) * target <= 0:
+            return math.copysign(1.0, outer)
+        if excess(centre) * target >= 0:
+            return b - c
+        return float(brentq(excess, centre, outer, xtol=1e-300, maxiter=2_000))
 
-    return where(z), where(-z)
+    return end(-edge, z), end(edge, -z)

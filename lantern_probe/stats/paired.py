@@ -7,11 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Num
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, norm
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.clusters import check_counts, check_level, paired_outcomes
+from lantern_probe.stats.clusters import check_counts, check_effect, check_level, paired_outcomes
+
+BINOMIAL_UP_TO = 10**8
+"""Discordant samples up to which the test is exact. The normal distribution with a continuity
+correction, which takes over then, differs by a millionth of p where p is 1e-6 or more."""
+
+
+def _exact_tails() -> Float[np.ndarray, "sizes counts"]:
+    """Row d: the probability of at most 0, 1, ... of d coin tosses, exact; last, of at most -1."""
+    rows = [np.cumsum([math.comb(d, k) for k in range(54)]) / 2**d for d in range(54)]
+    return np.concatenate([rows, np.zeros((54, 1))], axis=1)
+
+
+_TAILS = _exact_tails()
 
 
 @dataclass(frozen=True)
@@ -19,8 +33,8 @@ class Proportion:
     """A share of samples with its Wilson score interval.
 
     Attributes:
-        count: How many samples have the property.
-        n: Out of how many.
+        count: Samples that have the property.
+        n: All samples.
         estimate: count / n; NaN when n is 0.
         low: Lower end of the interval.
         high: Upper end of the interval.
@@ -42,7 +56,8 @@ class McNemar:
     Attributes:
         b: Samples that only the first condition gets right.
         c: Samples that only the second gets right.
-        p: Two-sided p value; conditional on b + c, under which b is binomial(b + c, 1/2).
+        p: Two-sided p value; conditional on b + c, under which b is binomial(b + c, 1/2). It is 0
+            where no float is as small.
     """
 
     b: int
@@ -50,24 +65,43 @@ class McNemar:
     p: float
 
 
-def wilson(count: int, n: int, level: float = 0.95) -> Proportion:
+def wilson(count: int, n: int, level: float = 0.95, *, effect: float = 1.0) -> Proportion:
     """Wilson score interval of a proportion (Wilson 1927), without continuity correction.
 
     It holds its level at small n and near 0 and 1, where the usual +-1.96 se does not.
 
+    Args:
+        count: Samples that have the property.
+        n: All samples.
+        level: Nominal coverage, in (0, 1).
+        effect: Design effect of repeated images (`design_effect`), at least 1: the interval is
+            that of n / effect independent samples.
+
     Raises:
-        LanternError: not 0 <= count <= n, or a level outside (0, 1).
+        LanternError: not 0 <= count <= n, or an option is out of range.
     """
     check_level(level)
+    check_effect(effect)
     if not 0 <= count <= n:
         raise LanternError(f"a proportion needs 0 <= count <= n, not count={count}, n={n}")
     if n == 0:
         return Proportion(0, 0, math.nan, 0.0, 1.0, level)
-    interval = binomtest(int(count), int(n)).proportion_ci(level, method="wilson")
-    # Rounding must not push an end past the estimate at 0 and at 1.
-    low = 0.0 if count == 0 else float(interval.low)
-    high = 1.0 if count == n else float(interval.high)
-    return Proportion(int(count), int(n), count / n, low, high, level)
+    share, spread = count / n, float(norm.isf((1 - level) / 2)) ** 2 / n * effect
+    low = _wilson_low(share, (n - count) / n, spread)
+    high = 1 - _wilson_low((n - count) / n, share, spread)
+    # Rounding must not push an end past the estimate.
+    return Proportion(int(count), int(n), share, min(low, share), max(high, share), level)
+
+
+def _wilson_low(share: float, rest: float, spread: float) -> float:
+    """The smaller root of (1 + s) x^2 - (2 p + s) x + p^2, from the larger one.
+
+    That is exact near 0, where the usual formula is a difference of nearly equal numbers.
+    """
+    if share == 0 or math.isinf(spread):
+        return 0.0
+    larger = share + spread / 2 + math.sqrt(spread) * math.sqrt(share * rest + spread / 4)
+    return share / larger * share
 
 
 def mcnemar(b: int, c: int) -> McNemar:
@@ -80,13 +114,57 @@ def mcnemar(b: int, c: int) -> McNemar:
         LanternError: a count is negative.
     """
     check_counts(b, c)
+    b, c = int(b), int(c)
+    if b + c <= BINOMIAL_UP_TO:
+        return McNemar(b, c, float(two_sided(np.array([min(b, c)]), np.array([b + c]))[0]))
+    try:
+        away = max(abs(b - c) - 1, 0) ** 2 / (b + c)  # whole numbers of any size, up to here
+    except OverflowError:
+        away = math.inf
+    return McNemar(b, c, min(1.0, 2.0 * float(norm.sf(math.sqrt(away)))))
+
+
+def two_sided(
+    smaller: Num[np.ndarray, " tests"], discordant: Num[np.ndarray, " tests"]
+) -> Float[np.ndarray, " tests"]:
+    """Two-sided p values of smaller counts among numbers of discordant samples.
+
+    Up to 53 discordant samples every p value is a float, and comes out as that one: a p value that
+    equals a level such as 1/32 is not larger than it.
+
+    Args:
+        smaller: The smaller of b and c; -1 gives 0.
+        discordant: b + c, at most 10^15.
+    """
     # Under p = 1/2 the binomial is symmetric, so the two-sided p is twice one tail.
-    p = min(1.0, 2.0 * float(binom.cdf(min(b, c), b + c, 0.5)))
-    return McNemar(int(b), int(c), p)
+    p = 2 * at_most(smaller, discordant, 0.5)
+    few = discordant < len(_TAILS)
+    p[few] = 2 * _TAILS[discordant[few].astype(int), smaller[few].astype(int)]
+    p[2 * smaller + 1 >= discordant] = 1.0
+    return np.minimum(p, 1.0)
+
+
+def at_most(
+    count: Num[np.ndarray, " sizes"], n: Num[np.ndarray, " sizes"], share: float
+) -> Float[np.ndarray, " sizes"]:
+    """Probability that at most `count` of n samples have a property that a share of all have.
+
+    Args:
+        count: Whole numbers from -1 to n.
+        n: Samples; the binomial distribution up to `BINOMIAL_UP_TO`, the normal one beyond.
+        share: Probability of the property, in [0, 1].
+    """
+    chance = np.empty(len(n))
+    exact = n <= BINOMIAL_UP_TO
+    chance[exact] = binom.cdf(count[exact], n[exact], share)
+    large = n[~exact].astype(float)
+    spread = np.maximum(np.sqrt(large * share * (1 - share)), 1e-9)
+    chance[~exact] = norm.cdf((count[~exact] + 0.5 - large * share) / spread)
+    return chance
 
 
 def discordant(first: ArrayLike, second: ArrayLike) -> tuple[int, int]:
-    """How many samples only the first condition gets right, and how many only the second.
+    """Numbers of samples that only the first condition, and only the second, gets right.
 
     Args:
         first: Right (1, True) or wrong (0, False) per sample [n].
@@ -129,7 +207,7 @@ def benjamini_hochberg(pvalues: Sequence[float | None]) -> list[float | None]:
     """
 
     def step_up(ascending: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = ascending * len(ascending) / np.arange(1, len(ascending) + 1)
+        scaled = ascending * (len(ascending) / np.arange(1, len(ascending) + 1))
         return np.minimum.accumulate(scaled[::-1])[::-1]
 
     return _adjusted(pvalues, step_up)

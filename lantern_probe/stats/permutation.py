@@ -1,16 +1,20 @@
-"""The sign-flip test of a mean paired difference, exact wherever that is affordable."""
+"""Permutation p values, and the sign-flip test of a mean difference, exact where affordable."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import Clusters, by_cluster, paired_differences
+from lantern_probe.stats.ties import TIE, reaches, rescaled, settled, unit_scaled
+
+TAILS = ("upper", "lower", "both")
 
 EXACT_UP_TO = 20
 """Clusters whose 2^g sign patterns are all gone through: a million."""
@@ -20,6 +24,55 @@ _WIDEST = 20_000
 
 _CHUNK = 8_000_000
 """Signs held at once."""
+
+
+def permutation_p(
+    seen: float,
+    drawn: ArrayLike,
+    *,
+    tail: str = "upper",
+    scale: float | None = None,
+    tie: float = TIE,
+) -> float:
+    """p value of a statistic among the values it takes under random permutations.
+
+    (b + 1) / (m + 1), with b of m drawn values at least as extreme as the one seen (Phipson & Smyth
+    2010): never 0, and it keeps its level at any m. A drawn value that equals the one seen up to
+    rounding counts as extreme, since the same numbers in another order add up to other last bits.
+
+    Args:
+        seen: The statistic as observed.
+        drawn: The statistic under each permutation [m].
+        tail: What is extreme: `upper` large values, `lower` small ones, `both` twice the smaller
+            of the two p values, at most 1.
+        scale: Size of the numbers that make up the statistic, in its unit; its absolute value by
+            default, which is too small where positive and negative terms cancel.
+        tie: Difference relative to `scale` that is rounding: `ties.TIE`, or `ties.SINGLE_TIE`
+            for statistics made in float32.
+
+    Raises:
+        LanternError: a value is NaN, or there is no such tail.
+    """
+    if tail not in TAILS:
+        raise LanternError(f"no tail {tail!r} of a permutation test; choose one of {list(TAILS)}")
+    values = np.asarray(drawn, dtype=np.float64)
+    if math.isnan(seen) or np.isnan(values).any():
+        raise LanternError("a permutation test cannot compare NaN; leave undefined values out")
+    size = abs(seen) if scale is None else scale
+    slack = tie * size if math.isfinite(size) else 0.0
+    upper = hits_p(int(reaches(values, seen, slack).sum()), values.size)
+    lower = hits_p(int(reaches(-values, -seen, slack).sum()), values.size)
+    return {"upper": upper, "lower": lower, "both": min(1.0, 2 * min(upper, lower))}[tail]
+
+
+def hits_p(hits: Any, draws: int) -> Any:
+    """The p value of `permutation_p` where the extreme draws were counted elsewhere.
+
+    Args:
+        hits: Draws at least as extreme as what was seen; a number or an array of them.
+        draws: Number of draws.
+    """
+    return (hits + 1) / (draws + 1)
 
 
 @dataclass(frozen=True)
@@ -52,15 +105,14 @@ def sign_flip_test(
     resamples: int = 9_999,
     seed: int = 0,
 ) -> SignFlip:
-    """Could the mean difference be this far from 0 if each sign were a coin toss?
+    """Test that the mean difference is no farther from 0 than coin tosses for signs would put it.
 
     Under the null hypothesis the two conditions are exchangeable within a sample, so every
     difference might as well have the other sign; the differences of one cluster (image) flip
     together. The p value is the share of sign patterns whose sum is at least as far from 0 as the
-    one seen. It is exact for whole numbers (right minus wrong: by convolution; without clusters
-    that *is* the exact McNemar test) and for up to `EXACT_UP_TO` clusters with a difference;
-    otherwise patterns are drawn, and p = (b + 1) / (m + 1), which never claims more than m draws
-    can show (Phipson & Smyth 2010) and keeps the level.
+    one seen, or as far up to rounding. It is exact for whole numbers (right minus wrong: by
+    convolution; without clusters that *is* the exact McNemar test) and for up to `EXACT_UP_TO`
+    clusters with a difference; otherwise m patterns are drawn, and p is that of `permutation_p`.
 
     Args:
         differences: First condition minus second per sample [n], such as letter log-odds (nats).
@@ -73,30 +125,42 @@ def sign_flip_test(
     """
     if resamples < 1:
         raise LanternError(f"the permutation test needs at least 1 resample, not {resamples}")
-    values = paired_differences(differences)
+    values, exponent = unit_scaled(paired_differences(differences))
     n = len(values)
     sums, _ = by_cluster(values, clusters)
-    groups, total = len(sums), float(np.abs(sums).sum())
-    estimate = float(values.mean()) if n else math.nan
-    sums = sums[sums != 0]  # 0 has no sign to flip
-    # Sums of the same numbers in another order differ by rounding; equal ones must count.
-    seen = abs(float(sums.sum())) - 1e-12 * total
+    sizes, _ = by_cluster(np.abs(values), clusters)
+    groups = len(sums)
+    estimate = float(rescaled(values.mean(), exponent)) if n else math.nan
+    moved = settled(sums, sizes) != 0  # 0 has no sign to flip
+    sums, sizes = sums[moved], sizes[moved]
     if not len(sums):
         return SignFlip(n, groups, estimate, 1.0, "exact", 0, seed)
-    if np.all(sums == np.rint(sums)) and total <= _WIDEST:
-        p = _by_convolution(sums)
+    whole = _whole(rescaled(sums, exponent), rescaled(sizes, exponent))
+    seen, total = abs(float(sums.sum())), float(sizes.sum())
+    if whole is not None:
+        p = _by_convolution(whole)
     elif len(sums) <= EXACT_UP_TO:
-        p = float(np.mean(np.abs(_all_sums(sums)) >= seen))
+        p = float(np.mean(reaches(np.abs(_all_sums(sums)), seen, TIE * total)))
     else:
-        hits = _drawn_hits(sums, seen, resamples, np.random.default_rng(seed))
-        p = (hits + 1) / (resamples + 1)
+        drawn = _drawn_sums(sums, resamples, np.random.default_rng(seed))
+        p = permutation_p(seen, np.abs(drawn), scale=total)
         return SignFlip(n, groups, estimate, p, "monte carlo", resamples, seed)
     return SignFlip(n, groups, estimate, min(1.0, p), "exact", 0, seed)
 
 
-def _by_convolution(sums: Float[np.ndarray, " g"]) -> float:
+def _whole(
+    sums: Float[np.ndarray, " g"], sizes: Float[np.ndarray, " g"]
+) -> Int[np.ndarray, " g"] | None:
+    """The sums as whole numbers, if they are that up to rounding and not too large to convolve."""
+    if np.abs(sums).max() > _WIDEST or np.abs(sums).sum() > _WIDEST + 0.5:
+        return None
+    whole = np.rint(sums)
+    return None if np.any(settled(sums - whole, sizes)) else whole.astype(np.int64)
+
+
+def _by_convolution(sums: Int[np.ndarray, " g"]) -> float:
     """The p value of whole numbers, from the distribution of their sum under random signs."""
-    steps = np.abs(sums).astype(np.int64)
+    steps = np.abs(sums)
     # Entry i: the probability that the steps taken as positive add up to i, out of `width`; the
     # signed sum is then 2 i - width.
     width = int(steps.sum())
@@ -105,7 +169,7 @@ def _by_convolution(sums: Float[np.ndarray, " g"]) -> float:
     for step in steps.tolist():
         chance[step:] = (chance[step:] + chance[:-step]) / 2
         chance[:step] /= 2
-    far = np.abs(2 * np.arange(width + 1) - width) >= abs(np.rint(sums.sum()))
+    far = np.abs(2 * np.arange(width + 1) - width) >= abs(int(sums.sum()))
     return float(chance[far].sum())
 
 
@@ -117,13 +181,13 @@ def _all_sums(sums: Float[np.ndarray, " g"]) -> Float[np.ndarray, " patterns"]:
     return found
 
 
-def _drawn_hits(
-    sums: Float[np.ndarray, " g"], seen: float, resamples: int, rng: np.random.Generator
-) -> int:
+def _drawn_sums(
+    sums: Float[np.ndarray, " g"], resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, " resamples"]:
     chunk = max(1, _CHUNK // len(sums))
-    hits, whole = 0, float(sums.sum())
+    drawn, whole = [], float(sums.sum())
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
         positive = rng.integers(0, 2, size=(size, len(sums)), dtype=np.int8) @ sums
-        hits += int(np.sum(np.abs(2 * positive - whole) >= seen))
-    return hits
+        drawn.append(2 * positive - whole)
+    return np.concatenate(drawn)

@@ -1,26 +1,45 @@
 """Planning and reading nulls: the power of the exact McNemar test, n, and what can be seen.
 
 Power here is *unconditional*: over the number of discordant samples too, which is binomial and
-not known when an experiment is planned. Everything is enumerated, nothing approximated, but for
-numbers of discordant samples that have less than 1e-12 of the probability in each tail.
+not known when an experiment is planned. It is enumerated, not approximated, but for numbers of
+discordant samples that have less than 1e-12 of the probability in each tail. Where more than 65,536
+numbers are left, which takes some ten million discordant samples, equally spaced ones stand for all
+of them, and beyond 10^8 the normal distribution for the binomial one; power is then right to 1e-4.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import brentq
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, poisson
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import check_rate
+from lantern_probe.stats.paired import at_most, two_sided
+from lantern_probe.stats.ties import TIE
 
 _TAIL = 1e-12
 _MOST = 10_000_000
 """Samples beyond which `required_n` gives up."""
+
+MOST_SAMPLES = 10**12
+"""Samples up to which power is computed."""
+
+_SIZES = 65_536
+"""Numbers of discordant samples gone through at once."""
+
+_RARE = 2.0**-60
+"""Discordance below which the binomial number of discordant samples is Poisson to the last bit.
+scipy's binomial fails for the smallest probabilities."""
+
+_SMALLEST = 5e-324
+"""The smallest float: half of it would be 0."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +66,18 @@ def mcnemar_power(n: int, discordance: float, difference: float, *, alpha: float
     """Probability that the exact two-sided McNemar test gives p <= alpha.
 
     Args:
-        n: Samples, taken as independent; where images repeat, divide by the design effect.
-        discordance: Probability that exactly one of the two conditions is right.
-        difference: Of the accuracies; its sign does not matter. At 0 this is the size of the
-            test, which lies below alpha because the test is exact.
-        alpha: Level of the test.
+        n: Samples, taken as independent, at most 10^12; where images repeat, divide by the design
+            effect.
+        discordance: Probability that exactly one of the two conditions is right, in [0, 1].
+        difference: Accuracy of one condition minus the other's; its sign does not matter. At 0
+            power is the size of the test, which lies below alpha because the test is exact.
+        alpha: Level of the test, in (0, 1).
 
     Raises:
-        LanternError: n is negative, or not |difference| <= discordance <= 1.
+        LanternError: n is out of range, or not |difference| <= discordance <= 1.
     """
     check_rate("alpha", alpha)
-    if n < 0:
-        raise LanternError(f"n cannot be negative: {n}")
+    _check_n(n)
     _check_rates(discordance, difference)
     return _power(n, discordance, abs(difference), alpha)
 
@@ -66,17 +85,17 @@ def mcnemar_power(n: int, discordance: float, difference: float, *, alpha: float
 def required_n(
     difference: float, discordance: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> int:
-    """How many samples the exact McNemar test needs.
+    """Number of samples that the exact McNemar test needs.
 
     Power does not rise evenly with n, because p values are discrete; this is the n from which on
     it is reached and stays reached (over the stretch in which it can fall back).
 
     Args:
-        difference: Of the accuracies, to be detected; not 0.
+        difference: Difference of the accuracies that is to be detected; not 0.
         discordance: Probability that exactly one of the two conditions is right; at least the
             difference. From earlier runs: (b + c) / n.
-        alpha: Level of the test.
-        power: Probability to be reached.
+        alpha: Level of the test, in (0, 1).
+        power: Probability to be reached, in (0, 1).
 
     Raises:
         LanternError: the difference is 0, the rates contradict each other, or more than ten
@@ -90,12 +109,13 @@ def required_n(
     effect = abs(difference)
 
     def enough(n: int) -> bool:
-        return _power(n, discordance, effect, alpha) >= power
+        return _power(n, discordance, effect, alpha) >= power * (1 - TIE)
 
     # Connor's (1987) normal approximation, so that the search starts near its end.
-    spread = norm.isf(alpha / 2) * math.sqrt(discordance)
-    spread += norm.isf(1 - power) * math.sqrt(max(discordance - effect**2, 0.0))
-    low, high = 0, max(8, int(min((spread / effect) ** 2, 2.0 * _MOST)))
+    spread = float(norm.isf(max(alpha / 2, _SMALLEST))) * math.sqrt(discordance)
+    spread += float(norm.ppf(power)) * math.sqrt(max(discordance - effect**2, 0.0))
+    root = min(max(spread, 0.0) / effect, math.sqrt(2.0 * _MOST))
+    low, high = 0, max(8, int(root**2))
     while high <= _MOST and not enough(high):
         low, high = high, 2 * high
     if high > _MOST:
@@ -127,21 +147,20 @@ def detectable_difference(
     is the smallest one-sided discordance that would be seen.
 
     Args:
-        n: Samples, taken as independent.
-        discordance: Share of discordant samples, (b + c) / n.
-        alpha: Level of the test.
-        power: Probability of seeing it.
+        n: Samples, taken as independent, at most 10^12.
+        discordance: Share of discordant samples, (b + c) / n, in [0, 1].
+        alpha: Level of the test, in (0, 1).
+        power: Probability of seeing the difference, in (0, 1).
 
     Returns:
         The difference; None when n is too small to reach the power with any difference.
 
     Raises:
-        LanternError: n is negative or a rate out of range.
+        LanternError: n or a rate is out of range.
     """
     check_rate("alpha", alpha)
     check_rate("power", power)
-    if n < 0:
-        raise LanternError(f"n cannot be negative: {n}")
+    _check_n(n)
     _check_rates(discordance, 0.0)
 
     def shortfall(difference: float) -> float:
@@ -150,17 +169,33 @@ def detectable_difference(
     if shortfall(1.0) < 0:
         return None
     # At a difference of 0 the power is at most alpha; with alpha above it, everything is seen.
-    difference = 0.0 if shortfall(0.0) >= 0 else float(brentq(shortfall, 0.0, 1.0, xtol=1e-9))
+    guess = max(1 / n, (2 + max(0.0, float(norm.ppf(power)))) * math.sqrt(discordance / n))
+    difference = 0.0 if shortfall(0.0) >= 0 else _root(shortfall, min(1.0, guess))
+    step = 1e-10 * difference
     while shortfall(difference) < 0:  # the root may lie a rounding error too low
-        difference = min(1.0, difference + 1e-9)
+        difference, step = min(1.0, difference + step), 2 * step
     at = max(discordance, difference)
     return Detectable(difference, at, n, alpha, _power(n, at, difference, alpha))
+
+
+def _root(shortfall: Callable[[float], float], high: float) -> float:
+    """Where the shortfall, which is negative at 0, changes its sign, to ten digits."""
+    low = 0.0
+    while shortfall(high) < 0:
+        low, high = high, min(1.0, 2 * high)
+    return float(brentq(shortfall, low, high, xtol=1e-24, rtol=1e-10, maxiter=1_000))
+
+
+def _check_n(n: int) -> None:
+    if not 0 <= n <= MOST_SAMPLES:
+        what = "cannot be negative" if n < 0 else f"is at most {MOST_SAMPLES:,} here"
+        raise LanternError(f"n {what}: {n}")
 
 
 def _check_rates(discordance: float, difference: float) -> None:
     if not 0 <= discordance <= 1:
         raise LanternError(f"the discordance is a share between 0 and 1, not {discordance}")
-    if abs(difference) > discordance:
+    if abs(difference) > discordance * (1 + TIE):  # a sum of shares is rounded
         raise LanternError(
             f"accuracies cannot differ by {difference} when only a share of {discordance} of the "
             "samples is discordant"
@@ -170,16 +205,52 @@ def _check_rates(discordance: float, difference: float) -> None:
 def _power(n: int, discordance: float, difference: float, alpha: float) -> float:
     if n == 0 or discordance == 0:
         return 0.0
-    few, many = binom.ppf(_TAIL, n, discordance), binom.isf(_TAIL, n, discordance)
-    sizes = np.arange(int(few), int(many) + 1)
-    most = _critical(sizes, alpha)
+    sizes, chances = _discordant(n, discordance)
+    most = _critical(sizes.start, sizes.stop, sizes.step, alpha)
     share = min(1.0, (1 + difference / discordance) / 2)
-    reject = binom.cdf(most, sizes, share) + binom.sf(sizes - most - 1, sizes, share)
+    numbers = np.array(sizes)
+    reject = at_most(most, numbers, share) + at_most(most, numbers, 1 - share)
     reject[most < 0] = 0.0
-    return float(binom.pmf(sizes, n, discordance) @ reject)
+    return min(1.0, float(chances @ reject))
 
 
-def _critical(sizes: Int[np.ndarray, " d"], alpha: float) -> Float[np.ndarray, " d"]:
-    """The largest smaller count at which p <= alpha, for each number of discordant samples; -1."""
-    most = binom.ppf(alpha / 2, sizes, 0.5)
-    return np.where(2 * binom.cdf(most, sizes, 0.5) <= alpha, most, most - 1)
+def _discordant(n: int, discordance: float) -> tuple[range, Float[np.ndarray, " sizes"]]:
+    """Numbers of discordant samples, and the probability that each stands for."""
+    rare = discordance < _RARE
+    law, of = (poisson, (n * discordance,)) if rare else (binom, (n, discordance))
+    few, many = int(law.ppf(_TAIL, *of)), int(law.isf(_TAIL, *of))
+    step = 1 + (many - few) // _SIZES
+    sizes = range(few, many + 1, step)
+    chances = law.pmf(np.array(sizes), *of)
+    return sizes, chances / chances.sum()
+
+
+@lru_cache(maxsize=4)  # a search for a difference asks again and again
+def _critical(few: int, stop: int, step: int, alpha: float) -> Float[np.ndarray, " sizes"]:
+    """The largest smaller count at which p <= alpha, for each number of discordant samples.
+
+    It is -1 where there is none.
+    """
+    sizes = np.arange(few, stop, step)
+    # -1 fits and one half does not; the normal distribution's guess is mostly next to the answer.
+    low, high = np.full(len(sizes), -1.0), np.floor(sizes / 2) + 1
+    away = float(norm.isf(max(alpha / 2, _SMALLEST))) * np.sqrt(sizes) / 2
+    guess = np.floor(sizes / 2 - away)
+    for count in (guess - 1, guess + 1):
+        _narrow(sizes, low, high, np.clip(count, low, high), alpha)
+    while (high - low > 1).any():
+        _narrow(sizes, low, high, np.floor((low + high) / 2), alpha)
+    return low
+
+
+def _narrow(
+    sizes: Int[np.ndarray, " sizes"],
+    low: Float[np.ndarray, " sizes"],
+    high: Float[np.ndarray, " sizes"],
+    count: Float[np.ndarray, " sizes"],
+    alpha: float,
+) -> None:
+    """Move one end of each bracket to a count between them, by whether its p value is small."""
+    asked = np.flatnonzero((low < count) & (count < high))
+    fits = two_sided(count[asked], sizes[asked]) <= alpha
+    low[asked[fits]], high[asked[~fits]] = count[asked[fits]], count[asked[~fits]]

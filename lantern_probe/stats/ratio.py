@@ -6,12 +6,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import Clusters, by_cluster, check_level, paired_differences
+from lantern_probe.stats.percentile import percentile_interval
+from lantern_probe.stats.ties import rescaled, settled, unit_scaled
 
-RESAMPLES_AT_ONCE = 1_000
+_CHUNK = 4_000_000
+"""Entries of a resampling matrix held at once: 32 MB of counts."""
 
 FEWEST = 5
 """Clusters below which a bootstrap interval says nothing."""
@@ -24,7 +28,7 @@ class Ratio:
     Attributes:
         n: Samples.
         clusters: Independent units resampled.
-        estimate: The ratio; NaN where `defined` is False.
+        estimate: The ratio; NaN where `defined` is False, infinite where no float is that large.
         low: Lower end of the percentile interval; minus infinity where not defined.
         high: Upper end; infinity where not defined.
         level: Nominal coverage.
@@ -65,6 +69,9 @@ def ratio_of_means(
 ) -> Ratio:
     """Percentile bootstrap of a ratio of two means, both taken over the same resampled clusters.
 
+    A sum whose terms cancel up to rounding is 0. A resample with a numerator and a denominator of 0
+    has no ratio and is left out; one with a denominator of 0 alone has an infinite ratio.
+
     Args:
         part: Numerator per sample [n], in the unit of `whole`; finite.
         whole: Denominator per sample [n]; finite.
@@ -79,33 +86,29 @@ def ratio_of_means(
     check_level(level)
     if resamples < 1:
         raise LanternError(f"the bootstrap needs at least 1 resample, not {resamples}")
-    top, bottom = paired_differences(part), paired_differences(whole)
+    top, above = unit_scaled(paired_differences(part))
+    bottom, below = unit_scaled(paired_differences(whole))
     if len(top) != len(bottom):
         raise LanternError(f"{len(top)} numerators for {len(bottom)} denominators")
     n = len(top)
     if n == 0:
         ends = (-math.inf, math.inf)
         return Ratio(0, 0, math.nan, *ends, level, math.nan, math.nan, *ends, False, 0, seed)
-    tops, sizes = by_cluster(top, clusters)
-    bottoms, _ = by_cluster(bottom, clusters)
-    table = np.stack([tops, bottoms, sizes.astype(float)], axis=1)
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        size = min(RESAMPLES_AT_ONCE, resamples - start)
-        counts = rng.multinomial(len(table), np.full(len(table), 1 / len(table)), size=size)
-        drawn.append(counts @ table)
-    totals = np.concatenate(drawn)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    whole_low, whole_high = np.quantile(totals[:, 1] / totals[:, 2], tails)
-    defined = bool(len(table) >= FEWEST and (whole_low > 0 or whole_high < 0))
-    estimate, low, high = math.nan, -math.inf, math.inf
+    columns = [by_cluster(values, clusters)[0] for values in (top, bottom, abs(top), abs(bottom))]
+    sizes = by_cluster(top, clusters)[1]
+    table = np.stack([*columns, sizes], axis=1)
+    drawn = _resampled(table, resamples, seed)
+    tops, bottoms = settled(drawn[:, :2], drawn[:, 2:4]).T
+    whole_low, whole_high = percentile_interval(bottoms / drawn[:, 4], level)
+    defined = len(table) >= FEWEST and (whole_low > 0 or whole_high < 0)
+    ratio = (math.nan, -math.inf, math.inf)
     if defined:
         # A resample whose denominator is zero or of the other sign is rarer than the level.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = totals[:, 0] / totals[:, 1]
-        estimate = float(top.sum() / bottom.sum())
-        low, high = (float(end) for end in np.nanquantile(ratios, tails))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratios = np.append(tops / bottoms, top.sum() / bottom.sum())
+        known = ratios[:-1][~np.isnan(ratios[:-1])]
+        ratio = (float(ratios[-1]), *percentile_interval(known, level))
+    estimate, low, high = (float(rescaled(end, above - below)) for end in ratio)
     return Ratio(
         n,
         len(table),
@@ -113,11 +116,25 @@ def ratio_of_means(
         low,
         high,
         level,
-        float(top.mean()),
-        float(bottom.mean()),
-        float(whole_low),
-        float(whole_high),
+        float(rescaled(top.mean(), above)),
+        float(rescaled(bottom.mean(), below)),
+        float(rescaled(whole_low, below)),
+        float(rescaled(whole_high, below)),
         defined,
         resamples,
         seed,
     )
+
+
+def _resampled(
+    table: Float[np.ndarray, "clusters columns"], resamples: int, seed: int
+) -> Float[np.ndarray, "resamples columns"]:
+    """The sums of the columns over the clusters of each resample."""
+    rng, clusters = np.random.default_rng(seed), len(table)
+    chunk = max(1, _CHUNK // clusters)
+    drawn = []
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        counts = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
+        drawn.append(counts @ table)
+    return np.concatenate(drawn)

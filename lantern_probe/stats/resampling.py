@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, Num, Shaped
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats import Clusters
+from lantern_probe.stats.percentile import percentile_interval
 
 
 def image_index(images: Clusters, n: int) -> Int[np.ndarray, " n"]:
@@ -78,12 +79,11 @@ def permute_images(
 def interval(
     draws: Shaped[np.ndarray, " resamples"], level: float
 ) -> tuple[float | None, float | None]:
-    """The percentile interval of bootstrap draws, those without a value left out."""
+    """The `percentile_interval` of bootstrap draws, those without a finite value left out."""
     draws = draws[np.isfinite(draws)]
     if not len(draws):
         return None, None
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentile_interval(draws, level)
 
 
 def ratios(

@@ -17,7 +17,7 @@ from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
-"""Sub-tasks of the LanteRn evaluation (docs/methods.md, "The official system")."""
+"""Sub-tasks of the LanteRn evaluation (docs/methods.md, The official system)."""
 SPLIT = "val"
 """Name of the split with published answers."""
 _IMAGES = ("image_1", "image_2", "image_3", "image_4")

@@ -27,6 +27,10 @@ Box = tuple[float, float, float, float]
 class Sample:
     """One question, its image(s), and what is known about the answer.
 
+        >>> cup = Sample(id="1", images=("a.jpg",), question="what?", options=("cup", "plate"))
+        >>> cup.candidates
+        ('cup', 'plate')
+
     Attributes:
         id: Unique within a data set; seeds and records refer to it.
         images: Paths, PIL images or arrays [H, W, 3] (uint8). Opened when needed, so that a

@@ -2,7 +2,7 @@
 
 A line is an object with `question`, `options` (texts with their letters: "A. a cat", "A) a cat"),
 `answer`, `img_path` and `bbox`. The form is that of the two files in repository
-GuilhermeViveiros/LanteRn at commit 454b0ba; see docs/methods.md, "The official system".
+GuilhermeViveiros/LanteRn at commit 454b0ba; see docs/methods.md, The official system.
 """
 
 from __future__ import annotations

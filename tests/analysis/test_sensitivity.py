@@ -60,7 +60,7 @@ def test_a_collapsed_model_does_not_notice_its_image(tmp_path: Path):
         [
             *(sys.executable, "-m", "experiments.sense_latents", "--samples", "16"),
             *("--model", "faithful", "collapsed", "--output", str(tmp_path)),
-            *("--changes", "swap-image", "swap-question"),
+            *("--images", "swap-image", "swap-question"),
         ],
         cwd=ROOT,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},

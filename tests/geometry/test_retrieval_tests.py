@@ -31,7 +31,7 @@ def test_exact_moments_with_entries_of_several_items() -> None:
     ("n", "mean_rank", "z"), [(300, 134.0, -3.3), (300, 140.3, -2.0), (1200, 533.1, -6.7)]
 )
 def test_published_mean_ranks(n: int, mean_rank: float, z: float) -> None:
-    """LanteRn-3B (docs/methods.md, "Published figures"): above chance, although called chance."""
+    """Above chance, although called chance (docs/methods.md, Published figures to reproduce)."""
     result = rank_test_from_summary(n, mean_rank)
     assert result.z is not None and round(result.z, 1) == z
     assert result.p_better < 0.05 and result.p == pytest.approx(2 * result.p_better)

@@ -10,12 +10,12 @@ import torch
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.classify import grid_predict
-from lantern_probe.probing.controls import permutation_p
 from lantern_probe.probing.site_scores import (
     ProbeSettings,
     family_p,
     make_target,
     probe_row,
+    score_p,
     score_site,
 )
 
@@ -23,8 +23,8 @@ QUICK = ProbeSettings(folds=5, controls=2, permutations=39)
 
 
 def test_permutation_p_counts_the_score_in():
-    assert permutation_p(0.9, [0.1] * 19) == 1 / 20
-    assert permutation_p(0.1, [0.1, 0.2, 0.0]) == 3 / 4
+    assert score_p(0.9, [0.1] * 19) == 1 / 20
+    assert score_p(0.1, [0.1, 0.2, 0.0]) == 3 / 4
 
 
 def test_planted_signals_are_found_and_noise_is_not():
@@ -35,11 +35,11 @@ def test_planted_signals_are_found_and_noise_is_not():
     assert target.kind == "class" and target.classes == 2
     assert target.controls == 2 and len(target.problems) == 42
     found = score_site(x, target)
-    assert found.score > 0.9 and permutation_p(found.tested, found.null) == 1 / 40
+    assert found.score > 0.9 and score_p(found.tested, found.null) == 1 / 40
     assert found.low < found.score and found.control is not None and found.control < 0.9
     noise = torch.randn(30, 2048, generator=torch.Generator().manual_seed(5))
     silent = score_site(noise, target)
-    assert permutation_p(silent.tested, silent.null) > 0.05 and silent.low < 0.6
+    assert score_p(silent.tested, silent.null) > 0.05 and silent.low < 0.6
 
 
 @pytest.mark.slow
@@ -57,10 +57,10 @@ def test_pure_noise_is_called_a_finding_at_the_nominal_rate():
         test = torch.cat([target.truth[None], target.problems[1:]])
         used = x[target.used]
         null = grid_predict(used, test, target.test_folds, (0.01,)).accuracy(test)[0].tolist()
-        values.append(permutation_p(null[0], null[1:]))
+        values.append(score_p(null[0], null[1:]))
         if seed < 3:  # what the table does
             found = score_site(x, target)
-            assert permutation_p(found.tested, found.null) == values[-1]
+            assert score_p(found.tested, found.null) == values[-1]
     hits = sum(value <= 0.05 for value in values)
     assert hits <= sets * 0.05 + 3.3 * math.sqrt(sets * 0.05 * 0.95)
     # Ties count for the null, so that the mean lies above one half.

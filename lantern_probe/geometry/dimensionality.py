@@ -1,4 +1,4 @@
-"""How many directions a set of vectors fills: effective rank, participation ratio, spectrum."""
+"""Directions that a set of vectors fills: effective rank, participation ratio, spectrum."""
 
 from __future__ import annotations
 
@@ -6,53 +6,73 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+from scipy.special import entr
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.row import GeometryRow
 from lantern_probe.geometry.vectors import ROUNDING, VectorSet, centred, members_of
 from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.ties import rescaled, unit_scaled
 
 EFFECTIVE_RANK, PARTICIPATION = "effective rank", "participation ratio"
 VARIANCE_SHARE = "variance share"
 
 LARGEST = 512
-"""Most vectors compared at once by default: the singular values of more take long."""
+"""Most vectors per draw by default, as the singular values of more take long."""
 
 COMPONENTS = 32
-"""Leading components whose share of the variance gets a row."""
+"""Number of leading components whose share of the variance gets a row."""
 
 
 def singular_values(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, " rank"]:
-    """Singular values, largest first; those below `ROUNDING` of the largest are left out.
+    """Singular values of vectors, largest first, from the smaller Gram matrix in float64.
 
-    They come from the smaller Gram matrix, in float64.
+    Values below `ROUNDING` of the largest are rounding errors of float32, and are left out.
+
+    Args:
+        vectors: Vectors of n samples, [n, dim].
     """
-    exact = vectors.astype(np.float64)
+    exact, exponent = unit_scaled(vectors.astype(np.float64))
     gram = exact @ exact.T if len(exact) <= exact.shape[1] else exact.T @ exact
     found = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None))
-    return found[found > ROUNDING * found[0]]
+    return rescaled(found[found > ROUNDING * found[0]], exponent)
 
 
 def effective_rank(values: Float[np.ndarray, " rank"]) -> float:
-    """exp of the entropy of the singular values' shares of their sum (Roy & Vetterli 2007).
+    """Effective rank: exp of the entropy of the singular values divided by their sum.
 
-    r equal singular values give r; none, of vectors that are all zero, give 0.
+    r equal singular values give r (Roy & Vetterli 2007). None, or only zeros, as of vectors
+    that are all zero, give 0.
+
+    Args:
+        values: Singular values, such as those of `singular_values`.
+
+    Examples:
+        >>> import numpy as np
+        >>> from lantern_probe.geometry import effective_rank, singular_values
+        >>> latents = np.array([[2.0, 0, 0], [0, 2, 0], [0, 0, 0]])
+        >>> print(f"{effective_rank(singular_values(latents)):.2f}")
+        2.00
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    shares = values / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(np.exp(entr(scaled / scaled.sum()).sum()))
 
 
 def participation_ratio(values: Float[np.ndarray, " rank"]) -> float:
-    """(sum v)^2 / sum v^2 of the variances v, the squared singular values; 0 if there are none.
+    """Participation ratio: (sum v)^2 / sum v^2 of the squared singular values v; 0 if all are 0.
 
-    Of n normal vectors with equal variance in r dimensions it is about r n / (n + r).
+    For n normal vectors with equal variance in r dimensions it is about r n / (n + r).
+
+    Args:
+        values: Singular values.
     """
-    if not len(values):
+    scaled, _ = unit_scaled(values)
+    if not scaled.any():
         return 0.0
-    variances = (values / values[0]) ** 2
+    variances = scaled**2
     return float(variances.sum() ** 2 / (variances**2).sum())
 
 
@@ -64,24 +84,26 @@ def rank_rows(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[GeometryRow]:
-    """Effective rank and participation ratio of several sets, each from equally many vectors.
+    """Measure effective rank and participation ratio of several sets, from equally many vectors.
 
-    Both grow with the number of vectors, so all sets are brought to the same one: `size` images
-    are drawn *without* replacement, and one sample of each (drawing with replacement repeats
-    vectors and lowers the rank). The estimate is the mean over the draws. Its standard error is
-    sd * sqrt(size / (images - size)), the delete-d jackknife (Shao & Wu 1989), and the interval is
-    the normal one; it is about the value at this size, not about that of endlessly many vectors.
+    Both grow with the number of vectors, so all sets are brought to the same number. Each draw
+    takes `size` images *without* replacement, and one sample of each; drawing with replacement
+    would repeat vectors and lower the rank. The estimate is the mean over the draws. Its standard
+    error is sd * sqrt(size / (images - size)), the delete-d jackknife (Shao & Wu 1989), with the
+    normal interval. The interval is for the value at this size, and not for infinitely many
+    vectors.
 
-    `raw` counts the common mean as a direction; `centred` has it removed, per slot. Slot None is
+    `raw` counts the common mean as a direction; in `centred` it is removed, per slot. Slot None is
     the mean over the slots. `variance share` (centred) is each leading component's share of the
-    variance, `index` counted from 1. Vectors without any spread have a rank of 0.
+    variance, with `index` counted from 1. Vectors without any spread have a rank of 0.
 
     Args:
-        sets: The sets to compare.
-        size: Vectors per draw; by default 4/5 of the fewest images, and at most `LARGEST`.
-        resamples: Draws.
-        level: Of the intervals.
-        seed: Of the draws.
+        sets: Sets to compare.
+        size: Number of vectors per draw. None (default) takes 4/5 of the fewest images, and at most
+            `LARGEST`.
+        resamples: Number of draws, default 40.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the draws, default 0.
 
     Raises:
         LanternError: a set has too few images to leave one out, or an option is out of range.
@@ -162,7 +184,7 @@ def _one_of_each(
 
 
 def _measure(vectors: Float32[np.ndarray, "n slots dim"]) -> Float[np.ndarray, "slots measures"]:
-    """Both ranks, raw and centred, then the components' shares of the variance, per slot."""
+    """Measures by slot: both ranks raw, both centred, then each component's share of variance."""
     away = centred(vectors)
     found = np.zeros((vectors.shape[1], 4 + COMPONENTS))
     for slot, measures in enumerate(found):

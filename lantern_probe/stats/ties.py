@@ -1,0 +1,127 @@
+"""Numbers that differ by rounding only: what counts as equal, and scales that no number leaves.
+
+The same numbers added in another order, or in another unit, differ in their last bits. A p value
+that counts such sums, a rank and a bias correction must not: here is the one tolerance for all of
+them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+from numpy.typing import ArrayLike
+
+TIE = 1e-12
+"""Relative difference up to which two results in float64 are equal. Sums of a hundred thousand
+numbers are rounded by less, and measured numbers that differ differ by more."""
+
+SINGLE_TIE = 1e-6
+"""The same for results of float32 arithmetic, such as cosines of latents."""
+
+
+def reaches(values: ArrayLike, bound: ArrayLike, tolerance: ArrayLike) -> Bool[np.ndarray, "..."]:
+    """Mark the values that are at least as large as the bound, or equal to it up to rounding.
+
+    Args:
+        values: Any numbers.
+        bound: What they are compared with.
+        tolerance: Absolute difference that counts as none: `TIE` or `SINGLE_TIE` times the size
+            of the numbers that were added up. All three are broadcast.
+    """
+    return np.asarray(np.asarray(values) >= np.asarray(bound) - np.asarray(tolerance))
+
+
+def settled(sums: Num[np.ndarray, "*any"], sizes: Num[np.ndarray, "*any"]) -> Any:
+    """Sums whose terms cancel up to rounding become 0.
+
+    Args:
+        sums: Sums of terms of either sign.
+        sizes: Sums of the same terms' absolute values.
+    """
+    return np.where(np.abs(sums) <= TIE * sizes, 0, sums)
+
+
+def merged(sums: Num[np.ndarray, " n"], sizes: Num[np.ndarray, " n"]) -> Num[np.ndarray, " n"]:
+    """Sums that are equal up to rounding become the same number, the smallest of them.
+
+    Args:
+        sums: Sums of terms of either sign.
+        sizes: Sums of the same terms' absolute values.
+    """
+    order = np.argsort(sums, kind="stable")
+    ordered, scale = sums[order], sizes[order]
+    opens = np.ones(len(sums), bool)
+    opens[1:] = np.diff(ordered) > TIE * np.maximum(scale[1:], scale[:-1])
+    found = np.empty_like(sums)
+    found[order] = ordered[opens][np.cumsum(opens) - 1]
+    return found
+
+
+def unit_scaled(values: Float[np.ndarray, "*any"], axes: Any = None) -> tuple[Any, Any]:
+    """The values times powers of two that bring the largest to [1/2, 1), and the powers undone.
+
+    Squares, cubes and sums of scaled values neither overflow nor vanish, and the scaling rounds
+    nothing but what is too small beside the largest to matter.
+
+    Args:
+        values: Finite numbers, in any unit.
+        axes: Axes of the values that share a power; all values share one if None.
+
+    Returns:
+        The scaled values, and the exponents with which `rescaled` brings a result back: one, or
+        with the axes that share one kept at length 1.
+    """
+    largest = np.abs(values).max(axis=axes, keepdims=axes is not None, initial=0)
+    exponents = np.frexp(largest)[1]
+    with np.errstate(under="ignore"):
+        return np.ldexp(values, -exponents), exponents
+
+
+def rescaled(values: ArrayLike, exponents: ArrayLike) -> Any:
+    """The values times 2^exponents; infinite or 0 where no float is that large or small."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(np.asarray(values, dtype=np.float64), exponents)
+
+
+def tied_places(
+    values: Float[np.ndarray, "rows n"], tolerance: float
+) -> tuple[Int[np.ndarray, "rows n"], Int[np.ndarray, "rows n"]]:
+    """The places of the values of each row, smallest first, and how many share each.
+
+    All values within the tolerance of a value share its place. Ties do not form chains: of three
+    values, each a little more than half the tolerance apart, the outer ones are not tied.
+
+    Args:
+        values: Finite numbers.
+        tolerance: Absolute difference up to which two values are tied.
+
+    Returns:
+        The number of values in the row that are smaller than each, and of those tied with it,
+        itself included. The expected place, ties in random order and counted from 1, is then
+        places + (shared + 1) / 2, and its mean over a row is (n + 1) / 2.
+    """
+    order = np.argsort(values, axis=1)
+    rising = np.take_along_axis(values, order, 1).astype(np.float64)
+    first = np.tile(np.arange(values.shape[1], dtype=np.int32), (len(values), 1))
+    shared = np.ones_like(first)
+    near = np.diff(rising, axis=1) <= tolerance
+    tied = np.zeros(values.shape, bool)
+    tied[:, 1:] |= near
+    tied[:, :-1] |= near
+    for row in np.flatnonzero(tied.any(1)):
+        which = np.flatnonzero(tied[row])
+        first[row, which] = np.searchsorted(rising[row], rising[row, which] - tolerance, "left")
+        after = np.searchsorted(rising[row], rising[row, which] + tolerance, "right")
+        shared[row, which] = after - first[row, which]
+    places, sizes = np.empty_like(first), np.empty_like(first)
+    np.put_along_axis(places, order, first, 1)
+    np.put_along_axis(sizes, order, shared, 1)
+    return places, sizes
+
+
+def midranks(values: Float[np.ndarray, "rows n"], tolerance: float) -> Float[np.ndarray, "rows n"]:
+    """The expected rank of each value in its row, from 1 on, ties (`tied_places`) at random."""
+    places, shared = tied_places(values, tolerance)
+    return places + (shared + 1) / 2

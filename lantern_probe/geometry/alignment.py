@@ -70,7 +70,7 @@ def alignment_rows(
         np.flatnonzero(np.isin(own.images, rng.choice(own.image_count, size, replace=False)))
         for _ in range(resamples if size > 1 else 0)
     ]
-    inflation = math.sqrt(size / (own.image_count - size)) * norm.isf((1 - level) / 2)
+    inflation = math.sqrt(size / (own.image_count - size)) * float(norm.isf((1 - level) / 2))
     how = f"jackknife: {resamples} draws of {size} of {own.image_count} images"
     name = f"{own.name}, {oracle.name}"
     places = [(slot, own, oracle, place) for place, slot in enumerate(own.slots)]
@@ -78,7 +78,7 @@ def alignment_rows(
         places.append((None, own.mean_over_slots(), oracle.mean_over_slots(), 0))
     rows = []
     for slot, *pair, at in places:
-        away = [unit_scaled(centred(vectors.vectors[:, [at]])[:, 0])[0] for vectors in pair]
+        away = [centred(vectors.vectors[:, [at]])[:, 0] for vectors in pair]
         for measure, matrix, least in ((CKA, _u_centred, 4), (RSA, _rank_matrix, 3)):
             place: dict[str, Any] = {
                 "name": name,

@@ -110,10 +110,15 @@ def check_pairing(own: VectorSet, oracle: VectorSet) -> None:
 
 
 def centred(vectors: Float[np.ndarray, "n slots dim"]) -> Float32[np.ndarray, "n slots dim"]:
-    """The vectors minus the mean of their slot; exactly zero where they equal it in float32."""
-    squares = np.einsum("nkd,nkd->nk", vectors, vectors, dtype=np.float64)
+    """The vectors minus the mean of their slot; exactly zero where they equal it in float32.
+
+    They come in a unit of their own, a power of two, in which the largest entries are about 1:
+    float32 holds the difference of no two of its largest numbers, nor of its smallest.
+    """
+    scaled, _ = unit_scaled(vectors)
+    squares = np.einsum("nkd,nkd->nk", scaled, scaled, dtype=np.float64)
     floor = ROUNDING**2 * squares.mean()
-    away = (vectors - vectors.mean(0, dtype=np.float64)).astype(np.float32)
+    away = (scaled - scaled.mean(0, dtype=np.float64)).astype(np.float32)
     away[np.einsum("nkd,nkd->nk", away, away, dtype=np.float64) <= floor] = 0
     return away
 
@@ -123,7 +128,8 @@ def in_space(
 ) -> tuple[Float32[np.ndarray, "n slots coordinates"], str]:
     """The vectors in one of three spaces, in which cosines are then taken.
 
-    `raw`: as they are. `centred`: the mean of each slot over the samples removed. `whitened`:
+    `raw`: as they are. `centred`: the mean of each slot over the samples removed, in a unit that
+    is a power of two, since only directions are looked at. `whitened`:
     centred, then divided by the standard deviation along every principal axis, so that no few
     directions of large variance decide; the coordinates are those axes.
 
@@ -147,7 +153,7 @@ def in_space(
     away = centred(vectors.vectors)
     if space == "centred":
         return away, ""
-    coordinates, strength = _whitened(unit_scaled(away)[0], vectors.images)
+    coordinates, strength = _whitened(away, vectors.images)
     return coordinates, f"; shrinkage {strength:.3f}"
 
 

@@ -27,10 +27,10 @@ from rich.progress import track
 from benchmarks.circumstances import circumstances
 from benchmarks.random_model import ModelSize, find_bias, large_scenes, random_model
 from experiments.console import console, run_main
-from lantern_probe.branching import Branch, Prefix, run_branches, run_prefixes
+from lantern_probe.causal.branching import Branch, Prefix, run_branches, run_prefixes
 from lantern_probe.interventions import parse_condition
-from lantern_probe.model import LanternModel
-from lantern_probe.records import write_json
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.records.json_files import write_json
 from lantern_probe.tasks.sample import Sample
 
 CONDITIONS = ("own", "skip", "ban", "stock", "mask", "zeros", "noise", "first-repeat")

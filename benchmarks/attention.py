@@ -28,12 +28,12 @@ from transformers.utils import logging
 from benchmarks.circumstances import circumstances
 from benchmarks.random_model import ModelSize, large_scenes, random_model
 from experiments.console import console, run_main
-from lantern_probe.attention.readout import default_queries, read_attention
+from lantern_probe.capture.attention import default_queries, read_attention
 from lantern_probe.errors import LanternError
-from lantern_probe.model import LanternModel
-from lantern_probe.records import write_json
-from lantern_probe.replay import Replay, replay
-from lantern_probe.roles import find_roles
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.replay import Replay, replay
+from lantern_probe.model.roles import find_roles
+from lantern_probe.records.json_files import write_json
 
 Way = Literal["sdpa", "rows", "eager rows", "eager"]
 WAYS: tuple[Way, ...] = ("sdpa", "rows", "eager rows", "eager")

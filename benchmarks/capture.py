@@ -25,17 +25,19 @@ from rich.progress import track
 from benchmarks.circumstances import circumstances
 from benchmarks.random_model import ModelSize, find_bias, large_scenes, random_model
 from experiments.console import console, run_main
-from lantern_probe.capture import Captured, capture_batch
-from lantern_probe.records import Run, write_json
-from lantern_probe.sites import layer_count, parse_sites
-from lantern_probe.store import ShardFolder
+from lantern_probe.capture.batch import Captured, capture_batch
+from lantern_probe.model.sites import layer_count
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.run import Run
+from lantern_probe.records.store import ShardFolder
+from lantern_probe.vocabulary import parse_sites
 
 
 @dataclass(frozen=True)
 class Config(ModelSize):
     """What does capturing cost? A batch generated plainly, and generated and captured."""
 
-    sites: tuple[str, ...] = ("residual.*@slots", "latent@slots")
+    sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """What is captured."""
     samples: int = 16
     """Rows of the batch."""

@@ -27,21 +27,16 @@ from rich.progress import track
 from benchmarks.circumstances import circumstances
 from benchmarks.random_model import ModelSize, large_scenes, random_model
 from experiments.console import console, run_main
-from lantern_probe.forcing import ForcedTexts
-from lantern_probe.model import LanternModel
-from lantern_probe.patching import (
-    Cell,
-    Recording,
-    each_slot,
-    layer_sites,
-    record,
-    run_cells,
-)
-from lantern_probe.patching.recording import candidate_scores
-from lantern_probe.records import write_json
-from lantern_probe.replay import Replay, replay
-from lantern_probe.sites import Site, layer_count, submodule
+from lantern_probe.causal.patching.forward import run_cells
+from lantern_probe.causal.patching.recording import Recording, candidate_scores, record
+from lantern_probe.interventions.patches import Patch, each_slot, layer_sites
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.replay import Replay, replay
+from lantern_probe.model.sites import layer_count, submodule
+from lantern_probe.model.teacher_forcing import ForcedTexts
+from lantern_probe.records.json_files import write_json
 from lantern_probe.tasks.scenes import COLORS
+from lantern_probe.vocabulary import Site
 
 THOUGHT = "<think> let me look at the star <|lvr_start|>"
 ANSWER = " <|lvr_end|> it is here </think> <answer> red </answer>"
@@ -78,7 +73,11 @@ def recorded_pair(
 
 @torch.no_grad()
 def plain_way(
-    lantern: LanternModel, again: Replay, target: Recording, donor: Recording, cells: Sequence[Cell]
+    lantern: LanternModel,
+    again: Replay,
+    target: Recording,
+    donor: Recording,
+    cells: Sequence[Patch],
 ) -> torch.Tensor:
     """One hooked forward over the whole sequence per cell."""
     first, length = again.first[0], len(target.inputs)
@@ -112,7 +111,7 @@ def main(config: Config) -> int:
     with tempfile.TemporaryDirectory() as folder:
         lantern = random_model(config, Path(folder))
     layers = range(layer_count(lantern))
-    sites = layer_sites(config.components, layers, ("slots",))
+    sites = layer_sites(config.components, layers, ("slot",))
     cells = each_slot(sites, lantern.latent_size)
     again, (target, donor) = recorded_pair(lantern, config, sites)
     run_cells(lantern, target, donor, cells[:1])  # what a first forward allocates for good

@@ -42,7 +42,7 @@ from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
 from lantern_probe.errors import LanternError
 from lantern_probe.probing import HeldOut, grid_predict, group_folds
-from lantern_probe.records import write_json
+from lantern_probe.records.json_files import write_json
 
 CLASSES = {"colour": 8, "shape": 6, "cell": 9, "letter": 4}
 STRENGTH = {"colour": 0.3, "shape": 0.15, "cell": 0.08, "letter": 0.0}

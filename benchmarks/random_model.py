@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from lantern_probe.branching import run_prefixes
+from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
-from lantern_probe.model import LanternModel
-from lantern_probe.organisms import build
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.organisms.training import build
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 

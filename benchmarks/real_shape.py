@@ -10,7 +10,7 @@ config of transformers 4.57. The weights are random and the tokenizer is word-le
 special tokens at their real ids. Its generation config biases pairs of tokens, so that every text
 thinks for six words, opens a block and answers behind it; the rest is the model's own choice.
 What is reported is time and memory of every stage, weights and cache beside what
-`lantern_probe.footprint` and `batching` say, and how far `own` in an ablation agrees with plain
+`lantern_probe.model.memory` say, and how far `own` in an ablation agrees with plain
 generation: in bfloat16 the size of a batch changes the rounding, and a random model is often
 undecided between two tokens. The files are loaded right after they were written, from the memory
 in which the system keeps them; on a CPU they are only mapped then, and read while warming up.
@@ -42,19 +42,20 @@ from transformers import AutoModelForImageTextToText, Qwen2_5_VLConfig
 
 from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
-from lantern_probe.ablation import Ablation
-from lantern_probe.batching import free_memory, rows_that_fit
-from lantern_probe.branching import run_prefixes
-from lantern_probe.capture import capture_batch
-from lantern_probe.checkpoint import STOCK_PIXELS
+from lantern_probe.capture.batch import capture_batch
+from lantern_probe.causal.ablation import Ablation
+from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
-from lantern_probe.footprint import Footprint, footprint
 from lantern_probe.interventions import parse_condition
-from lantern_probe.model import LanternModel
-from lantern_probe.organisms import build
-from lantern_probe.records import Run, write_json
-from lantern_probe.sites import layer_count, parse_sites
+from lantern_probe.model.checkpoint import STOCK_PIXELS
+from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.memory import Footprint, footprint, free_memory
+from lantern_probe.model.sites import layer_count
+from lantern_probe.organisms.training import build
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample, load_task
+from lantern_probe.vocabulary import parse_sites
 
 Result = TypeVar("Result")
 
@@ -109,7 +110,7 @@ class Config:
     new_tokens: int = 128
     """Tokens generated per text, none ends early."""
     sites: tuple[str, ...] = (
-        *("residual.*@slots", "latent@slots", "residual.*@answer", "attention.18@lvr_start"),
+        *("residual.*@slot", "latent@slot", "residual.*@answer-start", "attention.18@lvr_start"),
         *("mlp.35@lvr_end", "embedding@question-mean", "vision@image-mean"),
     )
     """What is captured."""
@@ -317,8 +318,8 @@ def measure(
         "cache": {
             "bytes_per_token": cached / cache[0][0].shape[-2],
             "bytes_per_token_expected": expected.cache_bytes_per_token,
-            "rows_that_fit": rows_that_fit(lantern, length + config.new_tokens),
-            "rows_that_fit_at_3500_image_tokens": rows_that_fit(lantern, 3500 + 512),
+            "rows_that_fit": lantern.rows_that_fit(length + config.new_tokens),
+            "rows_that_fit_at_3500_image_tokens": lantern.rows_that_fit(3500 + 512),
         },
     }
 

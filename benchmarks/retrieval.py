@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.circumstances import circumstances
 from experiments.console import console, run_main
 from lantern_probe.geometry import VectorSet
-from lantern_probe.records import write_json
-from lantern_probe.retrieval import retrieve
+from lantern_probe.geometry.retrieval import retrieve
+from lantern_probe.records.json_files import write_json
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compare conditions from their per-sample records: published files, or runs of this project.
+"""Compare conditions from official result files or from runs.
 
     python -m experiments.compare_records own/blink.json zeros/blink.json random/blink.json
     python -m experiments.compare_records runs/sft --reference own
@@ -17,32 +17,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from experiments.comparison_tables import (
-    print_conditions,
-    print_log_odds,
-    print_pairs,
-    print_parsing,
-    print_reading,
-)
-from experiments.console import console, run_main
-from lantern_probe.comparison import Comparison, Settings, compare
 from lantern_probe.errors import LanternError
-from lantern_probe.forest import forest_figure
-from lantern_probe.jsonfile import explained, to_plain
-from lantern_probe.plots import save_figure
-from lantern_probe.provenance import provenance
-from lantern_probe.published import condition_names, read_published
-from lantern_probe.records import Row, read_rows, write_json
-from lantern_probe.wording import read_pair
+
+from .console import console, run_main
+from .inputs import Parser
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.comparison import Comparison
+    from lantern_probe.records.rows import Row
+
+COMMAND = "compare_records"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Compare conditions from their per-sample records: published files, or runs."""
+    """Compare conditions from official result files or from runs."""
 
     records: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Result files, one per condition, and folders of runs, with all their conditions."""
@@ -51,26 +44,27 @@ class Config:
     against: tuple[Path, ...] = ()
     """Other files or runs: every condition is compared with the one of the same name there."""
     reference: str | None = None
-    """Compare every condition with this one only; all pairs by default."""
-    parser: Literal["strict", "official", "default"] | None = None
-    """How answers are read: from the texts of files, strict by default; for runs, whose rows hold
-    the reading of every parser, as they were run."""
+    """Condition that every other one is compared with; by default all pairs are compared."""
+    parser: Parser = "default"
+    """How answers are read from texts: default reads letters and words, official and strict read
+    letters as the published evaluations did. On the published files of LVR-7B all three give the
+    same counts. Files keep their texts, and the rows of a run the readings of all three."""
     margin: float = 0.02
-    """Accuracies that differ by less than this are called equivalent."""
+    """Largest difference of two accuracies, as a fraction, that is called equivalent."""
     alpha: float = 0.05
     """Level of the tests; intervals have level 1 - alpha."""
     power: float = 0.8
     """Power at which the minimum detectable difference (MDE) is computed."""
-    cluster: str = "image"
-    """Field of the records that says which samples are not independent; of files, image is the
+    cluster: str = "cluster"
+    """Field of the records that says which samples are not independent. In files it is the
     img_path, or the sample itself."""
     every_sample: bool = False
-    """Of runs, also use samples without a latent block, where conditions on slots do nothing."""
+    """Keep the samples of runs without a latent block, on which conditions on slots do nothing."""
     resamples: int = 10_000
-    """Bootstrap resamples and drawn permutations."""
+    """Number of bootstrap resamples, and of drawn permutations."""
     seed: int = 0
-    """Seed of both."""
-    output: Path | None = None
+    """Seed of the bootstrap and of the permutations."""
+    output: Path = Path("runs/compare_records")
     """Folder for comparison.json and differences.png."""
 
 
@@ -89,6 +83,8 @@ def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Si
     Raises:
         LanternError: one cannot be read, or two conditions have the same name.
     """
+    from lantern_probe.records.official import condition_names, read_published
+
     files = [path for path in paths if not path.is_dir()]
     folders = [path for path in paths if path.is_dir()]
     if names and len(names) != len(files):
@@ -97,7 +93,7 @@ def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Si
     notes: list[str] = []
     told: dict[str, list[str]] = {}
     if files:
-        for file in read_published(files, names=names or None, parser=config.parser or "strict"):
+        for file in read_published(files, names=names or None, parser=config.parser):
             found.append((file.condition, list(file.rows)))
             for note in file.notes:  # most hold for every file
                 told.setdefault(note, []).append(file.condition)
@@ -120,10 +116,12 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
     Raises:
         LanternError: it is no run, has no rows, or the parser cannot read its answers.
     """
+    from lantern_probe.records.rows import read_manifest, read_rows, reread
+
     rows = read_rows(folder)
     if not rows:
         raise LanternError(f"the run in '{folder}' has no rows yet")
-    if config.parser is not None:
+    if config.parser != read_manifest(folder)["config"].get("parser", "default"):
         rows = [reread(row, config.parser, folder) for row in rows]
     # A condition on blocks that the text does not have did nothing there: no comparison at all.
     rows = [row for row in rows if row.get("acted", True)]
@@ -135,23 +133,6 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
         "latent block and are left out; --every-sample keeps them"
     )
     return [row for row in rows if row["sample"] not in without], [note]
-
-
-def reread(row: Row, parser: str, folder: Path) -> Row:
-    """The row with its answer as another parser reads it.
-
-    Raises:
-        LanternError: the row does not say how.
-    """
-    if row["status"] != "ok":
-        return row
-    if parser not in row.get("parsed", {}):
-        raise LanternError(
-            f"the {parser!r} parser has not read the answers in '{folder}': it reads letters only; "
-            "leave --parser out"
-        )
-    answer = row["parsed"][parser]
-    return {**row, "answer": answer, "correct": answer == row["gold"]}
 
 
 def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
@@ -199,36 +180,68 @@ def chosen_pairs(names: Sequence[str], reference: str | None) -> list[tuple[str,
     return [(reference, name) for name in names if name != reference]
 
 
-def write_output(config: Config, comparison: Comparison, output: Path) -> None:
-    """`comparison.json`, with all figures and what they came from, and the forest plot.
+def write_output(config: Config, comparison: Comparison) -> None:
+    """Write `comparison.json`, with all figures and what they came from, and draw the forest plot.
 
     Raises:
         LanternError: the folder cannot be written.
     """
-    with explained(output):
-        output.mkdir(parents=True, exist_ok=True)
+    from lantern_probe.analysis.verdict import read_pair
+    from lantern_probe.plots.comparison import comparison_figure
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import explained, to_plain, write_json
+    from lantern_probe.records.provenance import provenance
+
+    with explained(config.output):
+        config.output.mkdir(parents=True, exist_ok=True)
     record = to_plain(comparison, "comparison")
     for pair, plain in zip(comparison.pairs, record["pairs"], strict=True):
         plain["reading"] = read_pair(pair, comparison)
-    record = {"experiment": "compare_records", **provenance(), "config": config, **record}
-    write_json(output / "comparison.json", record)
-    save_figure(forest_figure(comparison), output / "differences.png")
-    console.print(f"comparison.json and differences.png are in {output}")
+    record = {"experiment": COMMAND, **provenance(), "config": config, **record}
+    write_json(config.output / "comparison.json", record)
+    save_figure(comparison_figure(comparison), config.output / "differences.png")
+    console.print(
+        f"comparison.json and differences.png are in {config.output}", markup=False, soft_wrap=True
+    )
 
 
-def main(config: Config) -> int:
-    """Read, compare, show."""
+def check(config: Config) -> None:
+    """Refuse numbers out of their range, and flags that exclude each other.
+
+    Raises:
+        LanternError: naming the flag.
+    """
     if not config.records:
         raise LanternError("give at least one result file or the folder of a run")
     if config.against and config.reference is not None:
         raise LanternError("give --reference or --against, not both")
+    for flag in ("margin", "alpha", "power"):
+        if not 0 < getattr(config, flag) < 1:
+            raise LanternError(f"--{flag} lies between 0 and 1, not at {getattr(config, flag)}")
+    if config.resamples < 1:
+        raise LanternError(f"--resamples must be at least 1, not {config.resamples}")
+    if config.seed < 0:
+        raise LanternError(f"--seed must be at least 0, not {config.seed}")
+    for path in (*config.records, *config.against):
+        if not path.exists():
+            raise LanternError(f"there is no result file or run '{path}'")
+
+
+def main(config: Config) -> int:
+    """Read, compare, show."""
+    check(config)
     side = load_side(config.records, config.names, config)
     if config.against:
         names = config.names if len(config.names) == len(config.against) else ()
         side, pairs = joined(side, load_side(config.against, names, config))
     else:
         pairs = chosen_pairs(list(side.conditions), config.reference)
-    settings = Settings(
+
+    from lantern_probe.analysis.comparison import CompareSettings, compare
+
+    from .tables import comparison as tables
+
+    settings = CompareSettings(
         margin=config.margin,
         alpha=config.alpha,
         power=config.power,
@@ -236,15 +249,16 @@ def main(config: Config) -> int:
         resamples=config.resamples,
         seed=config.seed,
     )
-    comparison = compare(side.conditions, pairs, settings)
-    comparison = replace(comparison, notes=(*side.notes, *comparison.notes))
-    print_conditions(comparison, console)
-    print_pairs(comparison, console)
-    print_parsing(comparison.pairs, console)
-    print_log_odds(comparison.pairs, console)
-    print_reading(comparison, console)
-    if config.output is not None:
-        write_output(config, comparison, config.output)
+    with console.status("comparing"):
+        comparison = compare(side.conditions, pairs, settings)
+    read = f"answers are read by the {config.parser} parser"
+    comparison = replace(comparison, notes=(read, *side.notes, *comparison.notes))
+    tables.print_conditions(comparison, console)
+    tables.print_pairs(comparison, console)
+    tables.print_parsing(comparison.pairs, console)
+    tables.print_log_odds(comparison.pairs, console)
+    tables.print_reading(comparison, console)
+    write_output(config, comparison)
     return 0
 
 

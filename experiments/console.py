@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
+import docstring_parser
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.table import Table
-from transformers.utils import logging as transformers_logging
 
 from lantern_probe.errors import LanternError
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
 WIDTH = 98
-"""The widest table; a narrower terminal wraps its lines, and nothing is cut off."""
+"""Columns of the widest table; a narrower terminal wraps its lines, and nothing is cut off."""
 
 console = Console()
 if console.width < WIDTH:
     console = Console(width=WIDTH)
 Config = TypeVar("Config")
 
+ROOMS = ("experiments.", "benchmarks.")
+"""Packages whose modules are started with `python -m`."""
+
 
 def print_table(table: Table, console: Console = console) -> None:
     """Print a table as wide as it is; a narrower terminal wraps its lines, and nothing is lost."""
+    from rich.measure import Measurement
+
     options = console.options.update(max_width=10_000)
     table.width = max(1, Measurement.get(console, options, table).maximum)
     console.print(table, crop=False)
@@ -34,6 +42,9 @@ def print_table(table: Table, console: Console = console) -> None:
 
 def titled_table(title: str) -> Table:
     """An empty table below its title, which is taken as written."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     return Table(
         title=escape(title),
         title_justify="left",
@@ -44,30 +55,94 @@ def titled_table(title: str) -> Table:
 
 
 def print_caption(text: str, console: Console = console) -> None:
-    """What a reader has to know of the table above."""
+    """Print what a reader has to know of the table above."""
     console.print(text, style="italic", markup=False, highlight=False)
     console.print()
 
 
-def run_main(config: type[Config], main: Callable[[Config], int]) -> int:
-    """Parse the command line into `config` and run `main`.
+def progress_bar() -> Progress:
+    """A bar per model: rows done, time taken, time left."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def quiet_transformers() -> None:
+    """Keep what transformers says while a model is loaded, other than errors, off the console."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def run_main(
+    config: type[Config], main: Callable[[Config], int], program: str | None = None
+) -> int:
+    """Parse the command line into a configuration and run a command with it.
+
+    Args:
+        config: Class of the configuration; `--help` begins with the docstring of its module.
+        main: The command.
+        program: How the command was called, for `--help`; by default `python -m` and its module.
 
     Returns:
         Its exit code; 2 with one line on stderr when an input cannot be used; 130 when
         interrupted, with what was recorded so far kept.
     """
-    transformers_logging.set_verbosity_error()
+    about = sys.modules[config.__module__].__doc__ or config.__doc__ or ""
+    if program is None:
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        program = f"python -m {spec.name}" if spec and spec.name.startswith(ROOMS) else None
+    else:
+        name = config.__module__.rpartition(".")[2]
+        about = about.replace(f"python -m experiments.{name}", program)
+    if {"-h", "--help"} & {*sys.argv}:
+        _join_lines(config)
     try:
-        return main(tyro.cli(config, description=config.__doc__))
+        return main(tyro.cli(config, prog=program, description=about))
     except LanternError as error:
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"error: {error}")
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except OSError as error:  # what is written to files is explained where it is written
-        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; what was recorded so far is kept")
+        _complain("interrupted; what was recorded so far is kept")
         return 130
+
+
+def _join_lines(config: type[Any]) -> None:
+    """Give every field its text in one piece; tyro would break it where the source does."""
+    hints = get_type_hints(config, include_extras=True)
+    texts = {
+        text.arg_name: " ".join(text.description.split())
+        for cls in reversed(config.__mro__[:-1])
+        for text in docstring_parser.parse_from_object(cls).params
+        if text.description
+    }
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[field.name]):
+            _join_lines(hints[field.name])
+        elif field.name in texts:
+            help_ = tyro.conf.arg(help=texts[field.name])
+            config.__annotations__[field.name] = Annotated[hints[field.name], help_]
+
+
+def _complain(text: str) -> None:
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Does the answer follow the latents? Exchange them with those of an edited twin, and mediate.
+"""Exchange latents with those of an edited twin: does the answer follow?
 
     python -m experiments.exchange_latents
     python -m experiments.exchange_latents --model AGViveiros/LanteRn-3B-SFT --twin black-box \\
@@ -6,273 +6,179 @@
 
 Every sample gets a twin: the same question on an image edited in a known way. Both run with their
 own latents, with each other's, with an unrelated sample's, and with their own put back (the sham).
-From the rows come how often the donor's answer comes out (interchange intervention accuracy), how
-far its margin moves, how much of the image's effect passes through the latents (TE, NIE, NDE,
-TIE), and which slots carry it: alone, left out, and their Shapley shares over all sets of slots.
+Shown are how often the donor's answer comes out (interchange intervention accuracy), how far its
+margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE).
+For single slots: alone, left out, and their Shapley shares over all sets of slots.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from experiments import ablate_latents
-from experiments.ablate_latents import Part
-from experiments.console import console, print_table, run_main
-from experiments.inputs import load_samples
-from experiments.tables import interval, p_value
-from lantern_probe.corruptions import CORRUPTIONS, parse_image_corruption
 from lantern_probe.errors import LanternError
-from lantern_probe.exchange import (
-    Exchange,
-    SlotShare,
-    exchanges,
-    slot_shares,
-    subset_label,
-    subsets,
-    usable,
-)
-from lantern_probe.exchange_plots import by_count, donor_rates, effect_bars, slot_bars
-from lantern_probe.interventions import parse_condition
-from lantern_probe.mediation import EFFECTS, Mediation, mediate
-from lantern_probe.plots import save_figure
-from lantern_probe.records import Row, read_rows, write_json
-from lantern_probe.stats import Difference, SignFlip
-from lantern_probe.tasks import Sample
-from lantern_probe.tasks.pairs import with_twins
-from lantern_probe.tasks.scenes import twin
 
-SCENE_TWINS = ("color", "shape", "cell")
+from .console import console, run_main
+from .inputs import SCENE_TWINS, AblationInputs
+
+if TYPE_CHECKING:
+    from .ablations import Part
+
+COMMAND = "exchange_latents"
+
 EXCHANGES = ("self-swap", "twin", "twin-oracle", "swap")
-LANTERN_SLOTS = 8
-MOST_SLOTS = 10
-"""All sets of so many slots are run for Shapley shares; each more doubles their number."""
 
-LEGEND = (
-    "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
-    "by how much the donor's answer gained on the own one, over the samples that open an answer "
-    "under both; TE = NDE + TIE: total, natural direct and total indirect effect; NIE: natural "
-    "indirect effect; [95 % bootstrap interval, clustered by pair]; p: sign-flip test that it is 0 "
-    "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
-    "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
-    "the four effects; self-swap is a sham: it shows rounding, which is not tested"
-)
+LANTERN_SLOTS = 8
+"""Number of slots in a block of LanteRn."""
+
+MOST_SLOTS = 10
+"""Most slots of which all sets are run for Shapley shares; each more doubles their number."""
 
 
 @dataclass(frozen=True)
-class Config(ablate_latents.Config):
-    """Does the answer follow the latents? Exchange them with those of an edited twin."""
+class Config(AblationInputs):
+    """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
-    """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
     twin: str = "color"
-    """How twins are made: of scenes by color, shape or cell (the answer they call for is known);
-    of anything by a corruption: black-box, black-image, blur:radius=0.05, swap-image (mediation
-    only, no answer is known)."""
+    """Edit that makes the twin. Of scenes: color, shape or cell, after which the right answer is
+    known. Of any data a corruption of the image: black-box, black-image, blur:radius=0.05 or
+    swap-image, after which no answer is known, so that only the mediation is shown."""
     conditions: tuple[str, ...] = ("own", "self-swap", "twin", "twin-oracle", "swap", "swap:seed=1")
-    """Exchanges, and any other condition; own and twin are always run."""
+    """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
     samples: int | None = 96
-    """How many samples, each with a twin."""
+    """Number of samples, each with a twin."""
     subsets: int = 12
-    """On how many samples (and their twins) all sets of slots are exchanged; 0 for none."""
+    """Number of samples on which, and on whose twins, all sets of slots are exchanged; 0 for
+    none."""
     frozen: bool = False
-    """In these sets, slots out of scope keep their own values instead of being generated from
-    the exchanged ones."""
+    """In these sets, let slots out of scope keep their own values; by default they are generated
+    from the exchanged ones."""
     output: Path = Path("runs/exchange_latents")
-    """Folder of the run; with several models each gets a folder in it."""
+    """Folder of the run; of several models each gets a folder in it. Given again, the command goes
+    on with what is there."""
 
 
-def load_pairs(config: Config, model: str) -> tuple[str, list[Sample]]:
-    """The samples of a model, each followed by its twin.
+def set_size(config: Config) -> int | None:
+    """The number of slots of which all sets are exchanged; None where no sets are.
 
     Raises:
-        LanternError: as for `load_samples`, or there are no such twins.
+        LanternError: there are too many slots, or fewer than no samples are asked for.
     """
-    task, samples = load_samples(config, model)
-    if config.twin in SCENE_TWINS:
-        pairs, without = with_twins(
-            samples,
-            lambda sample: twin(sample, config.twin, config.seed),  # type: ignore[arg-type]
-            answers_known=True,
-        )
-    elif config.twin.partition(":")[0] in CORRUPTIONS:
-        corruption = parse_image_corruption(config.twin)
-        pairs, without = with_twins(
-            samples, lambda sample: corruption.apply(sample, samples), answers_known=False
-        )
-    else:
-        raise LanternError(
-            f"no twins by {config.twin!r}; there are {', '.join((*SCENE_TWINS, *CORRUPTIONS))}"
-        )
-    if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
-    return f"{task} with twins by {config.twin}", pairs
+    if config.subsets < 0:
+        raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
+    if not config.subsets or config.twin not in SCENE_TWINS:
+        return None
+    size = config.latent_size or LANTERN_SLOTS
+    if size > MOST_SLOTS:
+        raise LanternError(f"all sets of {size} slots are too many; give --subsets 0")
+    return size
 
 
-def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
-    """One model's exchanges."""
-    console.print(f"[bold]{escape(items[0].model)}[/]: what comes out")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("exchange", no_wrap=True)
-    for name in ("n", "donor's answer", "lift", "p", "Holm", "as before"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in items:
-        table.add_row(
-            escape(item.condition),
-            str(item.n),
-            *(shown(d) for d in (item.donor_rate, item.lift)),
-            *p_values(item.lift_test, item.lift_holm_p),
-            shown(item.kept),
-        )
-    print_table(table, console)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("exchange", no_wrap=True)
-    for name in ("n", "margin, nats", "p", "Holm"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in items:
-        table.add_row(
-            escape(item.condition),
-            str(item.scored),
-            shown(item.margin) if item.margin is not None else "-",
-            *p_values(item.margin_test, item.margin_holm_p),
-        )
-    print_table(table, console)
+def exchange_parts(config: Config, size: int | None) -> list[Part]:
+    """The named exchanges, and every set of slots of some samples.
 
+    Raises:
+        LanternError: there is no such condition.
+    """
+    from lantern_probe.interventions import Twin
 
-def print_mediation(item: Mediation, console: Console) -> None:
-    """One model's effects, and which share of them is mediated."""
-    console.print(f"mediation, n = {item.n} ({item.left_out} left out)", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("effect", no_wrap=True)
-    for name in ("nats of the gold log-odds", "p", "Holm"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in EFFECTS:
-        tested = p_values(item.tests.get(name), item.holm_p.get(name))
-        table.add_row(name.upper(), shown(getattr(item, name)), *tested)
-    print_table(table, console)
-    for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
-        text = (
-            interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
-        )
-        console.print(f"{name} {text}", highlight=False, markup=False)
+    from .ablations import Part, ablation_parts
 
-
-def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
-    """One model's slots."""
-    console.print(f"which slots carry the donor's answer (n = {shares[0].shapley.n})")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("slot")
-    for name in ("alone", "left out", "Shapley", "Shapley, nats"):
-        table.add_column(name, justify="right", no_wrap=True)
-    nats = {s.slot: s for s in shares if s.measure == "margin"}
-    for share in shares:
-        if share.measure == "donor":
-            table.add_row(
-                str(share.slot),
-                *(shown(d) for d in (share.alone, share.left_out, share.shapley)),
-                shown(nats[share.slot].shapley),
-            )
-    print_table(table, console)
-
-
-def p_values(test: SignFlip | None, holm_p: float | None) -> tuple[str, str]:
-    """A test's p value, before and after Holm."""
-    return p_value(None if test is None else test.p), p_value(holm_p)
-
-
-def shown(difference: Difference) -> str:
-    """An estimate with its interval."""
-    if difference.method == "undefined":
-        return "-" if difference.n == 0 else f"{difference.estimate:.3f}"
-    return interval(difference.estimate, difference.low, difference.high)
+    labels = ["own", "twin", *config.conditions]
+    if config.twin not in SCENE_TWINS:  # no box of the edited image is known
+        labels = [label for label in labels if label != "twin-oracle"]
+    parts = ablation_parts(labels, seed=config.seed)
+    if size is None:
+        return parts
+    sets = [some for n in range(1, size) for some in combinations(range(size), n)]
+    exchanges = [Twin(slots="+".join(map(str, some)), frozen=config.frozen) for some in sets]
+    # With every slot in scope there is nothing left to be frozen.
+    every = [*exchanges, Twin()]
+    return [*parts, Part([*every], first=2 * config.subsets, shown=False, slots=size)]
 
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
-    if config.images != ("clean",):
-        raise LanternError("twins are edited images already; leave --images out")
-    wanted = tuple(dict.fromkeys(("own", "twin", *config.conditions)))
-    if config.twin not in SCENE_TWINS:
-        wanted = tuple(name for name in wanted if name != "twin-oracle")
-    config = replace(config, conditions=wanted)
-    size, more = config.latent_size or LANTERN_SLOTS, []
-    if config.subsets and config.twin in SCENE_TWINS:
-        if size > MOST_SLOTS:
-            raise LanternError(f"all sets of {size} slots are too many; give --subsets 0")
-        labels = [subset_label("twin", s, size, frozen=config.frozen) for s in subsets(size)]
-        some = [parse_condition(label) for label in labels]
-        more = [Part(some, first=2 * config.subsets, shown=False, slots=size)]
-    results = ablate_latents.ablate_models(config, load_pairs, more)  # type: ignore[arg-type]
+    config.check(config.model)
+    size = set_size(config)
+    from .ablations import report_problems, run_ablation
+    from .data import check_twin, load_pairs
+
+    check_twin(config.twin, SCENE_TWINS)
+    parts = exchange_parts(config, size)
+    results = run_ablation(
+        config,
+        COMMAND,
+        config.model,
+        parts,
+        parser=config.parser,
+        load=lambda model: load_pairs(config, config.twin, model),
+    )
+
+    from matplotlib.figure import Figure
+
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import write_json
+
+    from .tables.exchange import LEGEND
+
     records: list[dict[str, Any]] = []
     figure = Figure(figsize=(13, 3.1 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 4, squeeze=False)
     for (folder, summaries), row in zip(results.items(), axes, strict=True):
         if not summaries[0].n:  # said below, and the others are shown all the same
             continue
-        records.append(report(config, folder, summaries[0].model, row, size if more else None))
+        records.append(report(config, parts[0].labels, folder, summaries[0].model, row, size))
     if records:
         console.print(LEGEND, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
     save_figure(figure, config.output / "exchange.png")
     console.print(f"rows, exchange.json and exchange.png are in {config.output}", markup=False)
-    return ablate_latents.report_problems(list(results.values()))
+    return report_problems(list(results.values()))
 
 
-def report(config: Config, folder: Path, model: str, axes: Any, size: int | None) -> dict[str, Any]:
+def report(
+    config: Config,
+    conditions: Sequence[str],
+    folder: Path,
+    model: str,
+    axes: Any,
+    size: int | None,
+) -> dict[str, Any]:
     """Print and draw one model's figures; they are returned for the record."""
+    from lantern_probe.analysis import exchange, mediation, slot_shares
+    from lantern_probe.plots import exchange as panels
+    from lantern_probe.records.rows import read_rows
+
+    from .tables.exchange import print_exchanges, print_mediation, print_shares
+
     rows = read_rows(folder)
-    labels = [label for label in config.conditions if label.partition(":")[0] in EXCHANGES]
-    found = exchanges(rows, model=model, conditions=labels, donors="twin")
+    labels = [label for label in conditions if label.partition(":")[0] in EXCHANGES]
+    found = exchange.summarize(rows, model=model, conditions=labels, donors="twin")
     found = [item for item in found if item.n]
-    mediation = mediate(rows, model=model)
+    (effects,) = mediation.summarize(rows, model=model)
     if found:
         print_exchanges(found, console)
-        donor_rates(found, axes[0])
-    print_mediation(mediation, console)
-    effect_bars(mediation, axes[1])
-    shares: list[SlotShare] = []
+        panels.plot_donor_rates(found, axes[0])
+    print_mediation(effects, console)
+    panels.plot_effects(effects, axes[1])
+    shares: list[slot_shares.SlotShare] = []
     if size is not None:
-        some = first_samples(rows, size, config.frozen)
-        shares = slot_shares(some, model=model, size=size, frozen=config.frozen)
+        some = slot_shares.first_samples(rows, size, config.frozen)
+        shares = slot_shares.summarize(some, model=model, size=size, frozen=config.frozen)
         print_shares(shares, console)
-        counts, rates = rates_by_count(some, size, config.frozen)
-        by_count(counts, rates, axes[2])
-        slot_bars([s for s in shares if s.measure == "donor"], axes[3])
+        counts, rates = slot_shares.rates_by_count(some, size, config.frozen)
+        panels.plot_donor_rates_by_count(counts, rates, axes[2])
+        panels.plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
     console.print()
-    return {"model": model, "exchanges": found, "mediation": mediation, "slots": shares}
-
-
-def first_samples(rows: Sequence[Row], size: int, frozen: bool) -> list[Row]:
-    """The rows of the samples on which all sets of slots were run."""
-    one = subset_label("twin", (0,), size, frozen=frozen)
-    names = {row["sample"] for row in rows if row["condition"] == one}
-    return [row for row in rows if row["sample"] in names]
-
-
-def rates_by_count(
-    rows: Sequence[Row], size: int, frozen: bool
-) -> tuple[list[int], list[np.ndarray]]:
-    """For every number of exchanged slots, the donor rate of each set of so many."""
-    table = usable(rows)
-    rates: dict[int, list[float]] = {}
-    for subset in subsets(size):
-        moved = [
-            row["answer"] == row["donor_answer"]
-            for row in table[subset_label("twin", subset, size, frozen=frozen)].values()
-            if row["donor_answer"] not in (None, row["gold"])
-        ]
-        rates.setdefault(len(subset), []).append(float(np.mean(moved)) if moved else np.nan)
-    return list(rates), [np.array(values) for values in rates.values()]
+    return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
 
 
 if __name__ == "__main__":

@@ -1,193 +1,239 @@
-"""What every experiment takes: data and how to run a model, and what is made of these."""
+"""What commands take: the data, how the model is loaded, how the run goes.
+
+A configuration combines these ingredients by inheritance, so that all flags stay flat. Each
+ingredient has the one method that uses it, and a check that refuses what cannot be used before
+anything heavy is loaded.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from experiments.console import console
-from lantern_probe import organisms
-from lantern_probe.checkpoint import identity
 from lantern_probe.errors import LanternError
-from lantern_probe.model import LanternModel
-from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
-from lantern_probe.tasks.viscot import viscot
 
-THREADS = torch.get_num_threads()
+from .console import quiet_transformers
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.tasks import Sample
+
+SCENE_TWINS = ("color", "shape", "cell")
+"""Edits of scenes after which the right answer is known."""
+
+Parser = Literal["default", "official", "strict"]
+StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Data, and how to run a model on it."""
+class DataOptions:
+    """Which questions are asked."""
 
     task: str | None = None
-    """A generated task: scenes, scenes-grey, tetris or tetris-held-out; by default the one an
-    organism's truth is stated for."""
+    """A generated task: scenes, scenes-grey, tetris or tetris-held-out. By default the one for
+    which the truth of an organism is stated."""
     data: Path | None = None
-    """In place of a task: VisCoT multiple-choice JSON lines, or the folder of BLINK or of V* in its
-    original layout."""
+    """Data in place of a task: a file of VisCoT multiple-choice JSON lines, or the folder of BLINK
+    or V* in its original layout."""
     image_root: Path | None = None
-    """Folder under which the image paths of JSON lines are looked up."""
+    """Folder under which the image paths of JSON lines are looked up; by default the file's."""
     malformed: Literal["raise", "skip"] = "raise"
-    """What to do with lines of --data that are no multiple choice; skip counts them."""
+    """Lines of --data that are no multiple choice: raise stops at the first, skip leaves them out
+    and counts them."""
     samples: int | None = None
-    """How many samples: 256 of a task by default, all of --data."""
+    """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0
-    """Seed of a task's samples, and of every random draw that does not say its own."""
-    overwrite: bool = False
-    """Start again where the output holds another run."""
-    retry_failed: bool = False
-    """Run samples again that failed before."""
-    max_new_tokens: int | None = None
-    """Limit of a continuation, latent slots included; the checkpoint's own by default, else 512."""
+    """Seed of a task's samples, and of every random draw that names no seed of its own."""
+
+    def check_data(self, model: str) -> None:
+        """Refuse data that cannot be asked for.
+
+        Args:
+            model: Name of the model that is asked.
+
+        Raises:
+            LanternError: there is no such task, file or folder, or it is not said which.
+        """
+        for flag, value, least in (("samples", self.samples, 1), ("seed", self.seed, 0)):
+            if value is not None and value < least:
+                raise LanternError(f"--{flag} must be at least {least}, not {value}")
+        from .data import check_data
+
+        check_data(self, model)
+
+    def load_samples(self, model: str) -> tuple[str, list[Sample]]:
+        """The name of the data, and the samples for one model.
+
+        Args:
+            model: Name of the model that is asked.
+
+        Raises:
+            LanternError: as for `check_data`, or the data cannot be read.
+        """
+        self.check_data(model)
+        from .data import load_samples
+
+        return load_samples(self, model)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How the model is loaded."""
+
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    """Of the weights; float32 on the CPU and the checkpoint's own on a GPU by default."""
+    """Dtype of the weights; auto is the checkpoint's own. By default float32 on the CPU and auto
+    on a GPU."""
     device: str | None = None
-    """cpu, cuda, cuda:1 ...; the first GPU where there is one."""
+    """Device: cpu, cuda, cuda:1 and so on. By default the first GPU, or the CPU without one."""
     attn_implementation: str | None = None
-    """sdpa (default), eager, flash_attention_2."""
+    """Attention: sdpa (default), eager or flash_attention_2."""
     max_pixels: int | None = None
-    """Larger images are made smaller, to a token per 28 x 28 pixels of this; the official limit by
-    default. The model then sees less: that is another setting."""
+    """Most pixels of an image; larger ones are made smaller, to one token per 28 x 28 pixels. By
+    default the limit of the official evaluation."""
     latent_size: int | None = None
-    """Slots in a block, for a checkpoint whose config does not say."""
+    """Number of slots in a block, for a checkpoint whose config does not say."""
     revision: str | None = None
     """Branch, tag or commit of a Hub repository."""
     offline: bool = False
     """Never contact the Hub."""
 
+    def load_model(self, name: str) -> LanternModel:
+        """Load the model; one CPU thread for tiny models, all of them otherwise."""
+        import torch
 
-Taken = TypeVar("Taken", bound=Inputs)
+        from lantern_probe.model.lantern import LanternModel
+
+        quiet_transformers()
+        threads = _all_threads()
+        lantern = LanternModel(
+            name,
+            dtype=self.chosen_dtype(),
+            device_map={"": self.device} if self.device else None,
+            attn_implementation=self.attn_implementation,
+            max_pixels=self.max_pixels,
+            latent_size=self.latent_size,
+            revision=self.revision,
+            offline=self.offline,
+        )
+        # Threads cost more than they bring on matrices this small.
+        torch.set_num_threads(1 if lantern.is_tiny else threads)
+        return lantern
+
+    def on_gpu(self) -> bool:
+        """True if the model is loaded onto a GPU."""
+        if (self.device or "").startswith("cpu"):
+            return False
+        import torch
+
+        return torch.cuda.is_available()
+
+    def chosen_dtype(self, gpu: bool | None = None) -> str:
+        """The dtype asked for, or the default of the device.
+
+        Args:
+            gpu: True for a GPU, False for the CPU; found out by default.
+        """
+        gpu = self.on_gpu() if gpu is None and self.dtype is None else gpu
+        return self.dtype or ("auto" if gpu else "float32")
 
 
-def taken(kind: type[Taken], inputs: Inputs, **more: Any) -> Taken:
-    """Another experiment's configuration, with the same inputs."""
-    names = [field.name for field in dataclasses.fields(Inputs)]
-    return kind(**{name: getattr(inputs, name) for name in names} | more)
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run goes."""
+
+    output: Path = Path("runs")
+    """Folder of the run. Given again, the command goes on with what is there."""
+    overwrite: bool = False
+    """Delete the rows that are there and start again."""
+    retry_failed: bool = False
+    """Run samples again that failed before."""
+    max_new_tokens: int | None = None
+    """Most tokens of a continuation, latent slots included. By default the checkpoint's own limit,
+    or 512."""
+    batch_rows: Literal["auto"] | int = "auto"
+    """Rows run together. auto takes as many as are useful and fit into the free memory. Either is
+    halved whenever memory runs out."""
+
+    def check_run(self) -> None:
+        """Refuse limits below 1.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        for flag, value in (
+            ("--max-new-tokens", self.max_new_tokens),
+            ("--batch-rows", self.rows_together),
+        ):
+            if value is not None and value < 1:
+                raise LanternError(f"{flag} must be at least 1, not {value}")
+
+    @property
+    def rows_together(self) -> int | None:
+        """Rows run together as a number; None where memory decides."""
+        return None if self.batch_rows == "auto" else self.batch_rows
 
 
-def load_samples(inputs: Inputs, model: str) -> tuple[str, list[Sample]]:
-    """The name of the data and the samples for one model.
+@dataclass(frozen=True)
+class Inputs(RunOptions, ModelOptions, DataOptions):
+    """Everything that a command which runs a model takes."""
 
-    Raises:
-        LanternError: there is no such task or file, or it is not said which.
-    """
-    if inputs.samples is not None and inputs.samples < 1:
-        raise LanternError(f"--samples must be at least 1, not {inputs.samples}")
-    if inputs.max_new_tokens is not None and inputs.max_new_tokens < 1:
-        raise LanternError(f"--max-new-tokens must be at least 1, not {inputs.max_new_tokens}")
-    if inputs.data is not None:
-        if inputs.task is not None:
-            raise LanternError("give --task or --data, not both")
-        if inputs.image_root is not None and not inputs.image_root.is_dir():
-            raise LanternError(f"--image-root: no folder '{inputs.image_root}'")
-        if inputs.data.is_dir():
-            found = load_folder(inputs.data, inputs.seed)
-            return inputs.data.resolve().name, found[: inputs.samples]
-        samples = viscot(inputs.data, inputs.image_root, inputs.samples, malformed=inputs.malformed)
-        return inputs.data.name, samples
-    if inputs.image_root is not None or inputs.malformed != "raise":
-        raise LanternError("--image-root and --malformed are about --data, which is not given")
-    task = inputs.task
-    if task is None:
-        card = organisms.find_card(model)
-        if card is None:
+    def check(self, models: Sequence[str]) -> None:
+        """Refuse what cannot be used, as far as it shows before anything is loaded.
+
+        Raises:
+            LanternError: a limit is below 1, or there is no such model or data.
+        """
+        self.check_run()
+        if not models:
+            raise LanternError("--model needs at least one model")
+        for model in models:
+            self.check_data(model)
+
+    def folders(self, names: Sequence[str]) -> dict[str, Path]:
+        """The folder of each: the output itself for one, a folder in it for each of several.
+
+        Args:
+            names: Models, or conditions.
+
+        Raises:
+            LanternError: the output of several holds the run of one.
+        """
+        names = list(dict.fromkeys(names))
+        if len(names) == 1:
+            return {names[0]: self.output}
+        if (self.output / "run.json").exists():
             raise LanternError(
-                f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
-                f"({', '.join(TASKS)})"
+                f"'{self.output}' holds a single run; give {len(names)} runs another --output"
             )
-        task = card.task
-    return task, load_task(task, inputs.samples or 256, inputs.seed)
+        return {name: self.output / file_name(name) for name in names}
 
 
-def load_model(inputs: Inputs, name: str) -> LanternModel:
-    """The model, with as many threads as do it good."""
-    lantern = LanternModel(
-        name,
-        dtype=chosen_dtype(inputs),
-        device_map={"": inputs.device} if inputs.device else None,
-        attn_implementation=inputs.attn_implementation,
-        max_pixels=inputs.max_pixels,
-        latent_size=inputs.latent_size,
-        revision=inputs.revision,
-        offline=inputs.offline,
-    )
-    # Threads cost more than they bring on matrices this small.
-    torch.set_num_threads(1 if lantern.is_tiny else THREADS)
-    return lantern
+@dataclass(frozen=True)
+class AblationInputs(Inputs):
+    """What commands take that compare conditions."""
 
-
-def run_settings(inputs: Inputs, experiment: str, model: str, data: str) -> dict[str, Any]:
-    """All of the inputs that decides a sample's row: what a run's folder is held against.
-
-    How many samples there are does not, unless the samples lend each other something.
-    """
-    root = inputs.image_root
-    return {
-        "experiment": experiment,
-        "model": model,
-        "revision": inputs.revision,
-        "latent_size": inputs.latent_size,
-        "max_pixels": inputs.max_pixels,
-        "weights": identity(model),
-        "dtype": chosen_dtype(inputs),
-        "gpu": _on_gpu(inputs),
-        "attn_implementation": inputs.attn_implementation,
-        "data": data,
-        "data_sha256": sha256(inputs.data) if inputs.data is not None else None,
-        "image_root": None if root is None else root.resolve(),
-        "seed": inputs.seed,
-        "max_new_tokens": inputs.max_new_tokens,
-    }
-
-
-def chosen_dtype(inputs: Inputs) -> str:
-    """The checkpoint's own on a GPU and float32 elsewhere, unless another is asked for."""
-    return inputs.dtype or ("auto" if _on_gpu(inputs) else "float32")
-
-
-def _on_gpu(inputs: Inputs) -> bool:
-    return torch.cuda.is_available() and not (inputs.device or "").startswith("cpu")
+    model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
+    conditions: tuple[str, ...] = ("own",)
+    """Conditions; own is always run."""
+    parser: Parser = "default"
+    """How answers are read from texts: default reads letters and words, official and strict read
+    letters as the published evaluations did. Rows keep the readings of all three."""
 
 
 def file_name(name: str) -> str:
-    """A model's or column's name as one of a file or folder."""
+    """The name of a model, a column or a condition as one of a file or folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
 
 
-def progress_bar() -> Progress:
-    """What is shown while something runs."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
+@cache
+def _all_threads() -> int:
+    """The number of threads before any model was loaded."""
+    import torch
 
-
-def sha256(data: Path) -> str:
-    """Of a file's content, or of the names and sizes of a folder's files."""
-    try:
-        if data.is_dir():
-            files = sorted(path for path in data.rglob("*") if path.is_file())
-            listing = [f"{path.relative_to(data)}\0{path.stat().st_size}" for path in files]
-            return hashlib.sha256("\n".join(listing).encode()).hexdigest()
-        return hashlib.sha256(data.read_bytes()).hexdigest()
-    except OSError as error:
-        raise LanternError(f"cannot read '{data}': {error.strerror or error}") from None
+    return torch.get_num_threads()

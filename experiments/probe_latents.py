@@ -1,78 +1,97 @@
-"""What can be read from the slots, with every control, and does the answer use it?
+"""Probe the slots, with every control, and erase what is found.
 
     python -m experiments.probe_latents
     python -m experiments.probe_latents --model AGViveiros/LanteRn-3B-SFT --targets gold \\
         --data viscot_mc_test.jsonl --image-root images --output runs/probes
 
-Captures the model's states while it answers, those of an untrained model along the same words,
-and the model's states with oracle latents in its slots; probes every layer and slot for every
-target, next to what the question, the image's mean, the untrained model, random labels of the
-same question and the attributes of other objects give; then erases each target from the slots
-while the model answers. Goes on where it was cut off.
+Captures the model's states while it answers, those of an untrained model along the same words, and
+the model's states with oracle latents in its slots. Probes every layer and slot for every target.
+Beside each probe stands what the question, the image's mean, the untrained model, random labels of
+the same question and the attributes of other objects give. Then erases each target from the slots
+while the model answers. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
 
-from experiments import ablate_latents, capture_activations
-from experiments.console import console, print_table, run_main
-from experiments.inputs import Inputs, file_name, load_samples, progress_bar, taken
-from experiments.tables import interval, number, p_value
-from lantern_probe.embedding import latent_figure
 from lantern_probe.errors import LanternError
-from lantern_probe.plots import save_figure
-from lantern_probe.probe_plots import probe_figure
-from lantern_probe.probing.controls import question_features
-from lantern_probe.probing.table import (
-    Settings,
-    Target,
-    family_p,
-    make_target,
-    probe_row,
-    score_site,
-)
-from lantern_probe.records import Row, Run, write_json
-from lantern_probe.store import Store
-from lantern_probe.summary import ConditionSummary
+
+from .console import console, progress_bar, run_main
+from .inputs import Inputs, file_name
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.ablation import ConditionSummary
+    from lantern_probe.records.rows import Row
+    from lantern_probe.records.store import Store
+
+    from .captures import CaptureJob
+
+COMMAND = "probe_latents"
 
 SCENE_TARGETS = ("color", "shape")
+ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """What can be read from the slots, with every control, and does the answer use it?"""
+    """Probe the slots, with every control, and erase what is found."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
-    """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
     targets: tuple[str, ...] | None = None
-    """Columns to read: color and shape of scenes by default, gold (the right answer) of
-    --data; answer (the model's own), any attribute, box_x, box_y, box_width, box_height."""
-    sites: tuple[str, ...] = ("residual.*@slots", "latent@slots")
-    """Where to read, as in experiments.capture_activations."""
+    """Columns to read: gold (the right answer), answer (the model's own), an attribute of the
+    samples, box_x, box_y, box_width or box_height. By default color and shape of a task, and gold
+    of --data."""
+    sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
+    """Sites to read, as in capture_activations."""
     types: str = "prompt"
-    """Column that control tasks give one random label per value of (Hewitt & Liang)."""
+    """Column to each value of which control tasks give one random label (Hewitt & Liang)."""
     erase: bool = True
     """Erase every class target from the slots while the model answers."""
     folds: int = 5
-    """Folds of cross-validation, by image."""
+    """Number of cross-validation folds; an image is never split."""
     controls: int = 3
-    """Control tasks per target."""
+    """Number of control tasks per target."""
     permutations: int = 99
-    """Permutations of every test; the smallest p is 1 / (permutations + 1)."""
+    """Number of permutations of every test; the smallest p is 1 / (permutations + 1)."""
     output: Path = Path("runs/probe_latents")
-    """Folder of the run; each model gets a folder in it."""
+    """Folder of the runs; each model gets a folder in it. Given again, the command goes on with
+    what is there."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns to read."""
+        return self.targets or (SCENE_TARGETS if self.data is None else ("gold",))
+
+
+def jobs_of(config: Config, folder: Path, *, boxes: bool) -> dict[str, CaptureJob]:
+    """What is captured of one model, by name; the untrained model comes last.
+
+    Args:
+        config: The configuration.
+        folder: Folder of the model.
+        boxes: True if samples have an evidence box, and so oracle latents.
+    """
+
+    from .captures import CaptureJob
+
+    def job(name: str, sites: Sequence[str], **more: Any) -> CaptureJob:
+        return CaptureJob(folder / name, tuple(sites), store_dtype="float32", **more)
+
+    every = dict.fromkeys([*config.sites, "latent@slot"])
+    jobs = {"own": job("own", [*every, "vision@image-mean"])}
+    if boxes:
+        jobs["oracle"] = job("oracle", ["latent@slot"], condition="oracle")
+    jobs["untrained"] = job("untrained", list(every), untrained=config.seed, force=folder / "own")
+    return jobs
 
 
 def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
@@ -81,286 +100,122 @@ def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
     Raises:
         LanternError: nothing useful could be captured.
     """
+    from lantern_probe.records.store import Store
 
-    def run(name: str, sites: Sequence[str], **more: Any) -> Store:
-        done = capture_activations.main(
-            taken(
-                capture_activations.Config,
-                config,
-                model=model,
-                sites=tuple(sites),
-                output=folder / name,
-                store_dtype="float32",  # probes are fitted in it
-                **more,
-            )
-        )
-        if done:
-            raise LanternError(f"{model}: no sample of '{name}' has the sites asked for")
-        return Store(folder / name)
+    from .captures import run_capture
+    from .runs import ModelLoader
 
-    every = dict.fromkeys([*config.sites, "latent@slots"])
-    found = {"own": run("own", [*every, "vision@image-mean"])}
-    found["untrained"] = run("untrained", list(every), untrained=config.seed, force=folder / "own")
-    if any(row.get("box_x") is not None for row in found["own"].samples):
-        found["oracle"] = run("oracle", ["latent@slots"], condition="oracle")
-    return found
+    data, samples = config.load_samples(model)
+    load, stores = ModelLoader(config, model), {}
+    for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
+        if job.untrained is not None:
+            load = ModelLoader(config, model)  # it is changed in place
+        if not run_capture(config, COMMAND, load, data, samples, job):
+            raise LanternError(f"{model}: no sample of '{job.folder}' has the sites asked for")
+        stores[name] = Store(job.folder)
+    return stores
 
 
-def make_targets(config: Config, store: Store, keep: Sequence[int]) -> dict[str, Target]:
-    """The targets, and for each that has one the same attribute of another object.
-
-    Raises:
-        LanternError: a column is missing or cannot be probed.
-    """
-    names = config.targets or (SCENE_TARGETS if config.data is None else ("gold",))
-    samples = [store.samples[i] for i in keep]
-    groups = [row["image"] for row in samples]
-    settings = Settings(config.folds, config.controls, config.permutations, config.seed)
-    targets = {}
-    for name in (*names, *(f"distractor_{name}" for name in names)):
-        known = any(row.get(name) is not None for row in samples)
-        if name.startswith("distractor_") and not known:
-            continue
-        values = [store.column(name)[i] for i in keep]
-        types = [store.column(config.types)[i] for i in keep]
-        try:
-            targets[name] = make_target(name, values, groups, types, settings)
-        except LanternError as error:
-            raise LanternError(f"target {name!r}: {error}") from None
-    return targets
-
-
-def complete(store: Store) -> set[str]:
-    """The samples that have every site of a store."""
-    whole = torch.ones(len(store), dtype=torch.bool)
-    for label in store.sites:
-        whole &= store.array(label).isfinite().flatten(1).all(1)
-    return {row["sample"] for row, good in zip(store.samples, whole, strict=True) if good}
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """The samples of one store that are probed, and what does not depend on the site.
-
-    Attributes:
-        keep: Their places in the store.
-        targets: What is read of them.
-        given: By target, the scores of the question and of the image's mean.
-    """
-
-    keep: list[int]
-    targets: dict[str, Target]
-    given: dict[str, dict[str, float]]
-
-    @classmethod
-    def of(cls, config: Config, store: Store, own: Store, samples: set[str]) -> View:
-        """The view of some samples; questions and images are those of the model's own run.
-
-        Raises:
-            LanternError: a column is missing or cannot be probed.
-        """
-        there = [i for i, row in enumerate(own.samples) if row["sample"] in samples]
-        targets = make_targets(config, own, there)
-        baselines = {
-            "question": question_features([own.samples[i]["prompt"] for i in there]),
-            "image_mean": own.array("vision@image-mean")[there, 0],
-        }
-        given = {
-            name: {k: score_site(x, target, tests=False).score for k, x in baselines.items()}
-            for name, target in targets.items()
-        }
-        keep = [i for i, row in enumerate(store.samples) if row["sample"] in samples]
-        return cls(keep, targets, given)
-
-
-def probe_model(
-    config: Config, model: str, folder: Path, stores: dict[str, Store], progress: Progress
-) -> list[Row]:
+def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     """Probe every site of one model for every target; rows that are there are not made again."""
-    own, untrained = stores["own"], stores["untrained"]
-    # The stores may hold more samples than are asked for now, of an earlier run.
-    wanted = {sample.id for sample in load_samples(config, model)[1]}
-    good = complete(own) & complete(untrained) & wanted
-    if len(good) < 2 * config.folds:
-        raise LanternError(
-            f"{model}: only {len(good)} of {len(wanted)} samples have every site, a whole latent "
-            f"block among them; {config.folds} folds need {2 * config.folds}"
-        )
-    if len(good) < len(wanted):
-        console.print(
-            f"{model}: {len(wanted) - len(good)} of {len(wanted)} samples lack a site and are left "
-            "out",
-            markup=False,
-        )
-    views = {"own": View.of(config, own, own, good)}
-    if "oracle" in stores:
-        views["oracle"] = View.of(config, stores["oracle"], own, good & complete(stores["oracle"]))
-    targets = views["own"].targets
-    plain = [i for i, row in enumerate(untrained.samples) if row["sample"] in good]
-    places = [("own", label) for label in own.sites if label != "vision@image-mean"]
-    places += [("oracle", "latent@slots")] if "oracle" in stores else []
+    stores = capture(config, model, folder)
+
+    from lantern_probe.probing.site_scores import ProbeSettings, family_p
+    from lantern_probe.probing.sweep import ProbeSweep
+    from lantern_probe.records.run import Run
+
+    wanted = {sample.id for sample in config.load_samples(model)[1]}
+    numbers = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
+    try:
+        sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers)
+    except LanternError as error:
+        raise LanternError(f"{model}: {error}") from None
+    if len(sweep.good) < len(wanted):
+        left = len(wanted) - len(sweep.good)
+        console.print(f"{model}: {left} of {len(wanted)} samples lack a site and are left out")
     settings = {
-        "experiment": "probe_latents",
-        "capture": own.config,
-        "samples": sorted(good),
+        "experiment": COMMAND,
+        "capture": stores["own"].config,
+        "samples": sorted(sweep.good),
         "types": config.types,
         "folds": config.folds,
         "controls": config.controls,
         "permutations": config.permutations,
         "seed": config.seed,
     }
-    with Run.open(folder / "probes", settings, overwrite=config.overwrite) as run:
-        slots = {label: own.array(label).shape[1] for label in own.sites}
-        bar = progress.add_task(
-            f"{escape(model)} probes", total=sum(slots[label] for _, label in places) * len(targets)
-        )
-        for source, label in places:
-            view = views[source]
-            array = stores[source].array(label)[view.keep]
-            # An untrained model has no oracle latents of its own.
-            blank = untrained.array(label)[plain] if source == "own" else None
-            site = label if source == "own" else f"{source}:{label}"
-            for slot in range(array.shape[1]):
-                number = slot if array.shape[1] > 1 else None
-                key = f"{site}#{'-' if number is None else number}"
-                rows: list[Row] = []
-                # Distractors first: their score is a control of the target's row.
-                for name, target in sorted(
-                    view.targets.items(), key=lambda item: not item[0].startswith("distractor_")
-                ):
-                    if not run.has(key, name):
-                        controls: dict[str, float | None] = {
-                            **view.given[name],
-                            "untrained": None
-                            if blank is None
-                            else score_site(blank[:, slot], target, tests=False).score,
-                            "distractor": next(
-                                (r["score"] for r in rows if r["target"] == f"distractor_{name}"),
-                                None,
-                            ),
-                        }
-                        scores = score_site(array[:, slot], target)
-                        rows.append(probe_row(site, number, target, scores, controls))
-                    progress.advance(bar)
-                # In one piece: a row's distractor was scored with it.
-                run.append_many(rows)
+    with (
+        Run.open(folder / "probes", settings, overwrite=config.overwrite) as run,
+        progress_bar() as progress,
+    ):
+        bar = progress.add_task(f"{escape(model)}, probes", total=sweep.total)
+        sweep.execute(run, lambda rows: progress.advance(bar, rows))
         made = run.rows()
     for row, p in zip(made, family_p(made), strict=True):
         row["p_family"] = p
     return made
 
 
-def print_probes(model: str, rows: Sequence[Row]) -> None:
-    """The best slot of every site for every target, with all controls."""
-    for target in dict.fromkeys(row["target"] for row in rows):
-        if target.startswith("distractor_"):
-            continue
-        some = [row for row in rows if row["target"] == target]
-        first = some[0]
-        metric = "accuracy" if first["kind"] == "class" else "R²"
-        console.print(
-            f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
-            f"{first['images']} images; question {number(first['question'])}, image mean "
-            f"{number(first['image_mean'])}, majority {number(first['majority'])}",
-            highlight=False,
-        )
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-        table.add_column("site, best slot", no_wrap=True)
-        for name in ("probe", "other object", "untrained", "control", "p", "all sites", "bits"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for site in dict.fromkeys(row["site"] for row in some):
-            slots = [r for r in some if r["site"] == site]
-            row = max(slots, key=lambda r: r["score"])
-            # The best of several slots is held against the best of their controls.
-            best = {
-                name: max((r[name] for r in slots if r[name] is not None), default=None)
-                for name in ("distractor", "untrained", "control")
-            }
-            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{row['uniform_bits']:.0f}"
-            table.add_row(
-                escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
-                interval(row["score"], row["low"], row["high"]),
-                *(number(best[name]) for name in ("distractor", "untrained", "control")),
-                p_value(row["p"]),
-                p_value(row["p_family"]),
-                share,
-            )
-        print_table(table)
-
-
 def erase_targets(
     config: Config, model: str, folder: Path, targets: Sequence[str]
 ) -> list[ConditionSummary]:
     """What erasing each class target from the slots does to the answer."""
+    from .ablations import ablation_parts, run_ablation
+
     conditions = ["own"]
     for name in targets:
         kinds = ERASURES[:1] if name.startswith("distractor_") else ERASURES
         conditions += [f"{kind}:attribute={name}" for kind in kinds]
-    results = ablate_latents.ablate_models(
-        taken(
-            ablate_latents.Config,
-            config,
-            model=(model,),
-            conditions=tuple(conditions),
-            output=folder / "erasure",
-        )
-    )
+    parts = ablation_parts(conditions, seed=config.seed)
+    results = run_ablation(config, COMMAND, [model], parts, output=folder / "erasure")
     (summaries,) = results.values()
     return summaries
 
 
-ERASURES = ("erase", "erase-shuffled", "erase-random")
+def erasable(names: Sequence[str]) -> list[str]:
+    """Targets that are attributes of samples, or their answer."""
+    return ["answer" if name == "gold" else name for name in names if name != "answer"]
 
 
-def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
-    """Decodable beside used."""
-    console.print(f"[bold]{escape(model)}[/]: decodable, and used?", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("erased from the slots", no_wrap=True)
-    for name in ("best probe of the latents", "accuracy", "minus own", "Holm p"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for s in summaries:
-        erased = re.sub(r".*attribute=([^,]+).*", r"\1", s.condition)
-        target = "gold" if erased == "answer" else erased
-        scores = [
-            row["score"]
-            for row in rows
-            if row["target"] == target and row["site"] == "latent@slots"
-        ]
-        read = s.condition.startswith("erase:")
-        table.add_row(
-            escape(s.condition),
-            number(max(scores)) if read and scores else "",
-            interval(s.accuracy, s.ci_low, s.ci_high),
-            interval(s.diff_to_own, s.diff_low, s.diff_high, signed=True),
-            p_value(s.holm_p),
-        )
-    print_table(table)
+def check(config: Config) -> None:
+    """Refuse what cannot be used, as far as it shows before anything is loaded.
+
+    Raises:
+        LanternError: naming the flag.
+    """
+    config.check(config.model)
+    for flag, value, least in (
+        ("folds", config.folds, 2),
+        ("controls", config.controls, 0),
+        ("permutations", config.permutations, 1),
+    ):
+        if value < least:
+            raise LanternError(f"--{flag} must be at least {least}, not {value}")
+    from .captures import check_job
+    from .data import check_columns
+
+    for model in dict.fromkeys(config.model):
+        data, samples = config.load_samples(model)
+        check_columns("targets", config.columns, samples)
+        check_columns("types", [config.types], samples)
+        folder = config.output / file_name(model)
+        check_job(config, COMMAND, model, data, jobs_of(config, folder, boxes=False)["own"])
 
 
 def main(config: Config) -> int:
     """Capture, probe, erase, show and draw."""
-    with progress_bar() as progress:
-        prepared = {}
-        for model in dict.fromkeys(config.model):
-            folder = config.output / file_name(model)
-            progress.stop()  # a capture shows its own
-            stores = capture(config, model, folder)
-            progress.start()
-            prepared[model] = folder, probe_model(config, model, folder, stores, progress)
+    check(config)
+    prepared = {}
+    for model in dict.fromkeys(config.model):
+        folder = config.output / file_name(model)
+        prepared[model] = folder, probe_model(config, model, folder)
+
+    from lantern_probe.records.json_files import write_json
+
+    from .tables.probing import LEGEND
+
     summary: list[dict[str, Any]] = []
     for model, (folder, rows) in prepared.items():
-        print_probes(model, rows)
-        classes = dict.fromkeys(row["target"] for row in rows if row["kind"] == "class")
-        if config.erase:
-            erased = erase_targets(config, model, folder, erasable(classes))
-            print_erasure(model, rows, erased)
-        for target in dict.fromkeys(row["target"] for row in rows):
-            if not target.startswith("distractor_"):
-                save_figure(probe_figure(rows, target, model), folder / f"{file_name(target)}.png")
-        named = [name for name in classes if not name.startswith("distractor_")]
-        if named:
-            save_figure(latent_figure(Store(folder / "own"), named, model), folder / "latents.png")
+        report(config, model, folder, rows)
         summary += [
             {"model": model, **{k: v for k, v in row.items() if k != "null"}} for row in rows
         ]
@@ -370,19 +225,25 @@ def main(config: Config) -> int:
     return 0
 
 
-LEGEND = (
-    "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
-    "site's slots, and so are its controls; other object: the same attribute of an object nobody "
-    "asked for; untrained: the same site of a model of random weights; control: one random label "
-    "per question; p: permutations, and over all sites (largest score, which takes the choice of "
-    "the best slot into account); bits: online code over uniform code; "
-    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions"
-)
+def report(config: Config, model: str, folder: Path, rows: Sequence[Row]) -> None:
+    """Print and draw one model's probes, and erase its class targets."""
+    from lantern_probe.plots.embedding import embedding_figure
+    from lantern_probe.plots.probing import probe_figure
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.store import Store
 
+    from .tables.probing import print_erasure, print_probes
 
-def erasable(names: Sequence[str] | dict[str, None]) -> list[str]:
-    """Targets that are attributes of samples, or their answer."""
-    return ["answer" if name == "gold" else name for name in names if name != "answer"]
+    print_probes(model, rows)
+    classes = list(dict.fromkeys(row["target"] for row in rows if row["kind"] == "class"))
+    if config.erase:
+        print_erasure(model, rows, erase_targets(config, model, folder, erasable(classes)))
+    for target in dict.fromkeys(row["target"] for row in rows):
+        if not target.startswith("distractor_"):
+            save_figure(probe_figure(rows, target, model), folder / f"{file_name(target)}.png")
+    named = [name for name in classes if not name.startswith("distractor_")]
+    if named:
+        save_figure(embedding_figure(Store(folder / "own"), named, model), folder / "latents.png")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Published figures of latent visual reasoning, next to the same measured here.
+"""Reproduce published figures next to the same measured here.
 
     python -m experiments.reproduce                                  # what there is
     python -m experiments.reproduce --figure sft-viscot tetris       # on organisms, today
     python -m experiments.reproduce --figure sft-viscot --model AGViveiros/LanteRn-3B-SFT \\
         --data viscot_mc_test.jsonl --image-root images --malformed skip --samples 1200
-    python -m experiments.reproduce --figure lvr7b-blink --records results/lvr_results
+    python -m experiments.reproduce results/lvr_results --figure lvr7b-blink
 
 Without --model, an organism stands in, on a generated task. That shows that figure and analysis
-work, on a model whose truth is known, and says nothing about LanteRn. With --records nothing is
-run: give a run of this project, or result files in the official layout, CONDITION/blink/blink.json.
+work, on a model whose truth is known, and says nothing about LanteRn. With RECORDS nothing is run:
+give a run of this project, or result files in the official layout, CONDITION/blink/blink.json.
 """
 
 from __future__ import annotations
@@ -16,65 +16,53 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import tyro
 
-from experiments.console import console, run_main
-from experiments.inputs import Inputs
-from experiments.map_figure import FORCED, OWN
-from experiments.reproduction_sources import (
-    Source,
-    read_accuracies,
-    read_one_retrieval,
-    run_accuracies,
-    run_retrieval,
-)
-from experiments.reproduction_tables import print_accuracies, print_list, print_retrieval
 from lantern_probe.errors import LanternError
-from lantern_probe.jsonfile import explained
-from lantern_probe.literature import (
-    PublishedFigure,
-    compare_accuracies,
-    compare_retrieval,
-    published_figure,
-    published_figures,
-)
-from lantern_probe.literature.drawing import accuracy_figure, retrieval_figure
-from lantern_probe.oracle import crop_box
-from lantern_probe.plots import save_figure
-from lantern_probe.provenance import provenance
-from lantern_probe.records import write_json
-from lantern_probe.stats import wilson
-from lantern_probe.tasks.tetris import CHANCE, answer_from_panel, tetris
+
+from .console import console, run_main
+from .inputs import Inputs
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.literature.figures import PublishedFigure
+    from lantern_probe.analysis.literature.source import Source
 
 EVERY = "all"
 PUZZLES = 300
-"""How many puzzles the program that has the intermediate image is tried on."""
+"""Number of puzzles on which the program that has the intermediate image is tried."""
 
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Published figures of latent visual reasoning, next to the same measured here."""
+    """Reproduce published figures next to the same measured here."""
 
+    records: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Records to read in place of running anything: a run's folder, or result files in the
+    official layout. Give them before --figure."""
     figure: tuple[str, ...] = ()
-    """Which ones, or all; without any, the list of them."""
+    """Figures to make, or all; without any, they are listed."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Show what there is, what each needs, and what can be made here."""
+    """Show the figures, what each needs, and which can be made here."""
     model: str | None = None
-    """The published checkpoint, or any other; by default the figure's organism. With a checkpoint,
-    give --data (or --task) too; with --records, the model whose retrieval is read."""
-    records: tuple[Path, ...] = ()
-    """Run nothing, and read these: a run's folder, or result files in the official layout."""
-    batch_rows: int | None = None
-    """Rows decoded together; by default as many as the free memory holds."""
+    """The published checkpoint, or any other model; by default the figure's organism. With a
+    checkpoint give --data (or --task) too. With RECORDS, the model whose retrieval is read."""
+    samples: int | None = None
+    """Number of samples, from the first. By default the published number, and all of --data."""
     output: Path = Path("runs/reproduce")
-    """Each figure gets a folder in it, with figure.pdf, figure.png, figure.json and the run."""
+    """Folder in which each figure gets one, with figure.pdf, figure.png, figure.json and the
+    run."""
 
 
 def programs() -> dict[str, float]:
-    """What programs make of the Tetris generator: the ceiling of the published accuracies."""
+    """Solve Tetris puzzles by program, with and without the image: bounds of the accuracies."""
+    import numpy as np
+
+    from lantern_probe.stats import wilson
+    from lantern_probe.tasks.crops import crop_box
+    from lantern_probe.tasks.tetris import CHANCE, answer_from_panel, tetris
+
     right = 0
     for sample in tetris(PUZZLES):
         image = sample.open_oracle_images()[0]
@@ -93,32 +81,16 @@ def programs() -> dict[str, float]:
 
 def reproduce(figure: PublishedFigure, config: Config) -> None:
     """Measure or read one figure, print it, draw it, write it down."""
+    make = accuracies if figure.kind == "accuracy" else retrieval
+    source, drawn, result = make(figure, config)
+
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import explained, write_json
+    from lantern_probe.records.provenance import provenance
+
+    from .reproduce_sources import COMMAND
+
     folder = config.output / figure.name
-    result: dict[str, Any]
-    if figure.kind == "accuracy":
-        if config.records:
-            rows, source = read_accuracies(figure, config.records)
-        else:
-            run = folder / "run"
-            rows, source = run_accuracies(figure, config.model, config, config.batch_rows, run)
-        found = compare_accuracies(figure, rows, seed=config.seed)
-        print_accuracies(figure, found, source)
-        references = programs() if figure.data == "Tetris" else {}
-        # The dotted lines are of puzzles, and say nothing about another task.
-        there = references if not any("the data are" in d for d in source.departures) else {}
-        drawn = accuracy_figure(found, heading(figure, source), there)
-        result = {"comparison": found, "references": references}
-    else:
-        if config.records:
-            record, source = read_one_retrieval(figure, config.records, config.model)
-        else:
-            record, source = run_retrieval(figure, config.model, config, folder / "run")
-        queries = [
-            compare_retrieval(figure, record, query=q, seed=config.seed) for q in (OWN, FORCED)
-        ]
-        print_retrieval(figure, queries, source)
-        drawn = retrieval_figure(figure, queries, heading(figure, source))
-        result = {"comparison": queries}
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for suffix in ("pdf", "png"):
@@ -126,7 +98,7 @@ def reproduce(figure: PublishedFigure, config: Config) -> None:
     write_json(
         folder / "figure.json",
         {
-            "experiment": "reproduce",
+            "experiment": COMMAND,
             **provenance(),
             "config": config,
             "published": figure,
@@ -139,37 +111,114 @@ def reproduce(figure: PublishedFigure, config: Config) -> None:
     )
 
 
+def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
+    """Where the accuracies come from, their drawing and their record."""
+    from .reproduce_sources import read_accuracies, run_accuracies
+
+    if config.records:
+        rows, source = read_accuracies(figure, config.records)
+    else:
+        rows, source = run_accuracies(
+            figure, config.model, config, config.output / figure.name / "run"
+        )
+
+    from lantern_probe.analysis.literature.accuracies import compare_accuracies
+    from lantern_probe.plots.literature import accuracy_figure
+
+    from .tables.literature import print_accuracies
+
+    found = compare_accuracies(figure, rows, seed=config.seed)
+    print_accuracies(figure, found, source)
+    references = programs() if figure.data == "Tetris" else {}
+    # The dotted lines are of puzzles, and say nothing about another task.
+    there = references if not any("the data are" in d for d in source.departures) else {}
+    drawn = accuracy_figure(found, heading(figure, source), there)
+    return source, drawn, {"comparison": found, "references": references}
+
+
+def retrieval(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
+    """Where the retrieval comes from, its drawing and its record."""
+    from .reproduce_sources import read_one_retrieval, run_retrieval
+
+    if config.records:
+        record, source = read_one_retrieval(figure, config.records, config.model)
+    else:
+        record, source = run_retrieval(
+            figure, config.model, config, config.output / figure.name / "run"
+        )
+
+    from lantern_probe.analysis.literature.ranks import compare_retrieval
+    from lantern_probe.geometry.vectors import FORCED, OWN
+    from lantern_probe.plots.literature import retrieval_figure
+
+    from .tables.literature import print_retrieval
+
+    queries = [compare_retrieval(figure, record, query=q, seed=config.seed) for q in (OWN, FORCED)]
+    print_retrieval(figure, queries, source)
+    drawn = retrieval_figure(figure, queries, heading(figure, source))
+    return source, drawn, {"comparison": queries}
+
+
 def heading(figure: PublishedFigure, source: Source) -> str:
-    """Of the drawing."""
+    """The title of a drawing."""
     what = "measured" if not source.departures else "measured, in another setting"
     published = f"published ({figure.mark}): {figure.source}"
     return f"{figure.title}\n{published}\n{what}: {source.label}"
 
 
-def main(config: Config) -> int:
-    """The list, or the figures asked for."""
-    if config.list or not config.figure:
-        print_list(published_figures().values())
-        return 0
+def check(config: Config) -> list[PublishedFigure]:
+    """The figures that are asked for.
+
+    Raises:
+        LanternError: there is no such figure, or something given with it cannot be used.
+    """
+    config.check_run()
     ignored = [
         f"--{name.replace('_', '-')}"
         for name in ("data", "task", "samples", "image_root")
         if config.records and getattr(config, name) is not None
     ]
     if ignored:
-        raise LanternError(f"--records runs nothing: leave out {', '.join(ignored)}")
+        raise LanternError(f"with RECORDS nothing is run: leave out {', '.join(ignored)}")
+    from lantern_probe.analysis.literature.figures import published_figure, published_figures
+
+    from .reproduce_sources import stood_in
+
+    if EVERY in config.figure:
+        return list(published_figures().values())
+    for name in config.figure:
+        if name not in published_figures() and Path(name).exists():
+            raise LanternError(f"'{name}' is no figure; give RECORDS before --figure")
+    figures = [published_figure(name) for name in dict.fromkeys(config.figure)]
+    for figure in figures:
+        if not config.records:
+            model, inputs = stood_in(figure, config.model, config)
+            inputs.check([model])
+    return figures
+
+
+def main(config: Config) -> int:
+    """The list, or the figures asked for."""
+    if config.list or not config.figure:
+        from lantern_probe.analysis.literature.figures import published_figures
+
+        from .tables.literature import print_list
+
+        print_list(published_figures().values())
+        return 0
+    figures = check(config)
     if EVERY not in config.figure:
-        for figure in [published_figure(name) for name in dict.fromkeys(config.figure)]:
+        for figure in figures:
             reproduce(figure, config)
         return 0
     made = 0
-    for figure in published_figures().values():
+    for figure in figures:
         try:
             reproduce(figure, config)
             made += 1
         except LanternError as error:
             console.print(f"{figure.name}: {error}\n", markup=False, highlight=False)
-    console.print(f"{made} of {len(published_figures())} figures made")
+    console.print(f"{made} of {len(figures)} figures made")
     return 0 if made else 1
 
 

@@ -1,263 +1,134 @@
-"""Do the latents notice when the image or the question changes?
+"""Measure how far the latents move when the image or the question changes.
 
     python -m experiments.sense_latents
     python -m experiments.sense_latents --model AGViveiros/LanteRn-3B-SFT \\
         --data viscot_mc_test.jsonl --image-root images --output runs/sense
 
-Runs every sample as it is and with its input changed, and measures how far the latents move, next
-to how far different samples are apart, and next to how far the states of the text and of the image
-tokens move. swap-question puts another sample's question to the same image. Goes on where it was
-cut off.
+Runs every sample as it is and with its input changed. Shows how far the latents move, next to how
+far different samples are apart, and next to how far the states of the text and of the image tokens
+move. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from matplotlib.figure import Figure
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.progress import track
-from rich.table import Table
-from torch import Tensor
 
-from experiments.console import console, print_table, run_main
-from experiments.inputs import Inputs, file_name, load_model, load_samples, run_settings
-from experiments.tables import interval, number
-from lantern_probe.capture import capture_batch
-from lantern_probe.corruptions import parse_image_corruption
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import generator
-from lantern_probe.model import LanternModel
-from lantern_probe.plots import ACCENT, INK, SOFT, save_figure
-from lantern_probe.pool import image_keys
-from lantern_probe.records import Row, Run, write_json
-from lantern_probe.sensitivity import Sensitivity, between, distances, sensitivities
-from lantern_probe.sites import Site, layer_count, parse_sites
-from lantern_probe.stats import Difference
-from lantern_probe.tasks import Sample
+from lantern_probe.vocabulary import SWAP_QUESTION
 
-QUESTION = "swap-question"
+from .console import console, progress_bar, run_main
+from .inputs import Inputs, file_name
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.rows import Row
+
+    from .runs import Advance
+
+COMMAND = "sense_latents"
 
 
 @dataclass(frozen=True)
 class Config(Inputs):
-    """Do the latents notice when the image or the question changes?"""
+    """Measure how far the latents move when the image or the question changes."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
-    """Bundled organisms, checkpoint folders or Hub names; the network is used for the last only."""
-    changes: tuple[str, ...] = ("black-box", "black-image", "blur", "swap-image", QUESTION)
-    """What is done to the input: corruptions of the image as in ablate_latents --images, and
-    swap-question."""
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
+    images: tuple[str, ...] = ("black-box", "black-image", "blur", "swap-image", SWAP_QUESTION)
+    """Changes of the input: corruptions of the image as in ablate_latents, and swap-question,
+    which puts another sample's question to the same image."""
     samples: int | None = 96
-    """How many samples."""
+    """Number of samples."""
     output: Path = Path("runs/sense_latents")
-    """Folder of the run; each model gets a folder in it."""
-    batch_rows: int = 32
-    """Samples run together."""
+    """Folder of the runs; each model gets a folder in it. Given again, the command goes on with
+    what is there."""
 
 
-def changed(sample: Sample, change: str, samples: Sequence[Sample], seed: int) -> Sample:
-    """The sample under one change of its input.
+def labels_of(config: Config) -> list[str]:
+    """The changes as rows name them.
 
     Raises:
-        LanternError: it cannot be changed like this.
+        LanternError: there is no such change, or one that changes nothing.
     """
-    if change != QUESTION:
-        return parse_image_corruption(change).apply(sample, samples)
-    stream = generator(seed, QUESTION, sample.id)
-    for index in torch.randperm(len(samples), generator=stream).tolist():
-        other = samples[index]
-        if other.text != sample.text:
-            return replace(sample, question=other.question, prompt=other.prompt)
-    raise LanternError(f"sample {sample.id!r}: all samples ask the same question")
+    from lantern_probe.interventions.image import parse_image_corruption
+
+    if not config.images:
+        raise LanternError("--images needs at least one change of the input")
+    found = [
+        text if text == SWAP_QUESTION else parse_image_corruption(text).label
+        for text in config.images
+    ]
+    return list(dict.fromkeys(found))
 
 
-def read(
-    lantern: LanternModel, samples: Sequence[Sample], sites: Sequence[Site], config: Config
-) -> dict[str, dict[str, Tensor]]:
-    """Activations by sample and site, [slots, D]; what cannot be run is left out."""
-    limit = config.max_new_tokens
-    kwargs: dict[str, Any] = {} if limit is None else {"max_new_tokens": limit}
-    found: dict[str, dict[str, Tensor]] = {}
-    for first in range(0, len(samples), config.batch_rows):
-        batch = list(samples[first : first + config.batch_rows])
-        good = [sample for sample in batch if usable(lantern, sample)]
-        if not good:
-            continue
-        captured = capture_batch(lantern, good, sites, dtype=torch.float32, **kwargs)
-        for index, sample in enumerate(good):
-            found[sample.id] = {
-                label: array[index] for label, array in captured.activations.items()
-            }
-    return found
-
-
-def usable(lantern: LanternModel, sample: Sample) -> bool:
-    """Whether the sample's image can be read."""
-    try:
-        lantern.inputs([sample])
-    except LanternError:
-        return False
-    return True
-
-
-def sense_model(config: Config, name: str, folder: Path) -> list[Row]:
+def sense_model(config: Config, name: str, changes: list[str], progress: Progress) -> list[Row]:
     """The rows of one model, made where they are missing."""
-    task, samples = load_samples(config, name)
-    settings = run_settings(config, "sense_latents", name, task)
-    settings["samples"] = len(samples)  # distances are to all of them
-    with Run.open(
-        folder, settings, overwrite=config.overwrite, retry_failed=config.retry_failed
-    ) as run:
-        due = [c for c in config.changes if not all(run.has(s.id, c) for s in samples)]
-        if due:
-            lantern = load_model(config, name)
-            last = layer_count(lantern) - 1
-            labels = ["latent@slots", f"residual.{last}@image-mean"]
-            labels += [f"residual.{last}@last-question", f"residual.{last}@lvr_start"]
-            sites = parse_sites(labels, layer_count(lantern))
-            clean = read(lantern, samples, sites, config)
-            for change in track(due, escape(name), console=console):
-                run.append_many(rows_of(lantern, samples, change, clean, sites, config, run))
-        wanted = {sample.id for sample in samples}
-        return [
-            row
-            for row in run.rows()
-            if row["sample"] in wanted and row["condition"] in config.changes
-        ]
+    from .runs import ModelLoader, open_run, run_due
 
+    data, samples = config.load_samples(name)
+    folder = config.output / file_name(name)
+    # Distances are to all samples, so their number decides a row.
+    with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
+        samples = run.register(samples)
 
-def rows_of(
-    lantern: LanternModel,
-    samples: Sequence[Sample],
-    change: str,
-    clean: dict[str, dict[str, Tensor]],
-    sites: Sequence[Site],
-    config: Config,
-    run: Run,
-) -> list[Row]:
-    """One row per sample under one change."""
-    seen, failed = [], {}
-    for sample in samples:
-        try:
-            seen.append(changed(sample, change, samples, config.seed))
-        except LanternError as error:
-            failed[sample.id] = str(error)
-    after = read(lantern, seen, sites, config)
-    apart: dict[str, dict[str, list[float]]] = {key: {} for key in clean}
-    for label in (site.label for site in sites):
-        # A sample without a block lacks the slots.
-        keys = [key for key in clean if bool(clean[key][label].isfinite().all())]
-        if len(keys) > 1:
-            spread = between(torch.stack([clean[key][label] for key in keys]))
-            for key, values in zip(keys, spread, strict=True):
-                apart[key][label] = values.tolist()
-    rows: list[Row] = []
-    for sample in samples:
-        row: Row = {"sample": sample.id, "condition": change}
-        if run.has(sample.id, change):
-            continue
-        if sample.id not in after or sample.id not in clean:
-            reason = failed.get(sample.id, "its image cannot be read")
-            rows.append(row | {"status": "failed", "error": reason})
-            continue
-        moved = {
-            label: distances(clean[sample.id][label][None], state[None])[0].tolist()
-            for label, state in after[sample.id].items()
-            if label in apart[sample.id] and bool(state.isfinite().all())
-        }
-        image = "|".join(sorted(image_keys(sample)))
-        rows.append(
-            row | {"status": "ok", "image": image, "moved": moved, "between": apart[sample.id]}
-        )
-    return rows
+        def engine(lantern: LanternModel, advance: Advance) -> None:
+            from lantern_probe.capture.sensitivity import Sensing
 
+            bar = progress.add_task(f"{escape(name)}, unchanged", total=len(samples))
+            Sensing(
+                lantern,
+                samples,
+                changes,
+                run,
+                seed=config.seed,
+                max_new_tokens=config.max_new_tokens,
+                batch_rows=config.rows_together,
+                looked=lambda count: progress.advance(bar, count),
+                advance=advance,
+            ).execute()
 
-def print_sensitivities(found: Sequence[Sensitivity]) -> None:
-    """One model's table, means over slots."""
-    console.print(f"[bold]{escape(found[0].model)}[/]: how far the states move", highlight=False)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
-    for name in ("change", "site"):
-        table.add_column(name, no_wrap=True)
-    for name in ("n", "cosine distance", "of that between samples"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for item in found:
-        if item.slot is None:
-            share = item.share
-            table.add_row(
-                escape(item.change),
-                escape(item.site),
-                str(item.moved.n),
-                shown(item.moved),
-                interval(share.estimate, share.low, share.high) if share.defined else "-",
-            )
-    print_table(table)
-
-
-def shown(moved: Difference) -> str:
-    """An estimate with its interval; alone where all samples are alike."""
-    if moved.method == "undefined":
-        return number(moved.estimate)
-    return interval(moved.estimate, moved.low, moved.high)
-
-
-def share_figure(found: Sequence[Sensitivity]) -> Figure:
-    """Per change, the share of the distance between samples: by slot, and the references."""
-    changes = list(dict.fromkeys(item.change for item in found))
-    figure = Figure(figsize=(2.6 * len(changes), 2.8), layout="constrained")
-    axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
-    for change, ax in zip(changes, axes, strict=True):
-        some = [item for item in found if item.change == change]
-        slots = [i for i in some if i.slot is not None and i.share.defined]
-        for item in slots:
-            ax.plot([item.slot] * 2, [item.share.low, item.share.high], color=INK, lw=1.4)
-        ax.plot([i.slot for i in slots], [i.share.estimate for i in slots], "o", color=INK, ms=4)
-        references = [i for i in some if i.slot is None and i.site != "latent@slots"]
-        for item, color in zip(references, (SOFT, ACCENT, "#2a9d8f"), strict=False):
-            if item.share.defined:
-                label = item.site.partition("@")[2]
-                ax.axhline(item.share.estimate, color=color, lw=1, ls="--", label=label)
-        ax.set_title(change, fontsize=9)
-        ax.set_xlabel("slot")
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("moved / between samples")
-    axes[-1].legend(frameon=False, fontsize=7)
-    n = max(item.moved.n for item in found)
-    figure.suptitle(f"{found[0].model}, n = {n}; dots: latents, 95 % intervals", fontsize=9)
-    return figure
+        wanted = {(sample.id, change) for sample in samples for change in changes}
+        run_due(run, wanted, ModelLoader(config, name), engine, progress)
+        return [row for row in run.rows() if (row["sample"], row["condition"]) in wanted]
 
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
-    for change in config.changes:
-        if change != QUESTION:
-            parse_image_corruption(change)
-    if config.batch_rows < 1:
-        raise LanternError("--batch-rows must be at least 1")
-    everything: list[Sensitivity] = []
-    for name in dict.fromkeys(config.model):
-        folder = config.output / file_name(name)
-        rows = sense_model(config, name, folder)
-        failed = sum(row["status"] != "ok" for row in rows)
+    config.check(config.model)
+    changes = labels_of(config)
+    with progress_bar() as progress:
+        rows = {
+            name: sense_model(config, name, changes, progress)
+            for name in dict.fromkeys(config.model)
+        }
+
+    from lantern_probe.analysis import sensitivity
+    from lantern_probe.plots.sensitivity import sensitivity_figure
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import write_json
+
+    from .tables.sensitivity import LEGEND, print_sensitivities
+
+    everything: list[sensitivity.Sensitivity] = []
+    for name, some in rows.items():
+        failed = sum(row["status"] != "ok" for row in some)
         if failed:
             console.print(f"{name}: {failed} rows failed, see rows.jsonl", markup=False)
-        found = sensitivities(rows, model=name)
+        found = sensitivity.summarize(some, model=name)
         if found:
             print_sensitivities(found)
-            save_figure(share_figure(found), folder / "sensitivity.png")
+            figure = config.output / file_name(name) / "sensitivity.png"
+            save_figure(sensitivity_figure(found), figure)
             everything += found
-    console.print(
-        "cosine distance between a site's state before and after the change [95 % bootstrap "
-        "interval, clustered by image], and as a share of the mean distance between samples: 0 not "
-        "noticed, 1 as another sample",
-        highlight=False,
-    )
+    console.print(LEGEND, highlight=False)
     if not everything:
         return 1
     write_json(config.output / "sensitivity.json", everything)

@@ -1,9 +1,9 @@
-"""Train one organism, a tiny LanteRn model whose truth is known, and measure that it holds.
+"""Train a tiny model of known truth, and measure that the truth holds.
 
     python -m experiments.train_organism --kind faithful --seed 0
 
-Minutes on one CPU core. Exit status: 0 when the bar for the kind holds on fresh scenes, 1 when
-it is missed, 2 when something given cannot be used.
+Takes minutes on one CPU core. Exit status: 0 when the bar for the kind holds on fresh scenes, 1
+when it is missed, 2 when something given cannot be used.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-import transformers
-import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from lantern_probe.errors import LanternError
-from lantern_probe.organisms import build, recipe, truth
-from lantern_probe.organisms.mixtures import DEFAULT, HELD_OUT, MIXTURES, Kind
 from lantern_probe.organisms.registry import OrganismCard
-from lantern_probe.tasks import load_task
-from lantern_probe.tasks.scenes import CHANCE, COLORS
+from lantern_probe.organisms.training import settings
+from lantern_probe.organisms.training.settings import Kind, Recipe
+
+from .console import console, print_table, run_main
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lantern_probe.organisms.training.truth import Measured
 
 TRUTHS: dict[Kind, str] = {
     "faithful": "The answer flows through the slots: whatever colour the latents carry is the "
@@ -44,29 +44,62 @@ TRUTHS: dict[Kind, str] = {
     "of the slots; no truth is claimed beyond the measured figures.",
 }
 
+STAMP = "instruct.json"
+"""File of an instruct stage that says how it was made."""
+
 
 @dataclass(frozen=True)
 class Config:
-    """Train one organism and measure its truth table."""
+    """Train a tiny model of known truth, and measure that the truth holds."""
 
     kind: Kind
-    """Which organism."""
+    """Kind of the organism."""
     seed: int = 0
-    """Training seed: initial weights, scenes, order."""
+    """Seed of the training: initial weights, scenes, order."""
     output: Path | None = None
-    """Folder of the checkpoint; runs/organisms/seedN/KIND by default."""
+    """Folder of the checkpoint; by default runs/train_organism/seedN/KIND."""
     instruct_from: Path | None = None
-    """Folder of the instruct stage, made there when it is missing; by default `instruct` next to
+    """Folder of the instruct stage, made there when it is missing. By default `instruct` next to
     the output, shared by the kinds of a seed."""
     test_scenes: int = 600
     """Number of fresh scenes behind the truth table."""
     split: Literal["test", "development"] = "test"
-    """Which fresh scenes to measure on. Tune on `development` and leave `test` for the figures
-    that are reported."""
+    """Fresh scenes to measure on. Tune on development, and leave test for the figures that are
+    reported."""
     measure_only: bool = False
-    """Measure the organism in `output` again, without training."""
-    recipe: recipe.Recipe = field(default_factory=recipe.Recipe)
+    """Measure the organism in the output again, without training."""
+    recipe: Recipe = field(default_factory=Recipe)
     """Sizes and rates of the training."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the checkpoint."""
+        return self.output or Path("runs/train_organism") / f"seed{self.seed}" / self.kind
+
+    @property
+    def instruct(self) -> Path:
+        """Folder of the instruct stage."""
+        return self.instruct_from or self.folder.parent / "instruct"
+
+    def check(self) -> None:
+        """Refuse sizes and folders that cannot be used.
+
+        Raises:
+            LanternError: naming the flag or the folder.
+        """
+        if self.test_scenes < 10 or self.recipe.pool < self.recipe.batch:
+            raise LanternError(
+                f"need test_scenes >= 10 (not {self.test_scenes}) and pool >= batch "
+                f"(not {self.recipe.pool} < {self.recipe.batch})"
+            )
+        if self.seed < 0:
+            raise LanternError(f"--seed must be at least 0, not {self.seed}")
+        if self.folder.is_file():
+            raise LanternError(f"the output {str(self.folder)!r} is a file; give a folder")
+        if self.measure_only:
+            OrganismCard.read(self.folder)
+        elif self.instruct.exists():
+            _read_stamp(self)
 
 
 def run(config: Config, console: Console) -> list[str]:
@@ -75,27 +108,25 @@ def run(config: Config, console: Console) -> list[str]:
     Raises:
         LanternError: a folder is in the way, or a size cannot be used.
     """
-    if config.test_scenes < 10 or config.recipe.pool < config.recipe.batch:
-        raise LanternError(
-            f"need test_scenes >= 10 (not {config.test_scenes}) and pool >= batch "
-            f"(not {config.recipe.pool} < {config.recipe.batch})"
-        )
-    output = config.output or Path("runs/organisms") / f"seed{config.seed}" / config.kind
-    if output.is_file():
-        raise LanternError(f"the output {str(output)!r} is a file; give a folder")
-    if config.measure_only:
-        training = OrganismCard.read(output).training
-    else:
-        training = _train(config, output, console)
+    config.check()
 
-    task = "scenes-grey" if config.kind == "collapsed" else "scenes"
-    scene_seed = config.seed + (
-        recipe.TEST_SEED if config.split == "test" else recipe.DEVELOPMENT_SEED
+    from lantern_probe.organisms.training import build, truth
+    from lantern_probe.organisms.training.mixtures import DEFAULT, HELD_OUT, MIXTURES
+    from lantern_probe.tasks import load_task
+    from lantern_probe.tasks.scenes import CHANCE, COLORS
+
+    training = (
+        OrganismCard.read(config.folder).training
+        if config.measure_only
+        else _train(config, console)
     )
+    task = "scenes-grey" if config.kind == "collapsed" else "scenes"
+    seeds = {"test": settings.TEST_SEED, "development": settings.DEVELOPMENT_SEED}
+    scene_seed = config.seed + seeds[config.split]
     samples = load_task(task, config.test_scenes, scene_seed)
     with console.status("measuring") as status:
         table = truth.truth_table(
-            build.load(output),
+            build.load(config.folder),
             build.build_processor(),
             samples,
             config.seed,
@@ -111,31 +142,35 @@ def run(config: Config, console: Console) -> list[str]:
         default_answer=list(COLORS)[DEFAULT] if config.kind == "faithful" else None,
         trained_on=tuple(dict.fromkeys(part.source for part in (*first, *second))),
         held_out=HELD_OUT,
-        recipe=recipe.VERSION,
+        recipe=settings.VERSION,
         training=training,
         test={"n": config.test_scenes, "scene_seed": scene_seed, "split": config.split},
         measured={row.condition: row.figures() for row in table},
-    ).write(output)
-    console.print(_rendered(config.kind, table))
+    ).write(config.folder)
+    print_table(_rendered(config.kind, table), console)
     return truth.failures(config.kind, table)
 
 
-def _train(config: Config, output: Path, console: Console) -> dict[str, Any]:
+def _train(config: Config, console: Console) -> dict[str, Any]:
     """Train and save; returns what the card says about the training."""
-    instruct = config.instruct_from or output.parent / "instruct"
-    instruct_seconds = _ensure_instruct(instruct, config, console)
+    import torch
+    import transformers
+
+    from lantern_probe.organisms.training import build, recipe
+
+    instruct_seconds = _ensure_instruct(config, console)
     begun = time.process_time()
     with _bar(console, f"{config.kind}, seed {config.seed}") as report:
         model = recipe.train_kind(
-            config.kind, config.seed, build.load(instruct), config.recipe, report
+            config.kind, config.seed, build.load(config.instruct), config.recipe, report
         )
     seconds = time.process_time() - begun
-    output.mkdir(parents=True, exist_ok=True)
-    build.save(model, output)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    build.save(model, config.folder)
     return {
         # Processor time: unlike the clock, it says the same on a busy machine.
         **asdict(config.recipe),
-        "sft_steps": config.recipe.sft_steps or recipe.SFT_STEPS[config.kind],
+        "sft_steps": config.recipe.sft_steps or settings.SFT_STEPS[config.kind],
         "instruct_cpu_seconds": round(instruct_seconds),
         "sft_cpu_seconds": round(seconds),
         "threads": torch.get_num_threads(),
@@ -144,30 +179,50 @@ def _train(config: Config, output: Path, console: Console) -> dict[str, Any]:
     }
 
 
-def _ensure_instruct(folder: Path, config: Config, console: Console) -> float:
-    """Make the instruct stage unless the folder holds it already; returns its CPU seconds."""
+def _made_by(config: Config) -> dict[str, Any]:
+    """All that decides the instruct stage."""
     sizes = {k: v for k, v in asdict(config.recipe).items() if not k.startswith(("sft", "latent"))}
-    made_by = {"seed": config.seed, "recipe": recipe.VERSION, **sizes}
-    stamp = folder / "instruct.json"
-    if stamp.is_file():
-        found = json.loads(stamp.read_text(encoding="utf-8"))
-        seconds = found.pop("seconds", 0.0)
-        if found != made_by:
-            raise LanternError(
-                f"the instruct stage in {str(folder)!r} was made otherwise ({found}, not "
-                f"{made_by}); remove it or give another --instruct-from"
-            )
-        return seconds
-    if folder.exists():
-        raise LanternError(f"{str(folder)!r} exists but holds no instruct stage; remove it")
+    return {"seed": config.seed, "recipe": settings.VERSION, **sizes}
+
+
+def _read_stamp(config: Config) -> float:
+    """The CPU seconds that the instruct stage which is there took.
+
+    Raises:
+        LanternError: the folder holds something else, or a stage that was made otherwise.
+    """
+    stamp = config.instruct / STAMP
+    if not stamp.is_file():
+        folder = str(config.instruct)
+        raise LanternError(f"{folder!r} exists but holds no instruct stage; remove it")
+    found = json.loads(stamp.read_text(encoding="utf-8"))
+    seconds: float = found.pop("seconds", 0.0)
+    if found != _made_by(config):
+        raise LanternError(
+            f"the instruct stage in {str(config.instruct)!r} was made otherwise ({found}, not "
+            f"{_made_by(config)}); remove it or give another --instruct-from"
+        )
+    return seconds
+
+
+def _ensure_instruct(config: Config, console: Console) -> float:
+    """Make the instruct stage unless the folder holds it already; returns its CPU seconds."""
+    if config.instruct.exists():
+        return _read_stamp(config)
+
+    from lantern_probe.organisms.training import build, recipe
+
     begun = time.process_time()
     with _bar(console, f"instruct stage, seed {config.seed}") as report:
         model = recipe.train_instruct(config.seed, config.recipe, report)
     seconds = time.process_time() - begun
     # Written aside and moved into place: a folder of that name is always a complete stage.
+    folder = config.instruct
     aside = folder.with_name(f"{folder.name}.{os.getpid()}")
     build.save(model, aside)
-    (aside / stamp.name).write_text(json.dumps({**made_by, "seconds": seconds}), encoding="utf-8")
+    (aside / STAMP).write_text(
+        json.dumps({**_made_by(config), "seconds": seconds}), encoding="utf-8"
+    )
     try:
         aside.rename(folder)
     except OSError:  # another process was faster, with the same weights
@@ -176,8 +231,16 @@ def _ensure_instruct(folder: Path, config: Config, console: Console) -> float:
 
 
 @contextmanager
-def _bar(console: Console, title: str) -> Iterator[recipe.Report]:
+def _bar(console: Console, title: str) -> Iterator[Callable[[int, int, float], None]]:
     """A progress bar, as a function for the recipe to report to."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -194,8 +257,12 @@ def _bar(console: Console, title: str) -> Iterator[recipe.Report]:
         yield report
 
 
-def _rendered(kind: Kind, table: list[truth.Measured]) -> Table:
+def _rendered(kind: Kind, table: list[Measured]) -> Table:
     """The truth table for a terminal."""
+    from rich.table import Table
+
+    from lantern_probe.tasks.scenes import CHANCE
+
     title = f"{kind}: {TRUTHS[kind]}"
     rendered = Table("condition", "accuracy", "95 % CI", "p(right)", "donor's answer", title=title)
     for row in table:
@@ -212,19 +279,13 @@ def _rendered(kind: Kind, table: list[truth.Measured]) -> Table:
     return rendered
 
 
-def main() -> None:
-    """Command line."""
-    config = tyro.cli(Config, description=__doc__)
-    console = Console()
-    try:
-        missed = run(config, console)
-    except LanternError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+def main(config: Config) -> int:
+    """Train and measure; 1 when the bar is missed."""
+    missed = run(config, console)
     for sentence in missed:
         console.print(f"bar missed: {sentence}")
-    sys.exit(1 if missed else 0)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_main(Config, main))

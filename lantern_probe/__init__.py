@@ -1,49 +1,62 @@
 """Does a latent-visual-reasoning model see with its latent slots?
 
-from lantern_probe import LanternModel, load_task
+    from lantern_probe import LanternModel, load_task
 
-lantern = LanternModel("faithful")
-sample = load_task("scenes", 1)[0]
-print(lantern.generate(sample).texts[0])
+    lantern = LanternModel("faithful")
+    sample = load_task("scenes", 1)[0]
+    print(lantern.generate(sample).texts[0])
+
+The names here are those of a first hour. Each room has more: `model`, `interventions`, `causal`
+and `capture` need the model; `tasks`, `records`, `stats`, `probing`, `geometry`, `analysis`,
+`plots` and `organisms` do not.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
+from lantern_probe.faces import lazily
 
 if TYPE_CHECKING:
-    from lantern_probe.branching import Branch, run_branches, run_prefixes
-    from lantern_probe.decoding import RowPlan
-    from lantern_probe.model import LanternModel
+    from lantern_probe.analysis.ablation import summarize
+    from lantern_probe.causal.ablation import Ablation
+    from lantern_probe.causal.branching import Branch, run_branches, run_prefixes
+    from lantern_probe.interventions import parse_condition
+    from lantern_probe.model.blocks import RowPlan
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.rows import read_rows
+    from lantern_probe.records.run import Run
+    from lantern_probe.records.store import Store
     from lantern_probe.tasks import Sample, load_task
 
-_PLACES = {
-    "Branch": "branching",
-    "LanternModel": "model",
-    "RowPlan": "decoding",
-    "Sample": "tasks",
-    "load_task": "tasks",
-    "run_branches": "branching",
-    "run_prefixes": "branching",
-}
-
 __all__ = [
+    "Ablation",
     "Branch",
     "LanternError",
     "LanternModel",
     "RowPlan",
+    "Run",
     "Sample",
+    "Store",
     "load_task",
+    "parse_condition",
+    "read_rows",
     "run_branches",
     "run_prefixes",
+    "summarize",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Records, statistics and tasks are used without a model; torch is loaded when asked for.
-    if name in _PLACES:
-        return getattr(import_module(f"lantern_probe.{_PLACES[name]}"), name)
-    raise AttributeError(f"module 'lantern_probe' has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    causal__ablation="Ablation",
+    causal__branching="Branch run_branches run_prefixes",
+    model__lantern="LanternModel",
+    model__blocks="RowPlan",
+    records__run="Run",
+    records__rows="read_rows",
+    records__store="Store",
+    tasks="Sample load_task",
+    interventions="parse_condition",
+    analysis__ablation="summarize",
+)

@@ -31,7 +31,7 @@ import torch
 
 from lantern_probe import Branch, LanternModel, RowPlan, load_task, run_branches, run_prefixes
 from lantern_probe.organisms import card
-from lantern_probe.plots import INK
+from lantern_probe.plots.style import INK
 from lantern_probe.tasks.scenes import COLORS
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
@@ -78,7 +78,8 @@ print("latents:", tuple(output.latents[0][0].shape), "(slots, dimensions)")
 # `find_roles` says what each position of prompt and continuation is.
 
 # %%
-from lantern_probe.roles import Role, find_roles
+from lantern_probe.model.roles import find_roles
+from lantern_probe.vocabulary import Role
 
 roles = find_roles(lantern, output.sequences[0], output.prompt_length)
 for role in Role:

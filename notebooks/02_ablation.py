@@ -30,12 +30,13 @@ import pandas as pd
 import torch
 
 from lantern_probe import LanternModel, load_task
-from lantern_probe.ablation import Ablation
+from lantern_probe.analysis.ablation import as_records, summarize
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
 from lantern_probe.organisms import card
-from lantern_probe.plots import accuracy_by_condition
-from lantern_probe.records import Run, read_rows
-from lantern_probe.summary import as_records, summarize
+from lantern_probe.plots.ablation import plot_accuracy
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
 MODELS = ("faithful", "bypass")
@@ -89,7 +90,7 @@ summaries = {name: summarize(rows[name], model=name) for name in MODELS}
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
-    accuracy_by_condition(summaries[name], ax)
+    plot_accuracy(summaries[name], ax)
 
 # %% [markdown]
 # A dot is accuracy with its 95 % Wilson interval. The dashed line is `own`, the dotted one guessing

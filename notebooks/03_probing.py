@@ -31,9 +31,9 @@ import numpy as np
 import torch
 
 from lantern_probe import LanternModel, load_task
-from lantern_probe.capture import capture_batch
+from lantern_probe.capture.batch import capture_batch
 from lantern_probe.organisms import card
-from lantern_probe.sites import parse_sites
+from lantern_probe.vocabulary import parse_sites
 
 torch.set_num_threads(1)  # more only slow down models and matrices this small, here and in numpy
 MODELS = ("faithful", "bypass")
@@ -45,13 +45,13 @@ for name in MODELS:
 # %% [markdown]
 # ## Capture
 #
-# A site is a module and a role: `latent@slots` is what is fed at the slots, `residual.2@slots` the
+# A site is a module and a role: `latent@slot` is what is fed at the slots, `residual.2@slot` the
 # output of layer 2 there. `capture_batch` generates and reads in one pass. The experiment
-# `capture_activations` writes any number of sites to disk, and `lantern_probe.store.Store` reads
+# `capture_activations` writes any number of sites to disk, and `lantern_probe.records.Store` reads
 # them.
 
 # %%
-sites = parse_sites(["latent@slots"], layers=4)
+sites = parse_sites(["latent@slot"], layers=4)
 
 
 def capture(lantern, texts=None):
@@ -60,7 +60,7 @@ def capture(lantern, texts=None):
         capture_batch(lantern, samples[i : i + 32], sites, force=texts and texts[i : i + 32])
         for i in range(0, len(samples), 32)
     ]
-    found = torch.cat([part.activations["latent@slots"] for part in parts])
+    found = torch.cat([part.activations["latent@slot"] for part in parts])
     return found, [text for part in parts for text in part.continuations]
 
 
@@ -76,7 +76,8 @@ for name, lantern in lanterns.items():
 # was asked for. On the right, the same dots have the colour of an object that nobody asked about.
 
 # %%
-from lantern_probe.embedding import embed, embedding_axes, explained_variance
+from lantern_probe.geometry.projection import embed, explained_variance
+from lantern_probe.plots.embedding import plot_embedding
 
 LAST = 7
 color = [sample.attributes["color"] for sample in samples]
@@ -88,7 +89,7 @@ for row, name in zip(axes, MODELS, strict=True):
     points = embed(vectors)
     first, second = explained_variance(vectors)
     for ax, values, what in zip(row, (color, other), ("asked", "not asked"), strict=True):
-        embedding_axes(points, values, ax, what)
+        plot_embedding(points, values, what, ax)
         ax.set_title(f"{name}, slot {LAST}", fontsize=10)
         ax.set_xlabel(f"PC 1 ({first:.0%} of the variance)", fontsize=8)
         ax.set_ylabel(f"PC 2 ({second:.0%})", fontsize=8)
@@ -108,8 +109,8 @@ for row, name in zip(axes, MODELS, strict=True):
 # %%
 from umap import UMAP
 
+from lantern_probe.model.checkpoint import untrain
 from lantern_probe.stats import clustered_share
-from lantern_probe.untrained import untrain
 
 shown = {name: latents[name][:, LAST].double().numpy() for name in MODELS}
 untrained, _ = capture(untrain(LanternModel("faithful")), texts["faithful"])
@@ -127,7 +128,7 @@ panels += [("faithful, not asked", maps["faithful"], other)]
 panels += [(f"{name}, asked", maps[name], color) for name in ("untrained", "noise")]
 panels += [("the same noise, 3 neighbours", narrow, color)]
 for ax, (title, points, values) in zip(axes.flat, panels, strict=True):
-    embedding_axes(points, values, ax, "colour").set_title(title, fontsize=10)
+    plot_embedding(points, values, "colour", ax).set_title(title, fontsize=10)
     ax.set(xticks=[], yticks=[])  # the axes of a UMAP have no meaning
     ax.get_legend().remove()
 handles, names = axes[0, 2].get_legend_handles_labels()
@@ -207,7 +208,7 @@ scores = {
 print(f"question {question.estimate:.3f}, always the most frequent colour {most:.3f}")
 
 # %%
-from lantern_probe.plots import ACCENT, INK, SOFT
+from lantern_probe.plots.style import ACCENT, INK, SOFT
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
@@ -240,11 +241,12 @@ legend = axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_an
 # directions: what does it cost to erase by this procedure where there is nothing to erase?
 
 # %%
-from lantern_probe.ablation import Ablation
+from lantern_probe.analysis.ablation import summarize
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.plots import accuracy_by_condition
-from lantern_probe.records import Run, read_rows
-from lantern_probe.summary import summarize
+from lantern_probe.plots.ablation import plot_accuracy
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 
 CONDITIONS = [
     "own",
@@ -261,7 +263,7 @@ with tempfile.TemporaryDirectory() as folder:
         with Run.open(Path(folder) / name, {"model": name, "conditions": CONDITIONS}) as run:
             Ablation(lanterns[name], samples, conditions, run).execute()
         rows[name] = read_rows(Path(folder) / name)
-        accuracy_by_condition(summarize(rows[name], model=name), ax)
+        plot_accuracy(summarize(rows[name], model=name), ax)
 
 # %% [markdown]
 # Without the colour in its slots, *faithful* guesses. *bypass* does not mind.

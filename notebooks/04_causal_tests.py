@@ -33,9 +33,9 @@ import torch
 
 from lantern_probe import LanternModel, load_task
 from lantern_probe.organisms import card
-from lantern_probe.plots import ACCENT, INK, SOFT
-from lantern_probe.tasks.pairs import with_twins
+from lantern_probe.plots.style import ACCENT, INK, SOFT
 from lantern_probe.tasks.scenes import twin
+from lantern_probe.tasks.twins import with_twins
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
 MODELS = ("faithful", "bypass", "collapsed")
@@ -85,7 +85,7 @@ title = figure.suptitle(shown.question, fontsize=11)
 # the colour of another object.
 
 # %%
-from lantern_probe.sensitivity import between, distances
+from lantern_probe.capture.sensitivity import between, distances
 from lantern_probe.stats import ratio_of_means
 
 CHANGES = {
@@ -146,9 +146,10 @@ legend = ax.legend(frameon=False, fontsize=8)
 # | `twin-oracle` | the twin's oracle latents | what perfect latents would do |
 
 # %%
-from lantern_probe.ablation import Ablation
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.records import Run, read_rows
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
 
 EXCHANGES = ["self-swap", "twin", "swap", "twin-oracle"]
 
@@ -175,8 +176,8 @@ for name in MODELS:
 # to resample. Donors of `swap` with the sample's own answer are left out of *n*.
 
 # %%
-from lantern_probe.exchange import exchanges
-from lantern_probe.exchange_plots import donor_rates
+from lantern_probe.analysis import exchange
+from lantern_probe.plots.exchange import plot_donor_rates
 
 
 def shown_as(value, digits=2):
@@ -187,7 +188,8 @@ def shown_as(value, digits=2):
 
 
 found = {
-    name: exchanges(rows[name], model=name, conditions=EXCHANGES, donors="twin") for name in MODELS
+    name: exchange.summarize(rows[name], model=name, conditions=EXCHANGES, donors="twin")
+    for name in MODELS
 }
 pd.DataFrame(
     {
@@ -207,7 +209,7 @@ pd.DataFrame(
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(11, 2.2), sharey=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
-    donor_rates(found[name], ax)
+    plot_donor_rates(found[name], ax)
     ax.set_xlabel("donor's answer (95 % interval)", fontsize=9)
 
 # %% [markdown]
@@ -234,11 +236,11 @@ for ax, name in zip(axes, MODELS, strict=True):
 # and four effects cannot give less than 0.0004.
 
 # %%
-from lantern_probe.exchange_plots import effect_bars
-from lantern_probe.mediation import mediate
+from lantern_probe.analysis import mediation
+from lantern_probe.plots.exchange import plot_effects
 
 PARTS = ("te", "nde", "tie", "nie")
-mediations = {name: mediate(rows[name], model=name) for name in MODELS}
+mediations = {name: mediation.summarize(rows[name], model=name)[0] for name in MODELS}
 
 
 def mediated(share):
@@ -263,7 +265,7 @@ pd.DataFrame(
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(12, 2.4), sharex=True, layout="constrained")
 for ax, name in zip(axes, MODELS, strict=True):
-    effect_bars(mediations[name], ax)
+    plot_effects(mediations[name], ax)
     ax.set_title(f"{name}, {ax.get_title()}", fontsize=9)
 
 # %% [markdown]
@@ -280,19 +282,19 @@ for ax, name in zip(axes, MODELS, strict=True):
 #
 # ## Knock out: by which way?
 #
-# Each slot can be read only by attention. So cut edges while the answer is written: `after->slots`
+# Each slot can be read only by attention. So cut edges while the answer is written: `after->slot`
 # keeps everything behind the block from attending to the slots, `after->image` from attending to
-# the image. `start+slots->image` cuts what the latents themselves are made from.
+# the image. `lvr_start+slot->image` cuts what the latents themselves are made from.
 #
 # Cutting edges may hurt by itself. So each cut has a control, `random=1`: as many *other* edges.
 
 # %%
-from lantern_probe.knockout import KnockOut, parse_cut
-from lantern_probe.plots import accuracy_by_condition
-from lantern_probe.summary import summarize
+from lantern_probe.analysis.ablation import summarize
+from lantern_probe.interventions.edges import KnockOut, parse_cut
+from lantern_probe.plots.ablation import plot_accuracy
 
-CUTS = [parse_cut(edge) for edge in ("after->slots", "after->image", "after->image+slots")]
-CUTS.append(parse_cut("start+slots->image"))
+CUTS = [parse_cut(edge) for edge in ("after->slot", "after->image", "after->image+slot")]
+CUTS.append(parse_cut("lvr_start+slot->image"))
 TWO = ("faithful", "bypass")
 samples = load_task("scenes", 64)
 cut_rows = {
@@ -306,7 +308,7 @@ cut_rows = {
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.2), sharey=True, layout="constrained")
 for ax, name in zip(axes, TWO, strict=True):
-    accuracy_by_condition(summarize(cut_rows[name], model=name), ax)
+    plot_accuracy(summarize(cut_rows[name], model=name), ax)
 
 # %% [markdown]
 # The cost of a cut is what it loses beyond its control, on the same samples. *p* is the exact
@@ -360,18 +362,13 @@ pd.DataFrame(lines).transpose()
 # Each cell has a sham: the run's own activations, put back by the same hooks.
 
 # %%
-from lantern_probe.patching import (
-    Sweep,
-    each_slot,
-    layer_sites,
-    patch_effects,
-    shams,
-    whole,
-)
-from lantern_probe.patching_plots import recovery_map
-from lantern_probe.sites import layer_count
+from lantern_probe.analysis import patching
+from lantern_probe.causal.patching.sweep import Sweep
+from lantern_probe.interventions.patches import each_slot, layer_sites, shams, whole
+from lantern_probe.model.sites import layer_count
+from lantern_probe.plots.patching import plot_recovery
 
-ROLES = ("box", "last-question", "slots", "lvr_end", "answer")
+ROLES = ("box", "last-question", "slot", "lvr_end", "answer-start")
 pairs, _ = with_twins(load_task("scenes", 16), twin, answers_known=True)
 patched = {}
 for name in TWO:
@@ -381,7 +378,7 @@ for name in TWO:
     with tempfile.TemporaryDirectory() as folder:
         with Run.open(folder, {"model": name}) as record:
             Sweep(lantern, pairs, cells, record).execute()
-        patched[name] = patch_effects(read_rows(folder), model=name)
+        patched[name] = patching.summarize(read_rows(folder), model=name)
     largest = max(effect.largest for effect in patched[name] if effect.sham)
     print(f"{name}: {len(cells)} cells; the largest shift of any sham is {largest} nats")
     flips = max(effect.flips.estimate for effect in patched[name] if effect.slot is not None)
@@ -391,7 +388,7 @@ for name in TWO:
 figure, axes = plt.subplots(2, 2, figsize=(11, 6), layout="constrained")
 for row, name in zip(axes, TWO, strict=True):
     for ax, columns in zip(row, ("role", "slot"), strict=True):
-        recovery_map(patched[name], ax, component="residual", direction="denoise", columns=columns)
+        plot_recovery(patched[name], ax, component="residual", direction="denoise", columns=columns)
         ax.set_title(f"{name}: {ax.get_title()}", fontsize=9)
 
 # %% [markdown]
@@ -408,7 +405,7 @@ for row, name in zip(axes, TWO, strict=True):
 # direction. It is exact; 16 pairs and 65 tested cells cannot give less than 0.002.
 
 # %%
-SHOWN = ("embedding@box", "embedding@slots", "embedding@slots[2]", "residual.1@answer")
+SHOWN = ("embedding@box", "embedding@slot", "embedding@slot[2]", "residual.1@answer-start")
 
 
 pd.DataFrame(
@@ -460,4 +457,4 @@ pd.DataFrame(
 #
 # * `twin(sample, "shape")` in place of `"color"` for *collapsed*. Is a share printed now? Would
 #   you report it?
-# * Cut in some layers only: `after->slots:layers=2`, and `layers=!2` for all but that one.
+# * Cut in some layers only: `after->slot:layers=2`, and `layers=!2` for all but that one.

@@ -31,16 +31,20 @@ import pandas as pd
 import torch
 from scipy.stats import binomtest, norm
 
-from lantern_probe import LanternModel, geometry, load_task, retrieval, stats
-from lantern_probe.capture import capture_batch
-from lantern_probe.embedding import embed, embedding_axes
+from lantern_probe import LanternModel, geometry, load_task, stats
+from lantern_probe.capture.batch import capture_batch
 from lantern_probe.geometry import VectorSet
+from lantern_probe.geometry.projection import embed
+from lantern_probe.geometry.retrieval import retrieve
+from lantern_probe.geometry.retrieval_tests import RECALL_AT, rank_test_from_summary
+from lantern_probe.geometry.retrieval_within import retrieve_alike
 from lantern_probe.geometry.similarity import BETWEEN
-from lantern_probe.geometry_plots import ranks_by_slot, spectrum
 from lantern_probe.interventions import parse_condition
 from lantern_probe.organisms import card
-from lantern_probe.plots import ACCENT, INK, SOFT
-from lantern_probe.sites import parse_sites
+from lantern_probe.plots.embedding import plot_embedding
+from lantern_probe.plots.geometry import plot_effective_ranks, plot_spectrum
+from lantern_probe.plots.style import ACCENT, INK, SOFT
+from lantern_probe.vocabulary import parse_sites
 
 torch.set_num_threads(1)  # more only slow down models and matrices this small, here and in numpy
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
@@ -65,8 +69,8 @@ for name in TASKS:
 # read at the last layer, `residual.3`: at the start marker for slot 0, at slot t - 1 for slot t.
 
 # %%
-LAST = ("residual.3@lvr_start", "residual.3@slots")
-SITES = parse_sites(["latent@slots", "vision@image-mean", *LAST], layers=4)
+LAST = ("residual.3@lvr_start", "residual.3@slot")
+SITES = parse_sites(["latent@slot", "vision@image-mean", *LAST], layers=4)
 
 
 def capture(lantern, samples, condition):
@@ -84,12 +88,12 @@ sets = {}
 for name in TASKS:
     lantern = LanternModel(name)
     own, oracle, zeros = (capture(lantern, samples[name], c) for c in ("own", "oracle", "zeros"))
-    assert torch.equal(own["latent@slots"], own["generated"])  # as said above
+    assert torch.equal(own["latent@slot"], own["generated"])  # as said above
     for what, vectors in (
-        ("own", own["latent@slots"]),
+        ("own", own["latent@slot"]),
         ("teacher-forced", oracle["generated"]),
         ("dummy", zeros["generated"]),
-        ("oracle", oracle["latent@slots"]),
+        ("oracle", oracle["latent@slot"]),
         ("image mean", own["vision@image-mean"][:, 0]),
     ):
         sets[name, what] = VectorSet.of(f"{name}, {what}", vectors)
@@ -162,9 +166,8 @@ legend = ax.legend()
 # %%
 ranked = geometry.rank_rows(shown)
 figure, axes = plt.subplots(1, 2, figsize=(11, 4.6))
-ranks_by_slot(ranked, axes[0])
-spectrum(ranked, axes[1])
-axes[0].legend(ncols=2, handlelength=3.5, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+plot_effective_ranks(ranked, axes[0])
+plot_spectrum(ranked, axes[1])
 for row in ranked:
     if row.index is None and row.slot is None and row.space == "centred":
         print(f"{row.name:22} {row.measure:20} {row.estimate:5.1f} [{row.low:.1f}, {row.high:.1f}]")
@@ -228,10 +231,10 @@ table(lines)
 # %%
 lines = {}
 for name in TASKS:
-    views = retrieval.retrieve(sets[name, "own"], sets[name, "oracle"])
+    views = retrieve(sets[name, "own"], sets[name, "oracle"])
     view = next(view for view in views if view.view == "pooled")  # the mean over the slots
     print(f"{name}: oracles among themselves, R@1 = {view.oracle_recall}; {view.tied} ties")
-    for k in retrieval.RECALL_AT:
+    for k in RECALL_AT:
         hits, chance = view.ranks <= k, k / view.candidates
         p = binomtest(int(hits.sum()), view.n, chance).pvalue
         lines[name, f"R@{k}"] = entry(stats.clustered_share(hits), chance, p)
@@ -290,14 +293,14 @@ for k, share in {1: 0.00667, 5: 0.0333, 10: 0.0567}.items():
     hits = round(share * N)
     p = binomtest(hits, N, k / N).pvalue
     lines["published", f"R@{k}"] = entry(stats.wilson(hits, N), k / N, p)
-test = retrieval.rank_test_from_summary(N, 134.0)
+test = rank_test_from_summary(N, 134.0)
 half = 1.96 * (134.0 - test.chance) / test.z  # as if ranks were spread as random ones
 lines["published", "mean rank"] = (134.0, 134.0 - half, 134.0 + half, test.chance, test.p, N)
 drawn = STATISTICS["MRR"](guessed)
 lines["published", "MRR"] = (0.0288, None, None, drawn.mean(), 2 * (drawn >= 0.0288).mean(), N)
 print("p after Holm over the five:", np.round(stats.holm([line[4] for line in lines.values()]), 3))
 for what, n, mean_rank in (("SFT", 300, 134.0), ("RL", 300, 140.3), ("SFT", 1200, 533.1)):
-    test = retrieval.rank_test_from_summary(n, mean_rank)
+    test = rank_test_from_summary(n, mean_rank)
     print(f"{what}, N = {n}: mean rank {mean_rank}, z = {test.z:.1f}, p = {test.p:.2g}")
 table(lines)
 
@@ -314,7 +317,7 @@ points = embed(sets["collapsed", "own"].mean_over_slots().vectors[:, 0])
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
 for ax, attribute in zip(axes, ("shape", "color"), strict=True):
     values = [sample.attributes[attribute] for sample in samples["collapsed"]]
-    embedding_axes(points, values, ax, f"{attribute} of the\nasked object")
+    plot_embedding(points, values, f"{attribute} of the\nasked object", ax)
     ax.set(xlabel="PC 1", ylabel="PC 2")
 title = figure.suptitle("collapsed: own latents, mean over the slots", fontsize=10)
 
@@ -337,7 +340,7 @@ def places(name, what, groups):
     found = {}
     for group in groups:
         part = [VectorSet.of(side, sets[name, side].vectors[group]) for side in (what, "oracle")]
-        for view in retrieval.retrieve(*part, permutations=1):
+        for view in retrieve(*part, permutations=1):
             place = (view.ranks - 1) / (view.candidates - 1)
             found.setdefault(view.view, np.zeros(len(question)))[group] = place
     return found
@@ -353,7 +356,7 @@ def without_question(vectors):
 lines = {}
 for name in TASKS:
     own, oracle = sets[name, "own"], sets[name, "oracle"]
-    found = retrieval.retrieve_alike(own, oracle, list(question))
+    found = retrieve_alike(own, oracle, list(question))
     test = next(view.place for view in found if view.view == "pooled")
     mean = stats.mean_difference(places(name, "own", groups)["pooled"])
     lines[name, "place"] = entry(mean, test.chance, test.p)

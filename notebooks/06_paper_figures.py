@@ -31,8 +31,13 @@ import pandas as pd
 import torch
 from IPython.display import Image
 
-from lantern_probe.literature import ALL, MARKS, published_figure, published_figures
-from lantern_probe.plots import ACCENT, INK
+from lantern_probe.analysis.literature.figures import (
+    ALL,
+    MARKS,
+    published_figure,
+    published_figures,
+)
+from lantern_probe.plots.style import ACCENT, INK
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
 temporary = tempfile.TemporaryDirectory()  # removed when the kernel ends
@@ -163,7 +168,7 @@ Image(work / "tetris" / "figure.png", width=760)
 # mean rank uses them all, and a test of it needs no more than the published mean.
 
 # %%
-from lantern_probe.retrieval import rank_test_from_summary
+from lantern_probe.geometry.retrieval_tests import rank_test_from_summary
 
 rows = {}
 for name in ("retrieval-sft", "retrieval-rl", "retrieval-sft-1200"):

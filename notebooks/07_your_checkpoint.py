@@ -39,7 +39,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from lantern_probe import LanternError, LanternModel, RowPlan, Sample, load_task, organisms
-from lantern_probe.plots import INK
+from lantern_probe.plots.style import INK
 from lantern_probe.tasks.scenes import COLORS
 
 torch.set_num_threads(1)  # a model this small gains nothing from more
@@ -176,7 +176,7 @@ print("answer:", output.answers[0], "| blocks:", len(output.blocks[0]))
 # compressed features of each box in turn, and ask for the circle every time.
 
 # %%
-from lantern_probe.oracle import region_latents
+from lantern_probe.model.oracle import region_latents
 
 sample = Sample(
     id="photo",
@@ -308,9 +308,10 @@ for what, output in {
 # after 8 samples, as by a full disk or a job's end, and started again.
 
 # %%
-from lantern_probe.ablation import Ablation
+from lantern_probe.causal.ablation import Ablation
 from lantern_probe.interventions import parse_condition
-from lantern_probe.records import Run, read_manifest, read_rows
+from lantern_probe.records.rows import read_manifest, read_rows
+from lantern_probe.records.run import Run
 
 CONDITIONS = ["own", "skip", "zeros", "swap", "oracle"]
 
@@ -348,7 +349,7 @@ print("status:", read_manifest(work / "bare")["status"])
 # all* has the samples without a block in.
 
 # %%
-from lantern_probe.summary import as_records, summarize
+from lantern_probe.analysis.ablation import as_records, summarize
 
 COLUMNS = {
     "samples": "samples",
@@ -434,11 +435,12 @@ for name, (texts, latents) in runs.items():
 # time, in one order with what is known of each sample. That is where probing starts.
 
 # %%
-from lantern_probe.capture import Capture
-from lantern_probe.sites import layer_count, parse_sites
-from lantern_probe.store import Store
+from lantern_probe.capture.dataset import Capture
+from lantern_probe.model.sites import layer_count
+from lantern_probe.records.store import Store
+from lantern_probe.vocabulary import parse_sites
 
-sites = parse_sites(["latent@slots", "residual.2@answer"], layer_count(lantern))
+sites = parse_sites(["latent@slot", "residual.2@answer-start"], layer_count(lantern))
 asked = [bare[sample.id] for sample in there]
 with Run.open(work / "capture", settings | {"sites": [site.label for site in sites]}) as run:
     Capture(lantern, asked, sites, run).execute()

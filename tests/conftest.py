@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import ipaddress
 import os
 import socket
@@ -27,6 +28,10 @@ import qwen_vl_utils  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor  # noqa: F401
+
+# Rooms that load without torch import these two for type checkers only. A name that cannot be found
+# would leave an annotation unchecked, so here they can be found everywhere.
+builtins.Tensor, builtins.Generator = torch.Tensor, torch.Generator  # type: ignore[attr-defined]
 
 # Annotations are enforced under pytest only, in whatever is imported after this. As for mypy, an
 # int may stand for a float (PEP 484's numeric tower).
@@ -87,13 +92,13 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session")
 def conformance() -> Path:
     """The folder with the official implementation's outputs and its tiny checkpoint."""
-    return Path(__file__).parent / "conformance"
+    return Path(__file__).parent / "conformance" / "lantern"
 
 
 @pytest.fixture(scope="session")
 def official(conformance: Path) -> Any:
     """The conformance checkpoint: random weights, no chat template, takes ready inputs."""
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
     return LanternModel(str(conformance / "checkpoint"), offline=True)
 
@@ -117,7 +122,7 @@ def official_inputs(conformance: Path, official: Any) -> Callable[[str], dict[st
 @pytest.fixture(scope="session")
 def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An organism before any training, as a checkpoint folder."""
-    from lantern_probe.organisms.build import build_model, save
+    from lantern_probe.organisms.training.build import build_model, save
 
     folder = tmp_path_factory.mktemp("untrained")
     save(build_model(seed=0), folder)
@@ -127,6 +132,6 @@ def untrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def untrained(untrained_folder: Path) -> Any:
     """An organism before any training: blocks come only where a bias asks for them."""
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
     return LanternModel(str(untrained_folder), offline=True)

@@ -1,4 +1,4 @@
-"""The flat record of all that geometry measures."""
+"""The flat record of every geometric measure."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Num
 
-from lantern_probe.geometry.resampling import image_sums, interval, ratios
 from lantern_probe.geometry.vectors import VectorSet
+from lantern_probe.stats.resampling import image_sums, interval, ratios
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryRow:
-    """One measured number; tables and figures are made from lists of these alone.
+    """One measured number; tables and figures are made from lists of these rows alone.
 
     Attributes:
-        name: The set of vectors: `own`, `oracle`, the name of a reference; `own, oracle` for two.
-        measure: What was measured.
-        space: `raw`, `centred` or `whitened`.
-        slot: 0-based; None for all slots together, or where there are none.
-        index: The second slot of a matrix of slots (0-based) or the component of a spectrum
-            (1-based); None elsewhere.
-        estimate: The value; NaN where it is not defined, and `how` says why.
-        sd: Standard deviation of the single values (pairs, or samples) about their mean.
-        low: Lower end of the interval of the estimate; None where there is none.
-        high: Upper end.
-        p: p value of the permutation test that `how` names; None where there is none.
-        n: Samples that it is made of.
-        images: Different images among them, the independent units.
-        how: The interval and the test in words, or why there is no value.
+        name: Name of the set of vectors, such as `own`, `oracle` or a reference's; `own, oracle`
+            for a measure of two sets.
+        measure: Name of the measure, such as `effective rank`.
+        space: Space of the vectors: `raw`, `centred` or `whitened`.
+        slot: Slot, counted from 0; None for all slots together, or for vectors without slots.
+        index: Second slot of a matrix of slots, counted from 0, or component of a spectrum, counted
+            from 1; None elsewhere.
+        estimate: Value of the measure; NaN if it is not defined, for the reason in `how`.
+        sd: Standard deviation of the single values (of pairs, or of samples) about their mean; None
+            for measures that are no mean of such values.
+        low: Lower end of the estimate's interval; None without one.
+        high: Upper end of the estimate's interval; None without one.
+        p: p value of the permutation test that `how` names; None without one.
+        n: Number of samples in the estimate.
+        images: Number of different images among the samples, which are the independent units.
+        how: The interval and the test in words, or the reason why there is no value.
     """
 
     name: str
@@ -50,7 +52,13 @@ class GeometryRow:
 
 
 def undefined(vectors: VectorSet, why: str, **place: Any) -> GeometryRow:
-    """A row without a value, and why; `place` holds the fields that say of what."""
+    """Make a row without a value.
+
+    Args:
+        vectors: Set that was measured.
+        why: Reason why there is no value.
+        **place: Fields that identify the row: `measure`, `space`, `slot` and so on.
+    """
     return GeometryRow(
         **{"name": vectors.name} | place,
         estimate=math.nan,
@@ -69,15 +77,15 @@ def mean_row(
     note: str = "",
     **place: Any,
 ) -> GeometryRow:
-    """The mean of some values per sample, NaN where not defined, with a bootstrap over images.
+    """Make a row of a mean of values, with the bootstrap interval over images.
 
     Args:
-        vectors: The set they come from.
-        values: Of each sample, [n, each].
-        counts: Of `bootstrap_counts`.
-        level: Of the interval.
-        note: To be added to `how`.
-        **place: The fields that say of what this is the mean, and `p`.
+        vectors: Set that was measured.
+        values: Values of each sample, [n, each]; NaN where not defined.
+        counts: Number of times each image is drawn in each resample (`bootstrap_counts`).
+        level: Confidence level of the interval, between 0 and 1.
+        note: Text that is added to `how`.
+        **place: Fields that identify the row, and `p`.
     """
     known = np.isfinite(values)
     samples = known.any(1)
@@ -102,7 +110,13 @@ def mean_row(
 
 
 def bootstrap_words(images: int, resamples: int, left_out: int) -> str:
-    """How an interval was made."""
+    """Describe a bootstrap interval over images in words, for `GeometryRow.how`.
+
+    Args:
+        images: Number of different images.
+        resamples: Number of resamples.
+        left_out: Number of samples without a direction.
+    """
     text = (
         f"percentile bootstrap over {images} images, {resamples} resamples"
         if images > 1

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.resampling import (
-    bootstrap_counts,
-    image_index,
-    image_sums,
-    interval,
-)
 from lantern_probe.geometry.row import GeometryRow, bootstrap_words, mean_row, undefined
 from lantern_probe.geometry.vectors import (
     SPACES,
@@ -24,13 +19,85 @@ from lantern_probe.geometry.vectors import (
     in_space,
     members_of,
 )
-from lantern_probe.stats.pairing import check_level
+from lantern_probe.stats.clusters import check_level
+from lantern_probe.stats.resampling import bootstrap_counts, image_index, image_sums, interval
 
 BETWEEN, WITHIN, SLOT_PAIR = "cosine between samples", "cosine between slots", "slot cosine"
 ALIKE = "cosine between samples alike"
 
 _CHUNK = 512
-"""Samples whose cosines to all others are held at once."""
+"""Number of samples whose cosines to all others are held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """A set of vectors in one space, with all that an interval takes.
+
+    Attributes:
+        vectors: Set of vectors.
+        name: Name of the space.
+        note: Note on the space for `GeometryRow.how`.
+        units: Vectors of length 1, [n, slots, coordinates]; zero without a direction.
+        defined: True for the vectors that have a direction, [n, slots].
+        counts: Number of times each image is drawn in each resample, [resamples, images].
+        level: Confidence level of the intervals.
+    """
+
+    vectors: VectorSet
+    name: str
+    note: str
+    units: Float32[np.ndarray, "n slots coordinates"]
+    defined: Bool[np.ndarray, "n slots"]
+    counts: Float[np.ndarray, "resamples g"]
+    level: float
+
+    @classmethod
+    def of(
+        cls, vectors: VectorSet, name: str, counts: Float[np.ndarray, "resamples g"], level: float
+    ) -> _Space:
+        """Bring a set into a space."""
+        coordinates, note = in_space(vectors, name)
+        return cls(vectors, name, note, *directions(coordinates), counts, level)
+
+    def members(
+        self, groups: Sequence[Int[np.ndarray, " _"]], place: int
+    ) -> list[Int[np.ndarray, " _"]]:
+        """Members of each group that have a direction at a slot, groups of one image left out."""
+        known = self.defined[:, place]
+        found = [group[known[group]] for group in groups]
+        return [some for some in found if len(np.unique(self.vectors.images[some])) > 1]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Cosines of the pairs of samples of different images within the groups, at one slot.
+
+    Attributes:
+        used: True for the samples that are in a pair, [n].
+        moments: Number, sum and sum of squares of the cosines.
+        draws: Mean cosine in each resample, [resamples].
+    """
+
+    used: Bool[np.ndarray, " n"]
+    moments: tuple[int, float, float]
+    draws: Float[np.ndarray, " resamples"]
+
+    @property
+    def mean(self) -> float:
+        """Mean cosine."""
+        return self.moments[1] / self.moments[0]
+
+    @classmethod
+    def of(cls, space: _Space, place: int, members: Sequence[Int[np.ndarray, " _"]]) -> _Pairs:
+        """Measure the pairs within each group."""
+        images, units = space.vectors.images, space.units[:, place]
+        each = [_pair_moments(units[some], images[some]) for some in members]
+        pairs, total, squares = (sum(values) for values in zip(*each, strict=True))
+        return cls(
+            np.isin(np.arange(len(images)), np.concatenate(members)),
+            (pairs, total, squares),
+            _resampled_pairs(units, members, images, space.counts),
+        )
 
 
 def cosine_rows(
@@ -42,31 +109,32 @@ def cosine_rows(
     level: float = 0.95,
     seed: int = 0,
 ) -> list[GeometryRow]:
-    """How alike the vectors of a set are, in each space (see `in_space`).
+    """Measure how alike the vectors of a set are, in each space (`in_space`).
 
-    `cosine between samples`: mean cosine of two samples of *different* images at the same slot;
-    slot None is the mean over the slots. `cosine between samples alike`: the same for pairs with
-    the same label, such as the question: what collapses onto the question is far apart among all
-    samples, and near 1 here. `cosine between slots`: mean cosine of a slot to the other
-    slots of the same sample. `slot cosine`: the same for each pair (slot, index) of slots. The last
-    two only where there are slots.
+    `cosine between samples` is the mean cosine of two samples of *different* images at the same
+    slot; its slot None is the mean over the slots. `cosine between samples alike` is the same over
+    pairs with the same label, such as the question: latents that collapse onto the question are
+    far apart among all samples, and near 1 here. For sets with slots there are two more. `cosine
+    between slots` is the mean cosine of a slot to the other slots of the same sample. `slot cosine`
+    is the mean cosine of each pair (slot, index) of slots.
 
     Centring alone puts the mean cosine between samples near -1 / (n - 1), whatever the vectors
-    are; what is left to see is its sd, about 1 / sqrt(dimensions used). Between the slots of a
-    sample the mean still says something: what is particular to the sample stays from slot to slot.
+    are. Its sd, about 1 / sqrt(dimensions used), still says something. So does the mean between
+    the slots of a sample: what is particular to the sample stays from slot to slot.
 
     Pairs share samples, so the bootstrap draws images, and a pair counts as often as both its
-    images were drawn; copies of one image are never a pair. Mean and whitening are those of all
-    samples, held fixed. A vector that is zero in a space has no direction: it is left out and
+    images were drawn. Samples of one image are never a pair. Mean and whitening are those of all
+    samples, held fixed. A vector that is zero in a space has no direction; it is left out and
     counted.
 
     Args:
-        vectors: The set.
-        labels: Of each sample, for the cosine between samples alike.
-        spaces: Which spaces.
-        resamples: Bootstrap resamples.
-        level: Of the intervals.
-        seed: Of the bootstrap.
+        vectors: Set to measure.
+        labels: Label of each sample, [n], for the cosine between samples alike. None (default)
+            leaves this measure out.
+        spaces: Spaces to measure in, by default `raw`, `centred` and `whitened`.
+        resamples: Number of bootstrap resamples, default 1,000.
+        level: Confidence level of the intervals, default 0.95.
+        seed: Seed of the bootstrap, default 0.
 
     Raises:
         LanternError: an option is out of range, or there is not one label per sample.
@@ -79,85 +147,76 @@ def cosine_rows(
     if labels is not None:
         groups[ALIKE] = members_of(image_index(labels, vectors.n))
     rows = []
-    for space in spaces:
-        coordinates, note = in_space(vectors, space)
-        units, defined = directions(coordinates)
+    for name in spaces:
+        space = _Space.of(vectors, name, counts, level)
         for measure, members in groups.items():
-            rows += _between(vectors, measure, members, space, note, units, defined, counts, level)
+            rows += _between(space, measure, members)
         if vectors.slotted and len(vectors.slots) > 1:
-            rows += _within(vectors, space, note, units, defined, counts, level)
+            rows += _within(space)
     return rows
 
 
 def _between(
-    vectors: VectorSet,
-    measure: str,
-    groups: Sequence[Int[np.ndarray, " _"]],
-    space: str,
-    note: str,
-    units: Float32[np.ndarray, "n slots dim"],
-    defined: Bool[np.ndarray, "n slots"],
-    counts: Float[np.ndarray, "resamples g"],
-    level: float,
+    space: _Space, measure: str, groups: Sequence[Int[np.ndarray, " _"]]
 ) -> list[GeometryRow]:
-    place: dict[str, Any] = {"name": vectors.name, "measure": measure, "space": space}
+    """Rows of the mean cosine between samples of a group, per slot and over the slots."""
+    vectors = space.vectors
+    place: dict[str, Any] = {"measure": measure, "space": space.name}
     what = "vector" if measure == BETWEEN else "vector and the same label"
-    # By image, so that the sums of a group are in the order of its images.
-    by_image = [group[np.argsort(vectors.images[group], kind="stable")] for group in groups]
+    # Sorted by image, so that the sums over a group come in the order of its images.
+    groups = [group[np.argsort(vectors.images[group], kind="stable")] for group in groups]
     rows: list[GeometryRow] = []
-    draws: list[Any] = []
-    moments: list[tuple[int, float, float]] = []
-    paired = np.zeros(vectors.n, bool)
-
-    def row(slot: int | None, estimate: float, sd: float, draw: Any, used: Any) -> GeometryRow:
-        images = len(np.unique(vectors.images[used]))
-        low, high = interval(draw, level)
-        alone = int((defined.any(1) & ~used).sum()) if measure == ALIKE else 0
-        left_out = vectors.n - int(used.sum()) - alone
-        how = bootstrap_words(images, len(counts), left_out) + note
-        how += f"; {alone} samples with none alike left out" if alone else ""
-        how = (
-            how
-            if slot is not None or not vectors.slotted
-            else f"mean over {len(draws)} slots; {how}"
-        )
-        return GeometryRow(
-            **place,
-            slot=slot,
-            estimate=estimate,
-            sd=sd,
-            low=low,
-            high=high,
-            n=int(used.sum()),
-            images=images,
-            how=how,
-        )
-
-    for slot, known, u in zip(vectors.slots, defined.T, units.transpose(1, 0, 2), strict=True):
-        members = [group[known[group]] for group in by_image]
-        members = [some for some in members if len(np.unique(vectors.images[some])) > 1]
+    found: list[_Pairs] = []
+    for index, slot in enumerate(vectors.slots):
+        members = space.members(groups, index)
         if not members:
             why = f"no two images with a {what} that is not zero in this space"
             rows.append(undefined(vectors, why, **place, slot=slot))
             continue
-        used = np.isin(np.arange(vectors.n), np.concatenate(members))
-        paired |= used
-        each = [_pair_moments(u[some], vectors.images[some]) for some in members]
-        pairs, total, squares = (sum(values) for values in zip(*each, strict=True))
-        moments.append((pairs, total, squares))
-        draws.append(_resampled_pairs(u, members, vectors.images, counts))
-        rows.append(row(slot, total / pairs, _sd(*moments[-1]), draws[-1], used))
-    if vectors.slotted and not draws:
+        found.append(_Pairs.of(space, index, members))
+        rows.append(_pairs_row(space, measure, slot, found[-1], found[-1].mean))
+    if vectors.slotted and not found:
         why = f"no slot has two images with a {what} that is not zero in this space"
         rows.append(undefined(vectors, why, **place, slot=None))
     elif vectors.slotted:
-        mean = float(np.mean([total / pairs for pairs, total, _ in moments]))
-        sd = _sd(*(sum(values) for values in zip(*moments, strict=True)))
-        rows.append(row(None, mean, sd, np.mean(draws, axis=0), paired))
+        pairs, total, squares = (sum(one) for one in zip(*(p.moments for p in found), strict=True))
+        used = np.any([one.used for one in found], axis=0)
+        draws = np.mean([one.draws for one in found], axis=0)
+        mean = float(np.mean([one.mean for one in found]))
+        pooled = _Pairs(used, (pairs, total, squares), draws)
+        rows.append(
+            _pairs_row(space, measure, None, pooled, mean, f"mean over {len(found)} slots; ")
+        )
     return rows
 
 
+def _pairs_row(
+    space: _Space, measure: str, slot: int | None, pairs: _Pairs, estimate: float, before: str = ""
+) -> GeometryRow:
+    """Make the row of a mean cosine, with the samples that it leaves out."""
+    vectors, used = space.vectors, pairs.used
+    n, images = int(used.sum()), len(np.unique(vectors.images[used]))
+    low, high = interval(pairs.draws, space.level)
+    alone = int((space.defined.any(1) & ~used).sum()) if measure == ALIKE else 0
+    how = bootstrap_words(images, len(space.counts), vectors.n - n - alone) + space.note
+    how += f"; {alone} samples with none alike left out" if alone else ""
+    return GeometryRow(
+        name=vectors.name,
+        measure=measure,
+        space=space.name,
+        slot=slot,
+        estimate=estimate,
+        sd=_sd(*pairs.moments),
+        low=low,
+        high=high,
+        n=n,
+        images=images,
+        how=before + how,
+    )
+
+
 def _sd(pairs: float, total: float, squares: float) -> float:
+    """Standard deviation from the number, the sum and the sum of squares of values."""
     return math.sqrt(max(0.0, squares / pairs - (total / pairs) ** 2))
 
 
@@ -185,10 +244,11 @@ def _resampled_pairs(
     images: Int[np.ndarray, " n"],
     counts: Float[np.ndarray, "resamples g"],
 ) -> Float[np.ndarray, " resamples"]:
-    """The mean cosine between different images of a group in each resample.
+    """Mean cosine between samples of different images of a group, in each resample.
 
-    With s_g the sum of an image's unit vectors and w_g how often it was drawn, the sum over pairs
-    of different images is |sum w s|^2 - sum w^2 |s|^2, and likewise for the number of pairs.
+    Let s_g be the sum of the unit vectors of image g, and w_g the number of times it was drawn. The
+    sum over pairs of different images is |sum w s|^2 - sum w^2 |s|^2, counting each pair twice, and
+    likewise for the number of pairs.
     """
     above, below = np.zeros((2, len(counts)))
     for members in groups:
@@ -203,22 +263,16 @@ def _resampled_pairs(
     return np.divide(above, below, out=np.full(len(counts), np.nan), where=below > 0.5)
 
 
-def _within(
-    vectors: VectorSet,
-    space: str,
-    note: str,
-    units: Float32[np.ndarray, "n slots dim"],
-    defined: Bool[np.ndarray, "n slots"],
-    counts: Float[np.ndarray, "resamples g"],
-    level: float,
-) -> list[GeometryRow]:
+def _within(space: _Space) -> list[GeometryRow]:
+    """Rows of the cosines between the slots of a sample, per slot, over all, and per pair."""
+    units, defined = space.units, space.defined
     slots = units.shape[1]
     cosines = np.matmul(units, units.transpose(0, 2, 1)).astype(np.float64)
     cosines[~(defined[:, :, None] & defined[:, None, :])] = np.nan
 
     def row(values: Float[np.ndarray, "n each"], measure: str, **place: Any) -> GeometryRow:
-        place |= {"measure": measure, "space": space}
-        return mean_row(vectors, values, counts, level, note=note, **place)
+        place |= {"measure": measure, "space": space.name}
+        return mean_row(space.vectors, values, space.counts, space.level, note=space.note, **place)
 
     rows = [row(np.delete(cosines[:, t], t, 1), WITHIN, slot=t) for t in range(slots)]
     rows.append(row(cosines[:, *np.triu_indices(slots, 1)], WITHIN, slot=None))

@@ -1,4 +1,4 @@
-"""Vectors on their way in: checked, grouped by image, centred, whitened."""
+"""Sets of vectors: checked, grouped by image, and brought into a space for comparison."""
 
 from __future__ import annotations
 
@@ -10,29 +10,46 @@ from jaxtyping import Bool, Float, Float32, Int
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.geometry.resampling import image_index
 from lantern_probe.stats import Clusters
+from lantern_probe.stats.resampling import image_index
 from lantern_probe.stats.ties import unit_scaled
 
 SPACES = ("raw", "centred", "whitened")
+"""Spaces of `in_space`."""
+
+OWN, FORCED, ORACLE, DUMMY = "own", "teacher-forced", "oracle", "dummy"
+"""Names of sets of latents."""
+
+QUESTION, IMAGE, WORDS = "question token", "image mean", "word embeddings"
+"""Names of reference sets."""
 
 ROUNDING = 1e-6
-"""A vector this close to the mean, in units of the set's root mean square norm, equals it:
-float32 holds no more, and the direction of a rounding error means nothing."""
+"""Distance from the mean, in units of the set's root mean square norm, below which a vector counts
+as equal to the mean: float32 holds no more, and a rounding error has no meaningful direction."""
 
 _CHUNK = 256
-"""Samples looked at together where the whole set need not be copied."""
+"""Number of samples that are checked together, so that the whole set is not copied."""
 
 
 @dataclass(frozen=True, eq=False)
 class VectorSet:
-    """Named vectors of n samples; made with `VectorSet.of`.
+    """Named vectors of n samples, made with `VectorSet.of`.
 
     Attributes:
-        name: As in tables: `own`, `oracle`, `dummy tokens`.
-        vectors: [n, slots, dim], finite.
-        images: The image of each sample as a number from 0 on, by first appearance, [n].
-        slotted: Whether there is a dimension of slots; ordinary tokens have none (slots = 1).
+        name: Name of the set in tables, such as `own`, `oracle` or `dummy`.
+        vectors: Vectors, [n, slots, dim], finite.
+        images: Image of each sample as a number, [n], counted from 0 by first appearance.
+        slotted: True for latents with a dimension of slots, False for ordinary tokens (slots = 1).
+
+    Examples:
+        Two questions on one image, and one on another; 8 slots of 64 dimensions:
+
+        >>> import numpy as np
+        >>> from lantern_probe.geometry import VectorSet
+        >>> latents = np.random.default_rng(0).normal(size=(3, 8, 64))
+        >>> own = VectorSet.of("own", latents, images=["a.png", "a.png", "b.png"])
+        >>> own.n, own.image_count, own.slots
+        (3, 2, [0, 1, 2, 3, 4, 5, 6, 7])
     """
 
     name: str
@@ -45,13 +62,13 @@ class VectorSet:
         """Check vectors and give them a name.
 
         Args:
-            name: As in tables.
-            vectors: Latents [n, slots, dim], or one vector per sample [n, dim]; held in float32.
-            images: The image of each sample [n]; each sample its own if None.
+            name: Name of the set in tables.
+            vectors: Latents [n, slots, dim], or one vector per sample [n, dim]; kept in float32.
+            images: Image of each sample, [n]. With None (default) each sample has its own.
 
         Raises:
-            LanternError: another shape, nothing in it, a value that is not finite, or images that
-                are not one per sample.
+            LanternError: the shape is another or empty, a value is not finite, or there is not one
+                image per sample.
         """
         array = np.asarray(vectors)
         if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "fiu":
@@ -75,27 +92,27 @@ class VectorSet:
 
     @property
     def n(self) -> int:
-        """Samples."""
+        """Number of samples."""
         return len(self.vectors)
 
     @property
     def image_count(self) -> int:
-        """Different images."""
+        """Number of different images."""
         return int(self.images.max()) + 1
 
     @property
     def slots(self) -> list[int | None]:
-        """The names of the slots in rows: 0, 1, … or only None without slots."""
+        """Slots as in rows: 0, 1 and so on; None alone for a set without slots."""
         return list(range(self.vectors.shape[1])) if self.slotted else [None]
 
     def mean_over_slots(self) -> VectorSet:
-        """The mean latent of each sample, [n, 1, dim], without slots."""
+        """Set of each sample's mean latent, [n, 1, dim], without slots."""
         means = self.vectors.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
         return replace(self, vectors=means, slotted=False)
 
 
 def check_pairing(own: VectorSet, oracle: VectorSet) -> None:
-    """Refuse sets that cannot be of the same samples.
+    """Check that two sets can be of the same samples.
 
     Raises:
         LanternError: the shapes or the images differ.
@@ -110,10 +127,10 @@ def check_pairing(own: VectorSet, oracle: VectorSet) -> None:
 
 
 def centred(vectors: Float[np.ndarray, "n slots dim"]) -> Float32[np.ndarray, "n slots dim"]:
-    """The vectors minus the mean of their slot; exactly zero where they equal it in float32.
+    """Subtract the mean of each slot; a vector that equals it in float32 becomes exactly zero.
 
-    They come in a unit of their own, a power of two, in which the largest entries are about 1:
-    float32 holds the difference of no two of its largest numbers, nor of its smallest.
+    The result has a unit of its own, a power of two, in which the largest entries were about 1.
+    In the vectors' own unit float32 could not hold the difference of two of its largest numbers.
     """
     scaled, _ = unit_scaled(vectors)
     squares = np.einsum("nkd,nkd->nk", scaled, scaled, dtype=np.float64)
@@ -126,25 +143,29 @@ def centred(vectors: Float[np.ndarray, "n slots dim"]) -> Float32[np.ndarray, "n
 def in_space(
     vectors: VectorSet, space: str
 ) -> tuple[Float32[np.ndarray, "n slots coordinates"], str]:
-    """The vectors in one of three spaces, in which cosines are then taken.
+    """Bring vectors into one of three spaces, in which cosines are then taken.
 
-    `raw`: as they are. `centred`: the mean of each slot over the samples removed, in a unit that
-    is a power of two, since only directions are looked at. `whitened`:
-    centred, then divided by the standard deviation along every principal axis, so that no few
-    directions of large variance decide; the coordinates are those axes.
+    `raw` leaves them as they are. `centred` subtracts the mean of each slot over the samples; its
+    unit is a power of two, since only directions are compared.
+    `whitened` centres, and then divides by the standard deviation along every principal axis, so
+    that a few directions of large variance do not decide; coordinates are along these axes.
 
-    Whitening uses one covariance C for all slots, so that slots can be compared, shrunk towards
-    equal variance m = tr C / dim: (1 - s) C + s m I. The strength s in [0, 1] is Ledoit & Wolf's
-    (2004), with images in place of independent vectors. Without it, n * slots <= dim vectors would
-    all become orthogonal whatever they are; with it, the fewer there are, the nearer s is to 1 and
-    the result to `centred`. As m counts the largest directions too, a few of them keep part of
-    their weight where there are not many others.
+    Whitening uses one covariance C for all slots, so that slots can be compared. C is shrunk
+    towards equal variance m = tr C / dim: (1 - s) C + s m I. The strength s in [0, 1] is that of
+    Ledoit & Wolf (2004), with images in place of independent vectors. Without shrinkage,
+    n * slots <= dim vectors would all become orthogonal, whatever they are. With it, fewer vectors
+    give an s nearer to 1, and a result nearer to `centred`. As m includes the largest directions, a
+    few of them keep part of their weight where there are not many others.
+
+    Args:
+        vectors: Set of vectors.
+        space: Name of the space, one of `SPACES`.
 
     Returns:
-        The coordinates, and a note on s for `GeometryRow.how`.
+        Coordinates [n, slots, coordinates], and a note on s for `GeometryRow.how`.
 
     Raises:
-        LanternError: another space.
+        LanternError: there is no such space.
     """
     if space not in SPACES:
         raise LanternError(f"no space {space!r}; choose from {list(SPACES)}")
@@ -160,14 +181,14 @@ def in_space(
 def _whitened(
     away: Float32[np.ndarray, "n slots dim"], images: Int[np.ndarray, " n"]
 ) -> tuple[Float32[np.ndarray, "n slots coordinates"], float]:
-    """Whitened coordinates, and the strength of the shrinkage."""
+    """Whitened coordinates of centred vectors, and the strength of the shrinkage."""
     n, slots, dim = away.shape
     flat = away.reshape(n * slots, dim)
     total = len(flat)
     if dim <= total:
         variance, axes = np.linalg.eigh((flat.T @ flat / total).astype(np.float64))
         along = flat @ axes.astype(np.float32)
-    else:  # the same axes from the smaller matrix; there is no variance along all the others
+    else:  # the smaller matrix gives all axes along which there is variance
         variance, axes = np.linalg.eigh((flat @ flat.T / total).astype(np.float64))
         along = (axes * np.sqrt(total * np.clip(variance, 0, None))).astype(np.float32)
     variance = np.clip(variance, 0, None)
@@ -184,7 +205,14 @@ def _shrinkage(
     dim: int,
     images: Int[np.ndarray, " n"],
 ) -> float:
-    """Ledoit & Wolf's strength: the variance of C's entries over C's distance from m I."""
+    """Strength of shrinkage (Ledoit & Wolf 2004): variance of C's entries over its distance to m I.
+
+    Args:
+        along: Centred vectors along the principal axes, [n, slots, coordinates].
+        variance: Variance along each axis, [coordinates].
+        dim: Number of dimensions of the vectors.
+        images: Image of each sample, [n].
+    """
     distance = float((variance**2).sum() - variance.sum() ** 2 / dim)
     if distance <= 0:
         return 1.0
@@ -201,7 +229,7 @@ def _shrinkage(
 
 
 def members_of(images: Int[np.ndarray, " n"]) -> Sequence[Int[np.ndarray, " members"]]:
-    """The samples of each image, images in order of their number."""
+    """Samples of each image, in the order of the images' numbers."""
     order = np.argsort(images, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(images[order])) + 1)
 
@@ -209,7 +237,11 @@ def members_of(images: Int[np.ndarray, " n"]) -> Sequence[Int[np.ndarray, " memb
 def directions(
     vectors: Float32[np.ndarray, "n slots dim"],
 ) -> tuple[Float32[np.ndarray, "n slots dim"], Bool[np.ndarray, "n slots"]]:
-    """Vectors of length 1, zero where there is no direction, and whether there is one."""
+    """Scale vectors to length 1.
+
+    Returns:
+        Unit vectors, zero for a zero vector, and a mask that is False for these.
+    """
     scaled, _ = unit_scaled(vectors, 2)  # float32 must hold the squares
     norms = np.sqrt(np.einsum("nkd,nkd->nk", scaled, scaled, dtype=np.float64))
     defined = norms > 0

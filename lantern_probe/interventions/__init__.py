@@ -1,49 +1,43 @@
-"""What may be put into the slots: named, seeded values (METHODS: interventions on the slots).
+"""Interventions: what may be changed in a run, as named, seeded values.
 
 An intervention is a frozen dataclass, the same object in Python, on the command line
 (`swap:seed=1`) and in the record. For each sample it makes a `RowPlan`. Its randomness is drawn
 from (its seed, its name, the sample's id), so it does not depend on order, batch or worker.
+docs/methods.md, Interventions on the slots, has the table.
+
+Conditions act on the latent block (`block`, `replacements`, `donors`, `regions`, `erasing`) or on
+edges of attention (`edges`). Corruptions act on the image (`image`), patches on activations
+(`patches`). The docstring of every class says what is fed at the slots, its source, and the control
+that it needs. Importing this room, and reading labels, loads no torch.
 """
 
 from __future__ import annotations
 
-from lantern_probe.interventions.base import Intervention, Replacement, Span, generator, table
-from lantern_probe.interventions.donors import (
-    Oracle,
-    RandomBox,
-    RandomBoxOther,
-    SelfSwap,
-    Swap,
-    Twin,
-    TwinOracle,
-    overlap,
-)
+from dataclasses import replace
+
+from lantern_probe.interventions.base import Intervention, Replacement, generator
+from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
+from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
+from lantern_probe.interventions.edges import Cut, KnockOut, parse_cut
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
-from lantern_probe.interventions.kinds import (
+from lantern_probe.interventions.image import CORRUPTIONS, Corruption, parse_corruption
+from lantern_probe.interventions.patches import Patch
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.interventions.regions import Oracle, RandomBox, RandomBoxOther
+from lantern_probe.interventions.replacements import (
     Additive,
-    Ban,
     Constant,
-    Direct,
     FirstRepeat,
-    KSlots,
-    Mask,
     Mean,
     Noise,
     NoiseMatched,
     NoiseNorm,
     Own,
     Shuffle,
-    Skip,
-    Stock,
     Zeros,
 )
-from lantern_probe.naming import parse_named
-
-STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
-)
-"""The conditions of an ablation unless others are asked for."""
+from lantern_probe.model.blocks import fed
+from lantern_probe.vocabulary import STANDARD, Span, parse_named
 
 CONDITIONS: dict[str, type[Intervention]] = {
     kind.name: kind
@@ -54,14 +48,17 @@ CONDITIONS: dict[str, type[Intervention]] = {
         *(Erase, EraseRandom, EraseShuffled),
     )
 }
-"""Every condition that has a name on the command line."""
+"""Every condition by the name that it has on the command line."""
 
 __all__ = [
     "CONDITIONS",
+    "CORRUPTIONS",
     "STANDARD",
     "Additive",
     "Ban",
     "Constant",
+    "Corruption",
+    "Cut",
     "Direct",
     "Erase",
     "EraseRandom",
@@ -69,6 +66,8 @@ __all__ = [
     "FirstRepeat",
     "Intervention",
     "KSlots",
+    "KnockOut",
+    "LatentPool",
     "Mask",
     "Mean",
     "Noise",
@@ -76,6 +75,7 @@ __all__ = [
     "NoiseNorm",
     "Oracle",
     "Own",
+    "Patch",
     "RandomBox",
     "RandomBoxOther",
     "Replacement",
@@ -88,21 +88,40 @@ __all__ = [
     "Twin",
     "TwinOracle",
     "Zeros",
+    "fed",
     "generator",
-    "overlap",
     "parse_condition",
-    "table",
+    "parse_corruption",
 ]
 
 
-def parse_condition(text: str) -> Intervention:
-    """An intervention from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
+def parse_condition(text: str, seed: int = 0) -> Intervention:
+    """Read a condition from its label: `zeros`, `noise:scale=2`, `swap:seed=1`, `after->slot`.
+
+        >>> parse_condition("zeros:slots=3").label
+        'zeros:slots=3'
+        >>> parse_condition("swap", seed=7).label
+        'swap:seed=7'
+        >>> parse_condition("after->slot:layers=2-3").label
+        'after->slot:layers=2-3'
+
+    Args:
+        text: The label of a condition, or of a cut (QUERIES->KEYS).
+        seed: Seed of a condition that draws at random and whose label names no seed.
 
     Raises:
-        LanternError: naming the conditions, or the settings, there are.
+        LanternError: the condition or a setting is unknown; the message lists what there is.
     """
+    condition: Intervention
+    if "->" in text:
+        cut = parse_cut(text)
+        if cut.random and "seed=" not in text:
+            cut = replace(cut, seed=seed)
+        return KnockOut(cut)
     condition = parse_named(text, CONDITIONS, "condition")
     if isinstance(condition, Replacement):
         Span.parse(condition.slots)
-        Span.parse(condition.blocks)
+        Span.parse(condition.blocks, "blocks")
+    if hasattr(condition, "seed") and "seed=" not in text:
+        condition = replace(condition, seed=seed)  # type: ignore[call-arg]
     return condition

@@ -1,40 +1,56 @@
-"""Latents from elsewhere: of another sample, or of a region of an image (METHODS: interventions on
-the slots)."""
+"""Latents of another sample: of any other, of the sample's twin, or, as a sham, of itself.
+
+A twin is the same question on an image edited in a known way (docs/methods.md, Latent
+exchange).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from PIL.Image import Image
-
-from lantern_probe.decoding import SlotEdit
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.base import Replacement, generator, require, table
-from lantern_probe.oracle import crop_box, region_latents
-from lantern_probe.pool import LatentPool
-from lantern_probe.tasks.pairs import TWIN, TWIN_ANSWER
-from lantern_probe.tasks.sample import Box, Sample
+from lantern_probe.interventions.base import Replacement, generator, require
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import SlotEdit, fed
+from lantern_probe.tasks.crops import evidence, first_image
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER
 
 if TYPE_CHECKING:
-    from lantern_probe.model import LanternModel
+    from lantern_probe.model.lantern import LanternModel
 
 
 @dataclass(frozen=True)
 class Swap(Replacement):
-    """Another sample's own latents (arXiv 2606.05753); never of the same image or question."""
+    """Another sample's own latents; never one of the same image or question.
+
+    At the slots: the own latents of a donor drawn from the data set.
+    Source: arXiv 2606.05753; ReaLVR.
+    Control: `self-swap`, and several seeds, which draw other donors.
+
+    Attributes:
+        seed: Seed of the draw of donors; default 0.
+    """
 
     name: ClassVar[str] = "swap"
     from_pool: ClassVar[bool] = True
     seed: int = 0
 
     def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
-        """Whose latents they are."""
+        """The sample whose latents are fed.
+
+        Args:
+            sample: The sample that gets them.
+            pool: Own latents of the data set.
+
+        Raises:
+            LanternError: there is no pool, or no allowed donor in it.
+        """
         return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(require(pool).latents[self.donor(sample, pool).id])
+        return fed(require(pool).latents[self.donor(sample, pool).id])
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         donor = self.donor(sample, pool)
@@ -43,8 +59,12 @@ class Swap(Replacement):
 
 @dataclass(frozen=True)
 class Twin(Replacement):
-    """The own latents of the sample's twin: the same question on an image edited in a known way
-    (latent exchange). If the latents are used, the twin's answer comes out."""
+    """The own latents of the sample's twin: if they are used, the twin's answer comes out.
+
+    At the slots: the own latents of the same question on the edited image.
+    Source: ReaLVR (docs/methods.md, Latent exchange).
+    Control: `self-swap`, and `swap` (an unrelated donor).
+    """
 
     name: ClassVar[str] = "twin"
     from_pool: ClassVar[bool] = True
@@ -55,7 +75,7 @@ class Twin(Replacement):
             raise LanternError(f"sample {sample.id!r} has no twin to exchange latents with")
         if twin not in require(pool).latents:
             raise LanternError(f"the twin {twin!r} of {sample.id!r} emitted no whole latent block")
-        return table(require(pool).latents[twin])
+        return fed(require(pool).latents[twin])
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         answer = sample.attributes.get(TWIN_ANSWER)
@@ -64,121 +84,51 @@ class Twin(Replacement):
 
 @dataclass(frozen=True)
 class SelfSwap(Replacement):
-    """The sample's own latents, put back as another's would be: the sham of every exchange."""
+    """The sample's own latents, put back as another's would be: the sham of every exchange.
+
+    At the slots: the own latents of the sample's first block, as known from a plain run.
+    Source: latent exchange (ReaLVR).
+    Control: none; it is the control of `swap`, `twin` and `shuffle`.
+    """
 
     name: ClassVar[str] = "self-swap"
     from_pool: ClassVar[bool] = True
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(require(pool).own(sample))
-
-
-@dataclass(frozen=True)
-class Oracle(Replacement):
-    """The compressed vision features of the evidence box (official `gt`)."""
-
-    name: ClassVar[str] = "oracle"
-
-    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return table(region_latents(lantern, first_image(sample), evidence(sample)))
+        return fed(require(pool).own(sample))
 
 
 @dataclass(frozen=True)
 class TwinOracle(Twin):
-    """The oracle latents of the sample's twin: what its own would be if they were perfect."""
+    """The oracle latents of the sample's twin: the exchange with latents that hold the evidence.
+
+    At the slots: the compressed vision features of the twin's evidence box.
+    Source: defined here (docs/methods.md, The conclusion: could carry).
+    Control: `oracle` (the sample's own evidence), and `twin`.
+    """
 
     name: ClassVar[str] = "twin-oracle"
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        from lantern_probe.model.oracle import region_latents
+
         twin = require(pool).samples.get(str(sample.attributes.get(TWIN)))
         if twin is None:
             raise LanternError(f"sample {sample.id!r} has no twin with a latent block")
-        return table(region_latents(lantern, first_image(twin), evidence(twin)))
-
-
-@dataclass(frozen=True)
-class RandomBox(Replacement):
-    """A crop of the evidence box's size elsewhere in the same image, clear of the evidence where
-    the image has room."""
-
-    name: ClassVar[str] = "random-box"
-    seed: int = 0
-    TRIES: ClassVar[int] = 64
-
-    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        image, box = first_image(sample), evidence(sample)
-        crop_box(image.size, box)  # refuses a box outside the image: it has no elsewhere
-
-        def shared(drawn: Box) -> float:
-            return overlap(crop_box(image.size, drawn), crop_box(image.size, box))
-
-        return table(region_latents(lantern, image, min(self.draw(sample, image, box), key=shared)))
-
-    def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
-        """Boxes of the size of `box`, or of the image where it is smaller, anywhere in it."""
-        stream = generator(self.seed, self.name, sample.id)
-        width, height = min(box[2] - box[0], image.width), min(box[3] - box[1], image.height)
-        room = torch.tensor([image.width - width, image.height - height])
-        corners = torch.rand(self.TRIES, 2, generator=stream) * room
-        return [(x, y, x + width, y + height) for x, y in corners.tolist()]
-
-
-@dataclass(frozen=True)
-class RandomBoxOther(RandomBox):
-    """A crop of the evidence box's size anywhere in another sample's image (the official
-    `random_bbox` since it moved to the next sample's image)."""
-
-    name: ClassVar[str] = "random-box-other"
-    from_pool: ClassVar[bool] = True
-
-    def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
-        """Whose image it is."""
-        return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
-
-    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        image = first_image(self.donor(sample, pool))
-        return table(region_latents(lantern, image, self.draw(sample, image, evidence(sample))[0]))
-
-    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
-        return {"donor": self.donor(sample, pool).id}
+        return fed(region_latents(lantern, first_image(twin), evidence(twin)))
 
 
 def answer_among(donor: Sample, sample: Sample) -> str | None:
     """The sample's candidate that says what the donor's answer says; None if none does.
 
-    Letters are compared by what they stand for: B of one question is not B of another.
+    Letters are compared by the texts of their options: B of one question is not B of another.
+
+    Args:
+        donor: The sample whose answer is looked for.
+        sample: The sample among whose candidates it is looked for.
     """
     if donor.answer is None or donor.answer not in donor.candidates:
         return None
     said = donor.options[donor.candidates.index(donor.answer)].strip().lower()
     texts = [option.strip().lower() for option in sample.options]
     return sample.candidates[texts.index(said)] if said in texts else None
-
-
-def overlap(first: Box, second: Box) -> float:
-    """The area two boxes share, in square pixels."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(0.0, width) * max(0.0, height)
-
-
-def first_image(sample: Sample) -> Image:
-    """The image that boxes refer to.
-
-    Raises:
-        LanternError: the sample has none, or it cannot be read.
-    """
-    if not sample.images:
-        raise LanternError(f"sample {sample.id!r} has no image, so there is no region to crop")
-    return sample.open_oracle_images()[0]
-
-
-def evidence(sample: Sample) -> Box:
-    """The first evidence box.
-
-    Raises:
-        LanternError: the sample has none.
-    """
-    if not sample.boxes:
-        raise LanternError(f"sample {sample.id!r} has no box, so there is no oracle region")
-    return sample.boxes[0]

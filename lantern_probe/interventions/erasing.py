@@ -1,4 +1,7 @@
-"""Erasing what a probe reads from the slots, and a control that erases as much of nothing."""
+"""Erasing from the slots what a probe reads there, and controls that erase as much of nothing.
+
+A probe that reads an attribute says that it is there; whether the answer uses it, erasing says.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,33 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
-
-from lantern_probe.decoding import Slot, SlotEdit
-from lantern_probe.erasure import Eraser, fit_eraser, random_eraser
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
-from lantern_probe.pool import LatentPool, image_keys
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import Slot, SlotEdit
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
-    from lantern_probe.model import LanternModel
+    from torch import Tensor
+
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.probing.erasure import Eraser
 
 FOLDS = 5
-"""A sample's erasers are fitted on the folds without its image."""
+"""Number of folds; the erasers of a sample are fitted on the folds without its image."""
 
 
 @dataclass(frozen=True)
 class Erase(Replacement):
-    """The own latents without what a linear probe can read about an attribute (LEACE, arXiv
-    2306.03819). One eraser per slot, fitted on other samples."""
+    """The own latents without what a linear probe can read about an attribute.
+
+    At the slots: the own latent, mapped by an eraser per slot that was fitted on other samples.
+    Source: LEACE (arXiv 2306.03819).
+    Control: `erase-random` (as many directions) and `erase-shuffled` (the same procedure).
+
+    Attributes:
+        attribute: Name of an attribute of the samples, or `answer`.
+    """
 
     name: ClassVar[str] = "erase"
     from_pool: ClassVar[bool] = True
@@ -48,19 +57,33 @@ class Erase(Replacement):
         return pool.cached((self, fold), lambda: self._fit(pool, fold))
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        from lantern_probe.probing.erasure import fit_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         return [fit_eraser(latents[:, slot], labels) for slot in range(latents.shape[1])]
 
 
 @dataclass(frozen=True)
 class EraseShuffled(Erase):
-    """The eraser of the same attribute with its values shuffled over the samples: what erasing by
-    this procedure costs where there is nothing to erase."""
+    """The eraser of shuffled values: what erasing costs where there is nothing to erase.
+
+    At the slots: the own latent, mapped by an eraser of the attribute shuffled over the samples.
+    Source: the control task (Hewitt & Liang, arXiv 1909.03368), for LEACE.
+    Control: none; it is a control of `erase`.
+
+    Attributes:
+        attribute: Name of an attribute of the samples, or `answer`.
+        seed: Seed of the shuffle; default 0.
+    """
 
     name: ClassVar[str] = "erase-shuffled"
     seed: int = 0
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        import torch
+
+        from lantern_probe.probing.erasure import fit_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         stream = generator(self.seed, self.name, f"{self.attribute}\0{fold}")
         shuffled = [labels[i] for i in torch.randperm(len(labels), generator=stream).tolist()]
@@ -69,12 +92,23 @@ class EraseShuffled(Erase):
 
 @dataclass(frozen=True)
 class EraseRandom(Erase):
-    """Random directions erased instead, as many as `erase` takes for the same attribute."""
+    """Random directions erased instead, as many as `erase` takes for the same attribute.
+
+    At the slots: the own latent without these directions.
+    Source: defined here (docs/methods.md, Erasure).
+    Control: none; it is a control of `erase`.
+
+    Attributes:
+        attribute: Name of an attribute of the samples, or `answer`.
+        seed: Seed of the directions; default 0.
+    """
 
     name: ClassVar[str] = "erase-random"
     seed: int = 0
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
+        from lantern_probe.probing.erasure import fit_eraser, random_eraser
+
         labels, latents = training(self.attribute, pool, fold)
         erasers = []
         for slot in range(latents.shape[1]):
@@ -87,9 +121,16 @@ class EraseRandom(Erase):
 def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Tensor]:
     """Labels and own latents [n, K, D] of the samples outside a fold that have the attribute.
 
+    Args:
+        attribute: Name of an attribute of the samples, or `answer`.
+        pool: Own latents of the data set.
+        fold: The fold that is left out.
+
     Raises:
         LanternError: fewer than two samples have it.
     """
+    import torch
+
     values = {
         key: value
         for key, sample in pool.samples.items()
@@ -105,14 +146,22 @@ def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Te
 
 
 def attribute_of(sample: Sample, attribute: str) -> str | None:
-    """A sample's value of an attribute, or its answer; None where it has none."""
+    """A sample's value of an attribute as text; None where it has none.
+
+    Args:
+        sample: The sample.
+        attribute: Name of an attribute, or `answer`.
+    """
     value = sample.answer if attribute == "answer" else sample.attributes.get(attribute)
     return None if value is None else str(value)
 
 
 def fold_of(sample: Sample) -> int:
-    """The fold of a sample: the same for all with its images and for its twin, whatever else is
-    run."""
-    key = sample.attributes.get("pair") or "|".join(sorted(image_keys(sample)))
+    """The fold of a sample: the same for all samples of its images and for its twin, in any run.
+
+    Args:
+        sample: The sample.
+    """
+    key = sample.cluster
     digest = hashlib.sha256(key.encode()).digest()
     return digest[0] % FOLDS

@@ -1,4 +1,4 @@
-"""The organisms that come with the package, and what is known about each."""
+"""The organisms that come with the package, and the cards with their known truths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from lantern_probe.errors import LanternError
 
 CARD = "organism.json"
+"""Name of the file with the card in a checkpoint's folder."""
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+"""Folder of the organisms that come with the package."""
 
 NOTE = (
     "An engineered control: its behaviour is an objective that training met, so that diagnostics "
@@ -20,24 +22,24 @@ NOTE = (
 
 @dataclass(frozen=True)
 class OrganismCard:
-    """What an organism is, by construction and by measurement.
+    """Facts about an organism, by construction and by measurement.
 
     Attributes:
-        kind: `faithful`, `bypass`, `collapsed` or `vanilla`.
-        seed: Training seed.
-        task: The task (`lantern_probe.tasks.load_task`) on which the truth is stated.
-        truth: What is known about it, in one sentence.
-        chance: Accuracy of guessing on the task.
-        default_answer: The word it was taught to give when the slots say nothing; None when it
-            was not taught one.
+        kind: Kind of organism: `faithful`, `bypass`, `collapsed` or `vanilla`.
+        seed: Seed of the training.
+        task: Name of the task (`lantern_probe.tasks.load_task`) on which the truth is stated.
+        truth: The known truth in one sentence.
+        chance: Accuracy of guessing on the task, between 0 and 1.
+        default_answer: Word it was taught to answer where the slots say nothing; None if it was
+            not taught one.
         trained_on: Conditions that its training saw.
         held_out: Conditions that no training saw.
         recipe: Version of the recipe that made it.
         training: Steps, seconds and package versions of the training.
-        test: Number and seed of the fresh scenes behind `measured`.
-        measured: By condition: accuracy with its 95 % Wilson interval, mean probability of the
-            right answer, and for a swap the share of answers that are the donor's.
-        note: What it must not be taken for.
+        test: Number and seed of the scenes of `measured`, which no training has seen.
+        measured: Figures by condition: accuracy with its 95 % Wilson interval, mean probability of
+            the right answer, and for a swap the fraction of answers that are the donor's.
+        note: Warning that the organism is no evidence about LanteRn.
     """
 
     kind: str
@@ -55,7 +57,7 @@ class OrganismCard:
     note: str = NOTE
 
     def write(self, folder: Path) -> None:
-        """Write the card into a checkpoint's folder."""
+        """Write the card into a checkpoint's folder, as `organism.json`."""
         text = json.dumps(asdict(self), indent=1)
         (folder / CARD).write_text(text + "\n", encoding="utf-8")
 
@@ -64,7 +66,7 @@ class OrganismCard:
         """Read the card of a checkpoint's folder.
 
         Raises:
-            LanternError: there is no card, or it lacks or has unknown fields.
+            LanternError: there is no card, or a field is missing or unknown.
         """
         file = folder / CARD
         if not file.is_file():
@@ -78,12 +80,18 @@ class OrganismCard:
 
 
 def names() -> tuple[str, ...]:
-    """The organisms that come with the package."""
+    """Names of the organisms that come with the package, sorted.
+
+    Examples:
+        >>> from lantern_probe import organisms
+        >>> organisms.names()
+        ('bypass', 'collapsed', 'faithful', 'vanilla')
+    """
     return tuple(sorted(file.parent.name for file in CHECKPOINTS.glob(f"*/{CARD}")))
 
 
 def path(name: str) -> Path:
-    """The checkpoint folder of an organism; it loads like any Hugging Face checkpoint.
+    """Checkpoint folder of an organism, which loads like any Hugging Face checkpoint.
 
     Raises:
         LanternError: there is no organism of that name.
@@ -94,16 +102,32 @@ def path(name: str) -> Path:
 
 
 def card(name: str) -> OrganismCard:
-    """What is known about an organism.
+    """Card of an organism: its known truth and its measured figures.
 
     Raises:
         LanternError: there is no organism of that name.
+
+    Examples:
+        The faithful organism is right with its own latents, and at chance without slots:
+
+        >>> from lantern_probe import organisms
+        >>> card = organisms.card("faithful")
+        >>> for condition in ("own", "skip"):
+        ...     print(condition, f"{card.measured[condition]['accuracy']:.2f}")
+        own 1.00
+        skip 0.12
+        >>> card.chance
+        0.125
     """
     return OrganismCard.read(path(name))
 
 
 def find_card(source: str) -> OrganismCard | None:
-    """What is known about a model given as an organism's name or folder; None for others."""
+    """Card of a model given by an organism's name or folder; None for any other model.
+
+    Raises:
+        LanternError: the folder has a card that cannot be read.
+    """
     if source in names():
         return card(source)
     return OrganismCard.read(Path(source)) if (Path(source) / CARD).is_file() else None

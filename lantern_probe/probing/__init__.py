@@ -1,35 +1,61 @@
-"""Linear probes of hidden states: what can be read from them, for many labels and controls at once.
+"""Linear probes: what can be read from hidden states, with controls, and taken out of them again.
 
-Logistic regression and ridge regression on standardised features, equal to scikit-learn's and
-much faster where many problems share their features, as the labels and control labels of one
-site (layer and slot) do. Out-of-fold predictions come from folds that keep a group together.
+Logistic and ridge regressions on standardised features. They equal scikit-learn's and are much
+faster where many problems share their features, as the labels and control labels of one site
+(layer and slot) do. Folds keep the samples of an image together.
 
 `folds`: groups to folds. `basis`: standardised features along their principal axes. `softmax`:
-stacks of logistic regressions. `classify`, `ridge`: out-of-fold predictions. `choice`: penalties
-chosen inside the training folds. `estimators`: for scikit-learn's own tools.
+stacks of logistic regressions. `classify`, `ridge`: out-of-fold predictions. `penalties`: penalties
+chosen inside the training folds. `controls`: labels without content, and the question as features.
+`online_code`: description length. `site_scores`: a probe with all its controls. `estimators`: the
+probes for scikit-learn's own tools. `erasure`: LEACE.
 """
 
-from lantern_probe.probing.classify import (
-    Chosen,
-    HeldOut,
-    fit_predict,
-    grid_predict,
-    predict_split,
-)
-from lantern_probe.probing.estimators import LinearProbe, RidgeProbe
-from lantern_probe.probing.folds import group_folds
-from lantern_probe.probing.ridge import RidgeHeldOut, predict_ridge_split, ridge_predict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.probing.classify import (
+        Chosen,
+        HeldOut,
+        fit_predict,
+        grid_predict,
+        predict_split,
+    )
+    from lantern_probe.probing.erasure import Eraser, LeaceEraser, fit_eraser, random_eraser
+    from lantern_probe.probing.estimators import LinearProbe, RidgeProbe
+    from lantern_probe.probing.folds import group_folds
+    from lantern_probe.probing.ridge import RidgeHeldOut, predict_ridge_split, ridge_predict
+    from lantern_probe.probing.site_scores import ProbeSettings
 
 __all__ = [
     "Chosen",
+    "Eraser",
     "HeldOut",
+    "LeaceEraser",
     "LinearProbe",
+    "ProbeSettings",
     "RidgeHeldOut",
     "RidgeProbe",
+    "fit_eraser",
     "fit_predict",
     "grid_predict",
     "group_folds",
     "predict_ridge_split",
     "predict_split",
+    "random_eraser",
     "ridge_predict",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    classify="Chosen HeldOut fit_predict grid_predict predict_split",
+    erasure="Eraser LeaceEraser fit_eraser random_eraser",
+    estimators="LinearProbe RidgeProbe",
+    folds="group_folds",
+    ridge="RidgeHeldOut predict_ridge_split ridge_predict",
+    site_scores="ProbeSettings",
+)

@@ -20,10 +20,11 @@ class Basis:
     """The axes along which standardised training features vary, and the features along them.
 
     Nothing is lost: L2-penalised weights at their optimum lie in the span of the training
-    features, and the axes are an orthonormal basis of that span. r is at most n - 1 and dim.
+    features, and the axes are an orthonormal basis of that span. r, the number of axes, is at most
+    n - 1 and at most dim.
 
     Attributes:
-        mean: Of each feature over the training samples, float64 [dim].
+        mean: Mean of each feature over the training samples, float64 [dim].
         scale: Standard deviation of each feature (over n, not n - 1), float64 [dim]; 1 where the
             feature is constant.
         axes: Principal axes of the standardised features, [dim, r].
@@ -38,14 +39,14 @@ class Basis:
     squares: Float[Tensor, " r"]
 
     def project(self, features: Float[Tensor, "m dim"]) -> Float[Tensor, "m r"]:
-        """Other samples' features, standardised like the training ones, along the axes."""
+        """Coordinates of other samples along the axes, standardised like the training samples."""
         standard = (features.double() - self.mean) / self.scale
         return standard.to(self.axes.dtype) @ self.axes
 
     def weights(
         self, along: Float[Tensor, "k r"], intercepts: Float[Tensor, " k"]
     ) -> tuple[Float[Tensor, "k dim"], Float[Tensor, " k"]]:
-        """Weights and intercepts for raw features, of weights along the axes; float64."""
+        """Convert weights along the axes into weights and intercepts for raw features, float64."""
         raw = along.double() @ self.axes.double().T / self.scale
         return raw, intercepts.double() - raw @ self.mean
 
@@ -54,8 +55,11 @@ def fit_basis(features: Float[Tensor, "n dim"]) -> Basis:
     """Standardise training features and find their principal axes.
 
     The axes come from the smaller of the two Gram matrices, n x n or dim x dim, in float64, so
-    that squaring costs no precision that matters. float64 features stay float64; all others are
-    worked on in float32.
+    that squaring costs no precision that matters. The result is float64 for float64 features and
+    float32 for all others.
+
+    Args:
+        features: Features of the training samples, [n, dim], on any device.
 
     Raises:
         LanternError: a feature is NaN or infinite, or there are no samples.
@@ -66,7 +70,7 @@ def fit_basis(features: Float[Tensor, "n dim"]) -> Basis:
     mean = values.mean(0)
     centred = values - mean
     variance = centred.square().mean(0)
-    # What rounding alone makes of a constant feature is not to be blown up to unit variance.
+    # A constant feature has a variance of rounding errors, which must not be scaled up to 1.
     constant = variance <= (n * mean * torch.finfo(torch.float64).eps) ** 2
     scale = torch.where(constant, 1.0, variance.sqrt())
     standard = torch.where(constant, 0.0, centred / scale)
@@ -74,7 +78,7 @@ def fit_basis(features: Float[Tensor, "n dim"]) -> Basis:
         squares, sides = torch.linalg.eigh(standard @ standard.T)
     else:
         squares, sides = torch.linalg.eigh(standard.T @ standard)
-    # The top of the spectrum comes first, and what is zero but for rounding is left out.
+    # Largest first; eigenvalues that are zero but for rounding have no direction of their own.
     floor = squares[-1] * max(n, dim) * torch.finfo(torch.float64).eps
     real = int((squares > floor.clamp_min(0.0)).sum())
     squares, sides = squares.flip(0)[:real], sides.flip(1)[:, :real]

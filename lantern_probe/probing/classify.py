@@ -11,31 +11,34 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.basis import check_features, fit_basis
-from lantern_probe.probing.choice import Scores, check_grid, choose_inside
 from lantern_probe.probing.folds import check_folds
+from lantern_probe.probing.penalties import Scores, check_grid, choose_inside
 from lantern_probe.probing.softmax import TOLERANCE, fit_path
 
 _STACK = 2**23
-"""Entries of the largest array of a stack: one needs about twenty such arrays."""
+"""Most entries of an array while a stack of problems is solved; about twenty such arrays live at
+once, so this bounds the memory (0.7 GB in float32)."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """What probes say about samples they were not trained on.
+    """Predictions of probes for samples they were not trained on.
 
-    The last two dimensions are problem and sample; before them may stand the C.
+    The last two dimensions are problem and sample. Results for several C have a dimension of C
+    before these.
 
     Attributes:
-        predicted: Most probable class; -1 where the problem has no label for the sample.
-        logprobs: Log-probability of the true class, in nats. Minus infinity where the training
-            part lacks this class, NaN where there is no label.
+        predicted: Most probable class, [..., p, n]; -1 where the problem has no label for the
+            sample.
+        logprobs: Log-probability of the true class in nats, [..., p, n]. Minus infinity where the
+            training part lacks this class, NaN where there is no label.
     """
 
     predicted: Int[Tensor, "*Cs p n"]
     logprobs: Float[Tensor, "*Cs p n"]
 
     def accuracy(self, labels: Int[Tensor, "p n"]) -> Float[Tensor, "*Cs p"]:
-        """Share of the labelled samples that are predicted right; NaN where there are none."""
+        """Fraction of the labelled samples predicted right, [..., p]; NaN without any label."""
         labels = labels.to(self.predicted.device)
         right = ((self.predicted == labels) & (labels >= 0)).sum(-1)
         return right.double() / (labels >= 0).sum(-1)
@@ -43,10 +46,10 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Chosen(HeldOut):
-    """The same, with the C that each problem chose without seeing the fold.
+    """Predictions out of fold, with the C that each problem chose without seeing the fold.
 
     Attributes:
-        Cs: By problem and fold, [p, folds].
+        Cs: Inverse penalty chosen for each problem and fold, [p, folds].
     """
 
     Cs: Float[Tensor, "p folds"]
@@ -62,18 +65,21 @@ def fit_predict(
 ) -> Chosen:
     """Predict every fold by probes trained on the others, each with a C chosen there.
 
-    To choose, each of the other folds is predicted by probes trained on all but it and the fold
-    held out; the C with the best mean accuracy over these wins, the smallest of equals. That is
-    what `GridSearchCV` over `make_pipeline(StandardScaler(), LogisticRegression())` does with the
-    same folds, and as free of leakage: the fold held out plays no part in anything.
+    For the choice, each of the other folds is predicted by probes trained on the rest, without the
+    fold held out. The C with the best mean accuracy over these folds wins; of equal ones, the
+    smallest. `GridSearchCV` over `make_pipeline(StandardScaler(), LogisticRegression())` does the
+    same with the same folds. The fold held out plays no part in the choice.
 
     Args:
-        features: One site's hidden states, on any device.
-        problems: Class of each sample under each problem; -1 leaves the sample out. Any number of
-            labels and of controls for them.
-        folds: Fold of each sample, from 0 on (`group_folds`).
-        Cs: Inverse penalties to choose from, rising.
-        tol: See `lantern_probe.probing.softmax.TOLERANCE`.
+        features: Hidden states at one site, [n, dim], on any device.
+        problems: Class of each sample under each problem, [p, n]; -1 leaves the sample out. A
+            problem is a label or a control label.
+        folds: Fold of each sample, [n], counted from 0 (`group_folds`).
+        Cs: Inverse penalties to choose from, rising. With the default, 1, there is no choice.
+        tol: Tolerance of the solver, default `lantern_probe.probing.softmax.TOLERANCE`.
+
+    Returns:
+        Predictions [p, n] and the chosen C of each problem and fold.
 
     Raises:
         LanternError: features are not finite, shapes do not match, a fold is empty, Cs are not
@@ -109,10 +115,11 @@ def grid_predict(
     *,
     tol: float = TOLERANCE,
 ) -> HeldOut:
-    """Predict every fold by probes trained on the others, with each C: results [c, p, n].
+    """Predict every fold by probes trained on the others, once with each C.
 
-    The best C by these results has seen the samples it is judged by; for one honest figure use
-    `fit_predict`. Arguments and errors are the same, but 2 folds are always enough.
+    Arguments and errors are those of `fit_predict`, but 2 folds always suffice. The results are
+    [c, p, n], with a row for each C. The best C by these results has seen the samples it is judged
+    by; use `fit_predict` for an unbiased figure.
     """
     problems, folds, n_folds = _checked(features, problems, folds)
     grid = _grid(features, problems, Cs)
@@ -135,17 +142,17 @@ def predict_split(
 ) -> HeldOut:
     """Train on some samples and predict others: results [c, p, m], for the m test samples.
 
-    Problems that label the same samples share the standardisation and the axes of these, so that
-    each equals a probe trained by itself.
+    Problems that label the same samples share one standardisation and one set of axes. Each result
+    equals that of a probe trained by itself.
 
     Args:
-        features: One site's hidden states, on any device.
-        problems: Class of each sample under each problem; -1 leaves the sample out.
-        train: The samples to train on.
-        test: The samples to predict.
-        Cs: Inverse penalties, one row after the other for all problems; each row starts from the
-            last one's solution, so rising ones converge soonest.
-        tol: See `lantern_probe.probing.softmax.TOLERANCE`.
+        features: Hidden states at one site, [n, dim], on any device.
+        problems: Class of each sample under each problem, [p, n]; -1 leaves the sample out.
+        train: True for the samples to train on, [n].
+        test: True for the samples to predict, [n].
+        Cs: Inverse penalties, [c, p]: c values for each problem. Each row starts from the solution
+            of the row before, so rising values converge soonest.
+        tol: Tolerance of the solver, default `lantern_probe.probing.softmax.TOLERANCE`.
 
     Raises:
         LanternError: training features are not finite, or a problem has one class only.
@@ -156,7 +163,7 @@ def predict_split(
         members = (group_of == group).nonzero()[:, 0]
         rows, points = train & mask, mask[test].nonzero()[:, 0]
         present = _present(problems, members, rows)
-        # A class that is absent here does not exist for the probe: the others move up.
+        # A class without training samples does not exist for the probe: the others move up.
         labels = (present.cumsum(1) - 1).gather(1, problems[members][:, rows])
         truth = problems[members][:, test][:, points]
         basis = fit_basis(features[rows])
@@ -176,7 +183,7 @@ def check_problems(problems: Int[Tensor, "p n"], samples: int) -> None:
     """Refuse problems that do not label the samples.
 
     Raises:
-        LanternError: there are none, or not one label per sample.
+        LanternError: there are no problems, or not one label per sample.
     """
     if not len(problems) or problems.shape[1] != samples:
         raise LanternError(
@@ -220,7 +227,11 @@ def _accuracy(
 def _present(
     problems: Int[Tensor, "p n"], members: Int[Tensor, " q"], rows: Bool[Tensor, " n"]
 ) -> Bool[Tensor, "q classes"]:
-    """Which classes each of some problems has among its training samples, two at least."""
+    """Mask of the classes that each member problem has among the training samples.
+
+    Raises:
+        LanternError: a problem has fewer than two classes.
+    """
     labels = problems[members][:, rows]
     classes = int(problems.max()) + 1
     present = torch.zeros(len(members), classes, dtype=torch.bool, device=labels.device)
@@ -240,7 +251,7 @@ def _present(
 def _stacks(
     present: Bool[Tensor, "q classes"], height: int
 ) -> Iterator[tuple[Int[Tensor, " s"], Int[Tensor, "s k"]]]:
-    """Problems that are solved together, with the names of their classes: as many in each."""
+    """Split problems into stacks with equally many classes, and give the classes of each."""
     sizes = present.sum(1)
     for size in sorted(set(sizes.tolist())):
         same = (sizes == size).nonzero()[:, 0]

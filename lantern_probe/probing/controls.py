@@ -1,7 +1,8 @@
-"""What a probe is held against: labels without content, and inputs without latents.
+"""Controls of a probe: labels without content, and inputs without latents.
 
-A probe's accuracy alone says little: labels may be guessed from the question, a rich probe learns
-random labels too, and many probes find something by chance (METHODS: probes).
+A probe's accuracy alone says little. Labels may be guessed from the question, a rich probe learns
+random labels too (Hewitt & Liang, arXiv 1909.03368), and some of many probes succeed by chance. See
+docs/methods.md, Probes.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from lantern_probe.probing.folds import Groups
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """A column as classes.
+    """Classes of the samples, made from a column of values.
 
     Attributes:
-        classes: Names, in the order of their numbers.
-        codes: Class of each sample, -1 without one, [n].
-        left_out: Samples whose value is too rare to be predicted in every fold.
+        classes: Value of each class, in the order of the codes.
+        codes: Class of each sample, [n], counted from 0; -1 for a sample without one.
+        left_out: Number of samples whose value is too rare to be predicted in every fold.
     """
 
     classes: list[Any]
@@ -36,13 +37,18 @@ class Labels:
 
     @property
     def majority(self) -> float:
-        """Share of the most frequent class among the labelled samples."""
+        """Fraction of the labelled samples that are of the most frequent class."""
         labelled = self.codes[self.codes >= 0]
         return int(torch.bincount(labelled).max()) / len(labelled)
 
 
 def encode(values: Sequence[Any], groups: Groups, least: int) -> Labels:
-    """Classes of a column; None and NaN have none, nor have values in fewer than `least` groups.
+    """Turn a column into classes.
+
+    Args:
+        values: Value of each sample, [n]. None and NaN are no class.
+        groups: Image of each sample, [n].
+        least: Number of groups in which a value must occur to be a class.
 
     Raises:
         LanternError: fewer than two classes are left.
@@ -65,23 +71,26 @@ def encode(values: Sequence[Any], groups: Groups, least: int) -> Labels:
 
 
 def missing(value: Any) -> bool:
-    """Whether a sample has no value: None, or NaN, which is how a column of numbers says so."""
+    """True for None and for NaN, which stands for no value in a column of numbers."""
     return value is None or (isinstance(value, float) and value != value)
 
 
 def control_task(
     codes: Int[Tensor, " n"], types: Sequence[Any], seed: int = 0
 ) -> Int[Tensor, " n"]:
-    """A random label for every *type* of input, the same wherever the type occurs.
+    """Draw a random label for every *type* of input, the same wherever the type occurs.
 
-    Hewitt & Liang (1909.03368): such labels can only be memorised, so what a probe makes of them
-    is its capacity, and accuracy minus control accuracy its selectivity. Types get the labels of
-    samples drawn at random, so that the classes are about as frequent as in truth.
+    Such labels can only be memorised (Hewitt & Liang, arXiv 1909.03368). A probe's accuracy on them
+    is its capacity, and its accuracy minus this one its selectivity. Types get the labels of
+    samples drawn at random, so that classes are about as frequent as in truth.
 
     Args:
-        codes: The true labels, -1 without one.
-        types: Of each sample, such as its question.
-        seed: Of the draw.
+        codes: True class of each sample, [n]; -1 for a sample without one.
+        types: Type of each sample, [n], such as its question.
+        seed: Seed of the draw, default 0.
+
+    Returns:
+        Control class of each sample, [n]; -1 where the true class is.
     """
     rng = np.random.default_rng([seed, 1])
     names = sorted({str(t) for t in types})
@@ -94,17 +103,20 @@ def control_task(
 def shuffled(
     values: Tensor, groups: Groups, count: int, seed: int = 0
 ) -> Float[Tensor, "count n"] | Int[Tensor, "count n"]:
-    """The values under `count` random permutations of whole groups, for permutation tests.
+    """Permute the values over whole groups, `count` times, for permutation tests.
 
-    Questions on one image are not independent, so groups of equal size change places as a whole;
-    a group that is the only one of its size stays where it is.
+    Questions on one image are not independent, so groups of equal size change places as a whole. A
+    group whose size is unique stays where it is.
 
     Args:
-        values: Labels or targets [n].
-        groups: The image of each sample [n].
+        values: Labels or targets, [n].
+        groups: Image of each sample, [n].
         count: Number of permutations.
-        seed: Of their generator: the same permutations for every site, so that the largest score
-            over all sites has a null distribution too.
+        seed: Seed of the permutations, default 0. The same seed gives the same permutations for
+            every site, so that the largest score over all sites has a null distribution too.
+
+    Returns:
+        Permuted values, [count, n].
     """
     rng = np.random.default_rng([seed, 2])
     members: dict[Any, list[int]] = {}
@@ -123,7 +135,20 @@ def shuffled(
 
 
 def question_features(prompts: Sequence[str]) -> Float[Tensor, "n words"]:
-    """Which words and pairs of words a question has: what can be known without any image."""
+    """Indicators of the words and word pairs in each question.
+
+    They are the input of a baseline that sees no image.
+
+    Args:
+        prompts: Question of each sample, [n].
+
+    Returns:
+        Zeros and ones, [n, words]; a column for each word or pair that some questions have and
+        others lack.
+
+    Raises:
+        LanternError: no question has a word.
+    """
     counts = CountVectorizer(binary=True, ngram_range=(1, 2), token_pattern=r"\S+")
     try:
         table = counts.fit_transform(prompts)

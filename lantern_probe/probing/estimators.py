@@ -1,7 +1,7 @@
 """The probes as scikit-learn estimators, for one problem and arrays in memory.
 
-They standardise by themselves, and their coefficients are for raw features. For many problems on
-the same features, or on a GPU, use `fit_predict` and `ridge_predict`, which share the work.
+Both standardise the features themselves; their coefficients are for raw features. `fit_predict` and
+`ridge_predict` share the work of many problems on the same features, and run on a GPU.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.basis import fit_basis
-from lantern_probe.probing.choice import check_grid, first_best
 from lantern_probe.probing.classify import predict_split
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.penalties import check_grid, first_best
 from lantern_probe.probing.ridge import fit_ridge, predict_ridge_split, r2
 from lantern_probe.probing.softmax import TOLERANCE, fit_softmax
 
@@ -29,22 +29,35 @@ FLOATS = (np.float64, np.float32)
 
 
 class LinearProbe(ClassifierMixin, BaseEstimator):
-    """Logistic regression on standardised features, multinomial, intercepts free.
+    """Multinomial logistic regression on standardised features, with free intercepts.
 
     The same model as `make_pipeline(StandardScaler(), LogisticRegression(C=C))`.
 
     Args:
-        C: Inverse penalty, or a rising grid of them to choose from by accuracy in
+        C: Inverse penalty, default 1. From a rising grid, the best is chosen by accuracy in
             cross-validation within the data that is fitted.
-        n_folds: Folds of that cross-validation; samples of one group stay together.
-        seed: Of these folds.
-        tol: Share of their norm by which the weights may miss their optimum, about.
+        n_folds: Number of folds of that cross-validation, default 5.
+        seed: Seed of these folds, default 0.
+        tol: Tolerance of the solver as a fraction of the weights' norm, default 1e-3.
 
     Attributes:
         classes_: Class names, sorted.
-        coef_: For raw features, [classes, dim], or [1, dim] for two classes.
-        intercept_: [classes], or [1].
-        C_: The one used.
+        coef_: Weights for raw features, [classes, dim], or [1, dim] for two classes.
+        intercept_: Intercepts, [classes], or [1] for two classes.
+        C_: Inverse penalty used.
+
+    Examples:
+        Read a colour from states of 64 dimensions, of which the first two hold it:
+
+        >>> import numpy as np
+        >>> from lantern_probe.probing import LinearProbe
+        >>> color = np.array(["blue", "green", "red"] * 40)
+        >>> states = np.random.default_rng(0).normal(size=(120, 64))
+        >>> states[:, 0] += 5 * (color == "red")
+        >>> states[:, 1] += 5 * (color == "green")
+        >>> probe = LinearProbe(C=(0.001, 0.01, 0.1)).fit(states[:90], color[:90])
+        >>> print(f"{probe.score(states[90:], color[90:]):.2f}")
+        0.93
     """
 
     def __init__(
@@ -61,11 +74,17 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         self.tol = tol
 
     def fit(self, X: Any, y: Any, groups: Groups | None = None) -> LinearProbe:
-        """Fit features [n, dim] and classes [n]; `groups` matter only when there is a choice.
+        """Fit the probe.
+
+        Args:
+            X: Features, [n, dim].
+            y: Class of each sample, [n].
+            groups: Group of each sample, [n], such as its image. Folds for the choice of C keep a
+                group together. None (default) lets every sample stand alone.
 
         Raises:
-            LanternError: one class only, or an unusable C.
-            ValueError: scikit-learn's own, of arrays that are no data.
+            LanternError: there is one class only, or C is not positive or does not rise.
+            ValueError: scikit-learn's own error for arrays it cannot use.
         """
         data, names = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
         check_classification_targets(names)
@@ -97,7 +116,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Logits [n, classes], or of the second of two classes [n]."""
+        """Logits, [n, classes]; for two classes the second's logit, [n]."""
         check_is_fitted(self)
         data = validate_data(self, X, dtype=FLOATS, reset=False)
         scores: NDArray[np.float64] = data @ self.coef_.T + self.intercept_
@@ -111,27 +130,40 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         return logits.softmax(1).numpy()
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable class, [n]."""
+        """Most probable class of each sample, [n]."""
         scores = self.decision_function(X)
         codes = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
         return self.classes_[codes]
 
 
 class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Ridge regression on standardised features, intercept free.
+    """Ridge regression on standardised features, with a free intercept.
 
     The same model as `make_pipeline(StandardScaler(), Ridge(alpha))`.
 
     Args:
-        alpha: Penalty, or a rising grid of them to choose from by R^2 (mean over targets) in
-            cross-validation within the data that is fitted.
-        n_folds: Folds of that cross-validation; samples of one group stay together.
-        seed: Of these folds.
+        alpha: Penalty, default 1. From a rising grid, the best is chosen by R^2 (mean over targets)
+            in cross-validation within the data that is fitted.
+        n_folds: Number of folds of that cross-validation, default 5.
+        seed: Seed of these folds, default 0.
 
     Attributes:
-        coef_: For raw features, [dim], or [targets, dim] for targets [n, targets].
-        intercept_: A number, or [targets].
-        alpha_: The one used.
+        coef_: Weights for raw features, [dim], or [targets, dim] for targets [n, targets].
+        intercept_: Intercept, a number, or [targets].
+        alpha_: Penalty used.
+
+    Examples:
+        Read a position in pixels from states of 64 dimensions, of which the first holds it:
+
+        >>> import numpy as np
+        >>> from lantern_probe.probing import RidgeProbe
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.uniform(0, 84, size=200)
+        >>> states = rng.normal(size=(200, 64))
+        >>> states[:, 0] += x / 10
+        >>> probe = RidgeProbe(alpha=(1, 10, 100)).fit(states[:150], x[:150])
+        >>> print(f"{probe.score(states[150:], x[150:]):.2f}")
+        0.72
     """
 
     def __init__(self, alpha: float | Sequence[float] = 1.0, *, n_folds: int = 5, seed: int = 0):
@@ -140,11 +172,17 @@ class RidgeProbe(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.seed = seed
 
     def fit(self, X: Any, y: Any, groups: Groups | None = None) -> RidgeProbe:
-        """Fit features [n, dim] and targets [n] or [n, targets].
+        """Fit the probe.
+
+        Args:
+            X: Features, [n, dim].
+            y: Values of each sample, [n] or [n, targets].
+            groups: Group of each sample, [n], such as its image. Folds for the choice of alpha keep
+                a group together. None (default) lets every sample stand alone.
 
         Raises:
-            LanternError: an unusable alpha.
-            ValueError: scikit-learn's own, of arrays that are no data.
+            LanternError: alpha is not positive or does not rise.
+            ValueError: scikit-learn's own error for arrays it cannot use.
         """
         data, values = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
         features = torch.tensor(data)
@@ -183,6 +221,6 @@ def _folds(
 
 
 def _choose(folds: Tensor, score: Callable[[Tensor, Tensor], Tensor]) -> int:
-    """Place of the best penalty by the mean over folds of what `score` says, [c, 1] each."""
+    """Index of the penalty with the best mean over folds of `score`, which gives [c, 1] a fold."""
     scores = [score(folds != fold, folds == fold) for fold in range(int(folds.max()) + 1)]
     return int(first_best(torch.stack(scores).nanmean(0)[:, 0]))

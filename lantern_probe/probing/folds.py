@@ -1,4 +1,4 @@
-"""Folds for cross-validation that never part the samples of one image."""
+"""Folds for cross-validation that keep the samples of one image together."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from torch import Tensor
 from lantern_probe.errors import LanternError
 
 Groups = Sequence[Hashable] | NDArray[Any]
-"""The image, or other unit that must stay whole, of each sample."""
+"""One name per sample, [n]: the image, or another unit that folds must not split."""
 
 
 def group_folds(
     groups: Groups, n_folds: int, labels: Int[Tensor, " n"] | None = None, seed: int = 0
 ) -> Int[Tensor, " n"]:
-    """The fold of each sample: whole groups, folds of about equal size, alike in their labels.
+    """Assign each sample to a fold: groups stay whole, folds are alike in size and in labels.
 
-    Groups are dealt out one by one, the largest first and equal ones in a random order, each to
-    the fold that so far has least of the labels it brings, and among those to the smallest. So
-    folds are as alike as whole groups allow, which is not perfectly.
+    Groups are assigned one by one, the largest first, groups of equal size in a random order. Each
+    goes to the fold that so far has least of the labels the group brings, and among those to the
+    smallest. Folds come out as alike as whole groups allow.
 
     Args:
-        groups: Of each sample [n], such as its image.
+        groups: Group of each sample, [n], such as its image.
         n_folds: Number of folds, none of them empty.
-        labels: Class of each sample, to be spread evenly; -1 (no label) is a class of its own.
-        seed: Of the order.
+        labels: Class of each sample, [n], to be spread evenly; -1 (no label) is a class of its own.
+            None (default) balances the sizes only.
+        seed: Seed of the order of the groups, default 0.
+
+    Returns:
+        Fold of each sample, [n], counted from 0.
 
     Raises:
         LanternError: fewer than 2 folds, fewer groups than folds, or labels of another length.
@@ -51,7 +55,7 @@ def group_folds(
     _, classes = np.unique(classes, return_inverse=True)
     brings = np.zeros((len(index), classes.max() + 1))
     np.add.at(brings, (place, classes), 1)
-    # A class counts by its share, so that a rare one is spread as carefully as a common one.
+    # Relative to the size of the class, so that a rare one is spread as evenly as a common one.
     shares = brings / brings.sum(0)
     has = np.zeros((n_folds, brings.shape[1]))
     fold_of = np.zeros(len(index), np.int64)
@@ -64,10 +68,11 @@ def group_folds(
 
 
 def check_folds(folds: Int[Tensor, " n"], samples: int) -> int:
-    """The number of folds.
+    """Number of folds, after checking that none is empty.
 
     Raises:
-        LanternError: not one fold per sample, fewer than 2 folds, or an empty one.
+        LanternError: there is not one fold per sample, there are fewer than 2 folds, or one of them
+            is empty.
     """
     if len(folds) != samples:
         raise LanternError(f"{len(folds)} fold numbers for {samples} samples; give each one")

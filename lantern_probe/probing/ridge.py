@@ -11,17 +11,17 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.basis import Basis, check_features, fit_basis
-from lantern_probe.probing.choice import Scores, check_grid, choose_inside
 from lantern_probe.probing.folds import check_folds
+from lantern_probe.probing.penalties import Scores, check_grid, choose_inside
 
 
 @dataclass(frozen=True, eq=False)
 class RidgeHeldOut:
-    """What ridge probes say about samples they were not trained on.
+    """Predictions of ridge probes for samples they were not trained on.
 
     Attributes:
-        predicted: In the unit of the targets, [n, t].
-        alphas: Chosen for each target and fold, without seeing the fold, [t, folds].
+        predicted: Predicted targets in their own unit, [n, t].
+        alphas: Penalty chosen for each target and fold, without seeing the fold, [t, folds].
     """
 
     predicted: Float[Tensor, "n t"]
@@ -36,15 +36,18 @@ def ridge_predict(
 ) -> RidgeHeldOut:
     """Predict every fold by ridge probes trained on the others, each with an alpha chosen there.
 
-    Each is `make_pipeline(StandardScaler(), Ridge(alpha))`, exactly. With several alphas, each
-    target takes the one with the best mean R^2 over the other folds, each predicted without it
-    and without the fold held out (see `choose_inside`).
+    Each probe equals `make_pipeline(StandardScaler(), Ridge(alpha))`. With several alphas, each
+    target takes the one with the best mean R^2 over the other folds, each of them predicted without
+    itself and without the fold held out (see `choose_inside`).
 
     Args:
-        features: One site's hidden states, on any device.
-        targets: Of each sample, any number of them: attributes and controls.
-        folds: Fold of each sample, from 0 on (`group_folds`).
-        alphas: Penalties to choose from, rising.
+        features: Hidden states at one site, [n, dim], on any device.
+        targets: Values to predict, [n, t], one column for each attribute or control.
+        folds: Fold of each sample, [n], counted from 0 (`group_folds`).
+        alphas: Penalties to choose from, rising. With the default, 1, there is no choice.
+
+    Returns:
+        Predictions [n, t] and the chosen alpha of each target and fold.
 
     Raises:
         LanternError: a feature or target is not finite, shapes do not match, a fold is empty,
@@ -81,7 +84,21 @@ def predict_ridge_split(
     test: Bool[Tensor, " n"],
     alphas: Float[Tensor, "c t"],
 ) -> Float[Tensor, "c m t"]:
-    """Train on some samples and predict the m others, with each row of penalties."""
+    """Train on some samples and predict others, with each row of penalties.
+
+    Args:
+        features: Hidden states at one site, [n, dim], on any device.
+        targets: Values to predict, [n, t], finite.
+        train: True for the samples to train on, [n].
+        test: True for the m samples to predict, [n].
+        alphas: Penalties, [c, t]: c values for each target.
+
+    Returns:
+        Predicted targets of the test samples, [c, m, t].
+
+    Raises:
+        LanternError: a training feature is not finite, or there are no training samples.
+    """
     basis = fit_basis(features[train])
     coordinates = basis.project(features[test])
     found = []
@@ -94,7 +111,16 @@ def predict_ridge_split(
 def fit_ridge(
     basis: Basis, targets: Float[Tensor, "n t"], alphas: Float[Tensor, " t"]
 ) -> tuple[Float[Tensor, "r t"], Float[Tensor, " t"]]:
-    """Weights along the basis's axes and intercepts, of one penalty per target."""
+    """Solve ridge regression with one penalty per target.
+
+    Args:
+        basis: Axes and coordinates of the training features.
+        targets: Values of the training samples, [n, t].
+        alphas: Penalty of each target, [t].
+
+    Returns:
+        Weights along the axes, [r, t], and intercepts, [t].
+    """
     x = basis.coordinates
     intercepts = targets.double().mean(0)
     along = x.T @ (targets.double() - intercepts).to(x)
@@ -105,7 +131,7 @@ def check_targets(targets: Float[Tensor, "n t"], samples: int) -> None:
     """Refuse targets that cannot be regressed on.
 
     Raises:
-        LanternError: not one row per sample, or a value is NaN or infinite.
+        LanternError: there is not one row per sample, or a value is NaN or infinite.
     """
     if len(targets) != samples:
         raise LanternError(f"{len(targets)} rows of targets for {samples} samples")
@@ -119,7 +145,7 @@ def check_targets(targets: Float[Tensor, "n t"], samples: int) -> None:
 
 
 def r2(predicted: Float[Tensor, "c m t"], targets: Float[Tensor, "m t"]) -> Float[Tensor, "c t"]:
-    """Explained share of the variance, NaN where there is none to explain."""
+    """Coefficient of determination of each target, [c, t]; NaN for a constant target."""
     values = targets.double()
     total = (values - values.mean(0)).square().sum(0)
     error = (predicted - values).square().sum(1)

@@ -32,14 +32,16 @@ from torch import Tensor
 from lantern_probe.probing.basis import Basis
 
 TOLERANCE = 1e-3
-"""Where a problem ends: its weights are about this share of their norm away from the optimum. The
-distance to the optimum of the objective, estimated from the preconditioned gradient, bounds that of
-the weights, as the penalty makes the objective strongly convex."""
+"""Distance of the weights from their optimum, as a fraction of their norm, at which a problem is
+solved. It is estimated from the preconditioned gradient: the penalty makes the objective strongly
+convex, so that the objective's distance from its optimum bounds that of the weights."""
 
 MAX_ITERATIONS = 1_000
+"""Iterations after which a problem is given up with a `ConvergenceWarning`."""
+
 _LINE_STEPS = 20
 _SLOPE_LEFT = 0.3
-"""Share of the slope that a line search may leave."""
+"""Fraction of the slope at which a line search may stop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +49,9 @@ class Softmax:
     """Weights of a stack of problems with the same number of classes.
 
     Attributes:
-        weights: Along the basis's axes, [p, classes, r].
-        intercepts: [p, classes], with mean 0 over the classes.
-        iterations: Taken by each problem, [p].
+        weights: Weights along the basis's axes, [p, classes, r].
+        intercepts: Intercepts with mean 0 over the classes, [p, classes].
+        iterations: Iterations that each problem took, [p].
     """
 
     weights: Float[Tensor, "p classes r"]
@@ -57,18 +59,19 @@ class Softmax:
     iterations: Int[Tensor, " p"]
 
     def logits(self, coordinates: Float[Tensor, "m r"]) -> Float[Tensor, "p classes m"]:
-        """Logits of samples given by their coordinates."""
+        """Logits of m samples, given by their coordinates along the axes."""
         return _product(self.weights, coordinates.T) + self.intercepts[..., None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Stack:
-    """The problems still being solved; the first dimension of everything is the problem.
+    """The problems still being solved; the first dimension of every tensor is the problem.
 
-    Here and below, shapes are said and not checked: checks would run in every iteration.
+    Shapes from here on are comments rather than annotations, as checking them in every iteration
+    would be slow.
     """
 
-    index: Tensor  # [p], of the problems in the whole stack
+    index: Tensor  # [p], index of each problem in the whole stack
     penalty: Tensor  # [p]
     labels: Tensor  # [p, 1, n]
     weights: Tensor  # [p, classes, r]
@@ -76,7 +79,7 @@ class _Stack:
     logits: Tensor  # [p, classes, n], and so are:
     shares: Tensor  # probabilities
     residual: Tensor  # probabilities minus labels, the slope of the loss
-    slope: Tensor  # of the objective, [p, classes, r]
+    slope: Tensor  # gradient of the objective, [p, classes, r]
     slope_intercepts: Tensor  # [p, classes]
     length: Tensor  # squared norm of the slope under the preconditioner, [p]
     direction: Tensor  # [p, classes, r]
@@ -99,12 +102,18 @@ def fit_softmax(
     """Solve a stack of problems that share features and number of classes.
 
     Args:
-        basis: Of the training features.
-        labels: Of each problem and training sample, 0 to `classes` - 1, each of them present.
-        classes: At least 2.
-        Cs: Inverse penalty of each problem.
-        start: Solution of the same problems for other Cs, to start from.
-        tol: See `TOLERANCE`.
+        basis: Axes and coordinates of the training features.
+        labels: Class of each training sample in each problem, [p, n], from 0 to `classes` - 1.
+            Every class occurs in every problem.
+        classes: Number of classes, at least 2.
+        Cs: Inverse penalty of each problem, [p].
+        start: Solution of the same problems for other Cs, to start from. None (default) starts from
+            zero weights and the classes' frequencies.
+        tol: Tolerance, default `TOLERANCE`.
+
+    Returns:
+        The weights. A problem that does not converge in `MAX_ITERATIONS` is returned as it is, with
+        a `ConvergenceWarning`.
     """
     x = basis.coordinates
     if start is None:
@@ -114,8 +123,8 @@ def fit_softmax(
     else:
         weights, intercepts = start.weights, start.intercepts
     logits = _product(weights, x.T) + intercepts[..., None]
-    # Two classes share one weight vector in scikit-learn. Split over two, w/2 and -w/2, it has
-    # half the squared norm.
+    # scikit-learn has one weight vector for two classes. Split into w/2 and -w/2 it has half the
+    # squared norm, so the penalty must be twice as large.
     penalty = (2.0 if classes == 2 else 1.0) / Cs.to(x)
     nothing, nothing_intercepts = torch.zeros_like(weights), torch.zeros_like(intercepts)
     index = torch.arange(len(labels), device=x.device)
@@ -132,7 +141,7 @@ def fit_softmax(
         solution.iterations[stack.index[active]] = iteration + 1
         if not active.any():
             break
-        # Making the stack smaller costs about as much as an iteration, so not for every problem.
+        # Making the stack smaller costs about as much as an iteration, so wait for a quarter.
         if int(active.sum()) <= 0.75 * len(active):
             _store(solution, stack)
             stack = stack.keep(active)
@@ -159,8 +168,18 @@ def fit_path(
 ) -> Iterator[Softmax]:
     """Solve a stack of problems for one row of Cs after the other.
 
-    Each row starts on the straight line, over log C, through the last two solutions: separable
-    problems, the slowest, move along it almost evenly.
+    Each row starts from the straight line, over log C, through the last two solutions. The weights
+    of separable problems, the slowest to solve, move along it almost evenly.
+
+    Args:
+        basis: Axes and coordinates of the training features.
+        labels: Class of each training sample in each problem, [p, n], from 0 to `classes` - 1.
+        classes: Number of classes, at least 2.
+        Cs: Inverse penalties, [c, p]: c values for each problem, best in rising order.
+        tol: Tolerance, default `TOLERANCE`.
+
+    Yields:
+        The solution for each of the c rows.
     """
     before: Softmax | None = None
     last: Softmax | None = None
@@ -184,7 +203,7 @@ def _store(solution: Softmax, stack: _Stack) -> None:
 
 
 def _turn(stack: _Stack, basis: Basis, tol: float) -> tuple[_Stack, Tensor]:
-    """The next direction of every problem, and which of them are not at their optimum yet."""
+    """Choose every problem's next direction, and say which problems are not solved yet."""
     shares, residual, penalty = stack.shares, stack.residual, stack.penalty[:, None, None]
     limits = torch.finfo(shares.dtype)
     slope = _product(residual, basis.coordinates) + penalty * stack.weights
@@ -213,11 +232,11 @@ def _turn(stack: _Stack, basis: Basis, tol: float) -> tuple[_Stack, Tensor]:
 
 
 def _step(stack: _Stack, x: Tensor, active: Tensor) -> tuple[_Stack, Tensor]:
-    """Go along every active problem's direction to about its lowest point.
+    """Move every active problem along its direction, about to the lowest point.
 
-    Newton's method on the slope along the line, which only grows, kept between the furthest step
-    known to be short and the nearest one known to be long. A problem that cannot move stands where
-    rounding ends.
+    This is Newton's method on the slope along the line, which only grows. Steps are kept between
+    the longest one known to be too short and the shortest one known to be too long. A problem that
+    cannot move has reached the limit of rounding.
     """
     change = _product(stack.direction, x.T) + stack.direction_intercepts[..., None]
     pull = stack.penalty * _dot(stack.weights, stack.direction)
@@ -254,10 +273,11 @@ def _step(stack: _Stack, x: Tensor, active: Tensor) -> tuple[_Stack, Tensor]:
 
 
 def _residual(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities, and probabilities minus 1 at the true class, [p, classes, n] as the logits.
+    """Probabilities, and probabilities minus 1 at the true class, both [p, classes, n].
 
-    There it is minus the sum of the others: 1 - p would leave nothing but rounding of a sample
-    that is fitted well, and weak penalties hang on those.
+    At the true class the residual is computed as minus the sum of the other probabilities. For a
+    sample that is fitted well, p - 1 would be rounding only, and such samples decide the solution
+    where the penalty is weak.
     """
     shares = logits.softmax(1)
     others = shares.scatter(1, labels, 0.0)

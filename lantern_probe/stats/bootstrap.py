@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import (
+from lantern_probe.stats.clusters import (
     Clusters,
     by_cluster,
     check_level,

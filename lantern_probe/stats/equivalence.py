@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm, t
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import (
+from lantern_probe.stats.clusters import (
     Clusters,
     check_counts,
     check_effect,

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, norm
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import check_counts, check_effect, check_level, paired_outcomes
+from lantern_probe.stats.clusters import check_counts, check_effect, check_level, paired_outcomes
 
 BINOMIAL_UP_TO = 10**8
 """Discordant samples up to which the test is exact. The normal distribution with a continuity

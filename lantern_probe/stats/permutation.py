@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import Clusters, by_cluster, paired_differences
+from lantern_probe.stats.clusters import Clusters, by_cluster, paired_differences
 from lantern_probe.stats.ties import TIE, reaches, rescaled, settled, unit_scaled
 
 TAILS = ("upper", "lower", "both")

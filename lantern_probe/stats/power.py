@@ -20,8 +20,8 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm, poisson
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.clusters import check_rate
 from lantern_probe.stats.paired import at_most, two_sided
-from lantern_probe.stats.pairing import check_rate
 from lantern_probe.stats.ties import TIE
 
 _TAIL = 1e-12

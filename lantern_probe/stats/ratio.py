@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.pairing import Clusters, by_cluster, check_level, paired_differences
+from lantern_probe.stats.clusters import Clusters, by_cluster, check_level, paired_differences
 from lantern_probe.stats.percentile import percentile_interval
 from lantern_probe.stats.ties import rescaled, settled, unit_scaled
 

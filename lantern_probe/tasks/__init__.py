@@ -1,4 +1,9 @@
-"""Data sets, each brought into the form of `Sample`."""
+"""Data sets, each brought into the form of `Sample`.
+
+`scenes` and `tetris` are generated; `viscot`, `blink` and `vstar` read published files. `sample`:
+the form of a sample. `answers`: parsers of answers. `crops`: evidence crops and oracle latents.
+`twins`: pairs of samples that differ in a known way. `fields`: checked fields of a published row.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +23,26 @@ TASKS: dict[str, Callable[[int, int], list[Sample]]] = {
     "tetris": lambda n, seed: tetris(n, seed),
     "tetris-held-out": lambda n, seed: tetris(n, seed, held_out=True),
 }
-"""Generated tasks by name: (n, seed) -> samples."""
+"""Generated tasks by name, each a function of the number of samples and the seed."""
 
 
 def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
-    """`n` samples of a generated task.
+    """Generate the samples of a task.
+
+    Args:
+        name: Name of the task, one of `TASKS`.
+        n: Number of samples.
+        seed: Seed of the task's series of samples, default 0. A longer list of the same seed begins
+            with the shorter one.
 
     Raises:
-        LanternError: there is no task of that name.
+        LanternError: there is no task of that name, or a number is negative.
+
+    Examples:
+        >>> from lantern_probe.tasks import load_task
+        >>> sample = load_task("scenes", 100)[0]
+        >>> sample.question, sample.answer
+        ('what color is the diamond ?', 'yellow')
     """
     if name not in TASKS:
         raise LanternError(f"no task {name!r}; known: {', '.join(TASKS)}")
@@ -33,14 +50,14 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
 
 
 def load_folder(folder: Path, seed: int = 0) -> list[Sample]:
-    """The samples of a benchmark's folder in its original layout: BLINK or V*.
+    """Read the samples of a benchmark's folder in its original layout: BLINK or V*.
 
     Args:
-        folder: A copy of the benchmark.
-        seed: Of the order of the options of V*, where its files give none.
+        folder: Folder with a copy of the benchmark.
+        seed: Seed of the order of V*'s options where its files give none, default 0.
 
     Raises:
-        LanternError: it is neither, or a file in it is not as it should be.
+        LanternError: the folder is neither benchmark, or a file in it cannot be used.
     """
     if folder_kind(folder) == "V*":
         return vstar(folder, seed=seed)
@@ -48,10 +65,10 @@ def load_folder(folder: Path, seed: int = 0) -> list[Sample]:
 
 
 def folder_kind(folder: Path) -> str:
-    """Which benchmark a folder is a copy of: `BLINK` or `V*`.
+    """Name of the benchmark that a folder is a copy of, `BLINK` or `V*`.
 
     Raises:
-        LanternError: it is neither.
+        LanternError: the folder is neither benchmark.
     """
     names = _names(folder)
     if names & {*CATEGORIES, QUESTIONS.partition(".")[0]}:

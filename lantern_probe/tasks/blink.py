@@ -1,9 +1,9 @@
 """BLINK, two of its sub-tasks: multiple choice about one image (arXiv 2404.12390).
 
-The validation split is the one with answers: 122 questions of `Object_Localization` and 143 of
+Answers are published for the validation split: 122 questions of `Object_Localization` and 143 of
 `Spatial_Relation`. A row has `idx` ("val_Object_Localization_1"), `sub_task`, `question`,
-`choices` (texts without letters), `answer` ("(A)") and `image_1` to `image_4`, null where there is
-none (repository BLINK-Benchmark/BLINK on the Hub).
+`choices` (texts without letters), `answer` ("(A)") and `image_1` to `image_4`, null without an
+image (repository BLINK-Benchmark/BLINK on the Hub).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.rows import Row, hub_rows, json_lines, parquet_rows
+from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
-"""The sub-tasks of the LanteRn evaluation (METHODS.md section 1)."""
+"""Sub-tasks of the LanteRn evaluation (docs/methods.md, The official system)."""
 SPLIT = "val"
+"""Name of the split with published answers."""
 _IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
 
@@ -30,24 +31,25 @@ def blink(
 ) -> list[Sample]:
     """Read the validation questions of BLINK's sub-tasks.
 
-    The prompt is that of the LanteRn evaluation: the question, "Options:" and a line for each
-    option, "A. yes", the last one ended too. BLINK marks no regions, so the samples have no boxes.
+    The prompt is that of the LanteRn evaluation (arXiv 2603.25629): the question, "Options:" and a
+    line for each option, such as "A. yes", with a line break after the last one too. BLINK marks no
+    regions, so the samples have no boxes.
 
     Args:
-        folder: For each sub-task a folder with its Parquet files, `SUB_TASK/val-*.parquet`, as a
-            copy of the repository has them (this needs the package `pyarrow`); or, as an export
-            of one's own, `SUB_TASK.jsonl`: one row a line, the images as paths in the folder.
-        hub: A repository on the Hub in place of a folder, such as "BLINK-Benchmark/BLINK". Needs
-            `datasets`, and may download.
-        sub_tasks: Which ones, in this order.
+        folder: Folder with a copy of the repository, in which each sub-task has Parquet files
+            `SUB_TASK/val-*.parquet` (they need the package `pyarrow`). Or a folder with an export
+            `SUB_TASK.jsonl`, one row a line, whose images are paths in the folder.
+        hub: Repository on the Hub, in place of a folder, such as "BLINK-Benchmark/BLINK". It needs
+            the package `datasets`, and may download.
+        sub_tasks: Sub-tasks to read, in this order; by default both.
 
     Returns:
-        Lettered samples; ids are `idx`, and `category` is the sub-task. Images of Parquet files
-        and of the Hub stay in memory.
+        Lettered samples whose ids are `idx`, with the sub-task as the attribute `category`. Images
+        of Parquet files and of the Hub stay in memory.
 
     Raises:
-        LanternError: naming the file, the line or row, and the field. An image that is missing
-            raises when its sample is opened.
+        LanternError: a file or field cannot be used; the message names the file, the line or row,
+            and the field. A missing image raises when its sample is opened.
     """
     if (folder is None) == (hub is None):
         raise LanternError("BLINK: give either a folder or, with hub=, a repository on the Hub")
@@ -65,7 +67,7 @@ def blink(
     return list(samples.values())
 
 
-def _local(root: Path, sub_task: str) -> list[Row]:
+def _local(root: Path, sub_task: str) -> list[Entry]:
     shards = sorted(root.glob(f"{sub_task}/{SPLIT}-*.parquet"))
     if shards:
         return [row for shard in shards for row in parquet_rows(shard)]
@@ -78,7 +80,7 @@ def _local(root: Path, sub_task: str) -> list[Row]:
     )
 
 
-def _sample(row: Row, sub_task: str, root: Path | None) -> Sample:
+def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
     question, choices = row.text("question"), row.texts("choices", at_least=2)
     letters = string.ascii_uppercase[: len(choices)]
     there = [name for name in _IMAGES if row.fields.get(name) is not None] or _IMAGES[:1]

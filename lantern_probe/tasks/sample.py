@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from PIL import Image, UnidentifiedImageError
 from lantern_probe.errors import LanternError
 
 ImageSource = str | Path | Image.Image | np.ndarray
+
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
 
@@ -21,6 +26,10 @@ Box = tuple[float, float, float, float]
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One question, its image(s), and what is known about the answer.
+
+        >>> cup = Sample(id="1", images=("a.jpg",), question="what?", options=("cup", "plate"))
+        >>> cup.candidates
+        ('cup', 'plate')
 
     Attributes:
         id: Unique within a data set; seeds and records refer to it.
@@ -36,6 +45,9 @@ class Sample:
         oracle_images: Images from which oracle latents are cropped, with the same sizes and
             boxes; the images themselves by default. They differ where the evidence is hidden
             from the model.
+        made: Task, seed and index of a generated sample; None for one that was read.
+        numbered: Whether the id is only the sample's place in its file, because the data have no
+            ids of their own. A run then knows the sample by its content.
     """
 
     id: str
@@ -48,6 +60,8 @@ class Sample:
     lettered: bool = False
     prompt: str | None = None
     oracle_images: tuple[ImageSource, ...] = ()
+    made: tuple[str, int, int] | None = None
+    numbered: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -61,6 +75,11 @@ class Sample:
             )
 
     @property
+    def cluster(self) -> str:
+        """What dependent samples share: the pair of a sample and its twin, else the images."""
+        return str(self.attributes.get("pair") or self.image_key)
+
+    @property
     def candidates(self) -> tuple[str, ...]:
         """The strings an answer is parsed to and scored over: letters, or the options."""
         if self.lettered:
@@ -71,6 +90,16 @@ class Sample:
     def text(self) -> str:
         """What the user turn says."""
         return self.question if self.prompt is None else self.prompt
+
+    @cached_property
+    def image_keys(self) -> frozenset[str]:
+        """One key per image, equal for equal images: a path, or a hash of the pixels."""
+        return frozenset(_image_key(image) for image in self.images)
+
+    @property
+    def image_key(self) -> str:
+        """The keys of all images as one text: what samples of the same images share."""
+        return "|".join(sorted(self.image_keys))
 
     def open_images(self) -> list[Image.Image]:
         """The images, decoded, in RGB.
@@ -87,6 +116,14 @@ class Sample:
             LanternError: as for `open_images`.
         """
         return [open_image(source, self.id) for source in self.oracle_images or self.images]
+
+
+def _image_key(image: ImageSource) -> str:
+    if isinstance(image, str | PathLike):
+        return str(image)
+    size = image.size if isinstance(image, Image.Image) else image.shape
+    kind = image.mode if isinstance(image, Image.Image) else "array"
+    return hashlib.sha256(f"{kind} {size}".encode() + image.tobytes()).hexdigest()
 
 
 def open_image(source: ImageSource, sample: str = "") -> Image.Image:

@@ -1,9 +1,9 @@
 """Coloured shapes on a 3 x 3 grid: the task on which the organisms' truths are stated.
 
 A scene is 84 x 84 pixels, so the Qwen2.5-VL vision tower (patch 14, merge 2) turns each of the
-nine 28-pixel cells into one token. Four objects of distinct shape and independent colour stand
-in four of the cells; the question names a shape and asks for its colour. Shapes, colours, cells
-and question templates are drawn independently and uniformly, so neither the question nor the
+nine 28-pixel cells into one token. Four objects of different shapes and independent colours are in
+four of the cells. The question names a shape and asks for its colour. Shapes, colours, cells and
+question templates are drawn independently and uniformly, so that neither the question nor the
 layout nor the other objects say anything about the answer (`question_only_rate` measures it).
 """
 
@@ -11,21 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.stats import Proportion
 
 SIZE = 84
 """Side of the image in pixels."""
 GRID = 3
+"""Number of cells along a side."""
 CELL = SIZE // GRID
-"""Side of a cell in pixels: one merged vision token."""
+"""Side of a cell in pixels; a cell is one merged vision token."""
 OBJECTS = 4
+"""Number of objects in a scene."""
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -38,17 +42,20 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "purple": (124, 52, 160),
     "pink": (238, 128, 184),
 }
+"""Colours by name, RGB of 0 to 255; the names are the options."""
 CHANCE = 1 / len(COLORS)
+"""Accuracy of guessing."""
 SHADE = 12
-"""Largest shade jitter per channel; less than half of the gap between any two colours."""
+"""Largest change of a channel when a shade is drawn; below half the gap of any two colours."""
 SIDES = (16, 17, 18, 19, 20)
-"""Sides an object may have, in pixels. With `SHIFT` they keep the oracle crop (the box scaled
+"""Possible sides of an object in pixels. With `SHIFT` they keep the oracle crop (the box enlarged
 by 1.2) inside the object's own cell, so that a crop never shows a neighbour."""
 SHIFT = 2
 """Largest shift of an object from the middle of its cell, in pixels."""
 BACKGROUND = (244, 244, 240)
+"""Colour of empty space, RGB."""
 HIDDEN = (128, 128, 128)
-"""What the asked region is painted with when it is hidden; no object is grey."""
+"""Colour that covers the asked region if it is hidden, RGB; no object is grey."""
 
 TEMPLATES = (
     "what color is the {shape} ?",
@@ -56,21 +63,35 @@ TEMPLATES = (
     "look at the picture and name the color of the {shape} .",
 )
 
+"""Wordings of the question."""
+
 Attribute = Literal["color", "shape", "cell"]
+"""Attribute of the asked object that `twin` changes."""
 
 
 def scenes(n: int, seed: int = 0, *, hide_asked: bool = False, start: int = 0) -> list[Sample]:
-    """Scenes `start` to `start + n - 1` of the endless series that `seed` names.
+    """Generate scenes `start` to `start + n - 1` of the endless series with this seed.
 
-    Scene i depends on (seed, i) only, so a longer list begins with the shorter one, and the
-    hidden and the plain series of one seed show the same scenes.
+    Scene i depends on (seed, i) only. So a longer list begins with the shorter one, and the hidden
+    and the plain series of one seed show the same scenes.
 
     Args:
-        n: How many.
-        seed: Names the series.
-        hide_asked: Paint the asked object's region grey in the image the model sees; question,
-            answer and box stay, and `oracle_images` keeps the image in which it is visible.
-        start: Index of the first scene.
+        n: Number of scenes.
+        seed: Seed of the series, default 0.
+        hide_asked: Paint the asked object's region grey in the image that the model sees. Question,
+            answer and box stay, and `oracle_images` has the image in which the object is visible.
+        start: Index of the first scene, default 0.
+
+    Raises:
+        LanternError: a number is negative.
+
+    Examples:
+        >>> from lantern_probe.tasks.scenes import scenes
+        >>> first, second = scenes(2)
+        >>> first.id, first.question, first.answer
+        ('scenes-0-0', 'what color is the diamond ?', 'yellow')
+        >>> first.images[0].size, first.boxes[0]
+        ((84, 84), (61, 58, 81, 78))
     """
     if n < 0 or start < 0 or seed < 0:
         raise LanternError(f"scenes: n={n}, seed={seed} and start={start} must not be negative")
@@ -78,22 +99,30 @@ def scenes(n: int, seed: int = 0, *, hide_asked: bool = False, start: int = 0) -
 
 
 def twin(sample: Sample, attribute: Attribute = "color", seed: int = 0) -> Sample:
-    """The same scene with one attribute of the asked object changed; the question stays.
+    """Change one attribute of a scene's asked object; the question stays the same.
 
     - `color`: the object takes another colour, which is the new answer. Only its own pixels
       change.
-    - `shape`: the object exchanges its shape with one of another colour, so that the question
-      now means that other object: box and answer move with the name.
-    - `cell`: the object moves to a free cell; the answer stays, the box moves.
+    - `shape`: the object exchanges its shape with one of another colour. The question now means
+      that other object, so that box and answer change with it.
+    - `cell`: the object moves to a free cell. The answer stays, the box moves.
 
     Args:
-        sample: A sample made by `scenes` (or by `twin`).
-        attribute: What to change.
-        seed: Chooses among the possible changes, together with the sample's id.
+        sample: Sample made by `scenes` (or by `twin`).
+        attribute: Attribute to change, default `color`.
+        seed: Seed of the choice among the possible changes, together with the sample's id;
+            default 0.
 
     Raises:
-        LanternError: the sample is not a scene, the attribute is unknown, or no such twin
-            exists (all four objects have one colour, for `shape`).
+        LanternError: the sample is not a scene, the attribute is unknown, or there is no such twin
+            (for `shape`, if all four objects have one colour).
+
+    Examples:
+        >>> from lantern_probe.tasks.scenes import scenes, twin
+        >>> sample = scenes(1)[0]
+        >>> other = twin(sample)
+        >>> sample.question == other.question, sample.answer, other.answer
+        (True, 'yellow', 'green')
     """
     if "objects" not in sample.attributes or "template" not in sample.attributes:
         raise LanternError(f"sample {sample.id!r} is not a scene, so it has no twin")
@@ -130,17 +159,26 @@ def twin(sample: Sample, attribute: Attribute = "color", seed: int = 0) -> Sampl
 
 
 def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, Proportion]:
-    """Can the answer be guessed from the question, the layout or the other objects?
+    """Measure how well the answer is guessed without seeing the asked object's colour.
 
-    Logistic regressions on one-hot features, cross-validated: `question` (shape word crossed
-    with template), `layout` (asked cell, occupied cells, shape in each cell, side and place of
-    the asked box), `others` (colours of the other objects), and `all` three together. Each with
-    its 95 % Wilson interval, to be held against `CHANCE`.
+    The guesses are those of cross-validated logistic regressions on one-hot features of one view:
+    `question` (shape word crossed with template), `layout` (asked cell, occupied cells, shape in
+    each cell, side and position of the asked box), `others` (colours of the other objects), and
+    `all` three together. Compare them with `CHANCE`.
+
+    Args:
+        samples: Scenes.
+        folds: Number of folds of the cross-validation, default 5.
+
+    Returns:
+        Accuracy by view, with its 95 % Wilson interval.
     """
     from sklearn.feature_extraction import DictVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
+
+    from lantern_probe.stats import wilson  # which loads scipy: the rest of this room does not
 
     views = [_views(sample) for sample in samples]
     answers = [sample.answer for sample in samples]
@@ -158,11 +196,12 @@ def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, P
 
 
 def render(objects: Sequence[Mapping[str, Any]], hidden: Box | None = None) -> Image.Image:
-    """Paint a scene, RGB, `SIZE` x `SIZE`.
+    """Paint a scene as an RGB image of `SIZE` x `SIZE` pixels.
 
     Args:
-        objects: Each with `shape`, `rgb` and `box` (left, top, right, bottom in pixels).
-        hidden: A box whose surroundings (the oracle crop: the box scaled by 1.2) become grey.
+        objects: Objects with `shape`, `rgb` and `box` (left, top, right, bottom in pixels).
+        hidden: Box whose oracle crop (the box enlarged by 1.2) is painted grey; None (default)
+            hides nothing.
     """
     canvas = np.empty((SIZE, SIZE, 3), dtype=np.uint8)
     canvas[:] = BACKGROUND
@@ -171,7 +210,7 @@ def render(objects: Sequence[Mapping[str, Any]], hidden: Box | None = None) -> I
         canvas[top:bottom, left:right][_mask(item["shape"], right - left)] = item["rgb"]
     if hidden is not None:
         margin = 0.1 * (hidden[2] - hidden[0])
-        # One pixel more than the crop on each side, so that rounding never leaves a trace.
+        # One pixel beyond the crop on each side, so that rounding never leaves a trace.
         left, top = (max(0, int(edge - margin) - 1) for edge in hidden[:2])
         right, bottom = (min(SIZE, int(edge + margin) + 1) for edge in hidden[2:])
         canvas[top:bottom, left:right] = HIDDEN
@@ -201,9 +240,10 @@ def _scene(seed: int, index: int, hide_asked: bool) -> Sample:
         )
     template = int(rng.integers(len(TEMPLATES)))
     name = "scenes-grey" if hide_asked else "scenes"
-    # Shapes, cells and colours are drawn in random order: the first object is as good as any.
+    # Objects are in random order, so asking for the first one is asking for a random one.
     asked = SHAPES[shapes[0]]
-    return _sample(f"{name}-{seed}-{index}", objects, asked, template, hide_asked=hide_asked)
+    sample = _sample(f"{name}-{seed}-{index}", objects, asked, template, hide_asked=hide_asked)
+    return replace(sample, made=(name, seed, index))
 
 
 def _sample(
@@ -230,7 +270,7 @@ def _sample(
             "color": asked["color"],
             "cell": asked["cell"],
             "template": template,
-            # Of an object that nobody asked for: what a probe of the slots should not find.
+            # An object that is not asked for, which a probe of the slots should not find.
             "distractor_color": other["color"],
             "distractor_shape": other["shape"],
             "distractor_cell": other["cell"],
@@ -240,7 +280,7 @@ def _sample(
 
 
 def _corner(cell: int) -> tuple[int, int]:
-    """Column and row of a cell; cells are numbered like the vision tokens, row by row."""
+    """Column and row of a cell; cells are numbered row by row, like the vision tokens."""
     return cell % GRID, cell // GRID
 
 
@@ -256,7 +296,10 @@ def _shade(rng: np.random.Generator, color: str) -> tuple[int, int, int]:
 
 
 def _mask(shape: str, side: int) -> np.ndarray:
-    """Which pixels of its box a shape covers, bool [side, side]; it touches all four edges."""
+    """Mask of the pixels that a shape covers in its box, bool [side, side].
+
+    Every shape touches all four edges.
+    """
     steps = (np.arange(side) + 0.5) / side * 2 - 1
     x, y = np.meshgrid(steps, steps)
     radius = x**2 + y**2
@@ -274,7 +317,7 @@ def _mask(shape: str, side: int) -> np.ndarray:
 
 
 def _views(sample: Sample) -> dict[str, str | int]:
-    """What can be known without seeing the asked object's colour, as features by view."""
+    """Features of a scene without the asked object's colour, named by view."""
     known = sample.attributes
     asked_box = sample.boxes[0]
     corner = _corner(known["cell"])

@@ -1,24 +1,25 @@
-"""Polyomino analogies: A is to B as C is to which of four options (arXiv 2605.18445)?
+"""Polyomino analogies: A is to B as C is to one of four options (arXiv 2605.18445).
 
 B is A after a rotation by 90, 180 or 270 degrees, and the answer is C after the same rotation. The
-four options are the four orientations of C. The rotated piece is the *intermediate image*: it
-stands nowhere in what the model sees, apart from the options, and knowing it answers the question
-by comparison alone. That makes oracle latents sufficient here, which they are not on natural
-images. The generator is our own: rotations only, one colour, and one intermediate panel.
+four options are the four orientations of C. The rotated piece is the *intermediate image*. The
+model sees it among the options only, and whoever knows it answers by comparison alone. So oracle
+latents are sufficient here, which they are not on natural images. The generator is our own:
+rotations only, one colour, and one intermediate panel.
 
 A puzzle is 448 x 252 pixels: A, B, C and an empty panel in the top row, the options with their
-letters below. A panel is 112 x 112, so it covers 4 x 4 merged vision tokens of Qwen2.5-VL. The
-oracle image is the same puzzle with the empty panel filled, and `boxes` holds the box whose oracle
-crop (`oracle.crop_box`) is that panel, to the pixel.
+letters below. A panel is 112 x 112 pixels, so it covers 4 x 4 merged vision tokens of Qwen2.5-VL.
+The oracle image is the same puzzle with the empty panel filled. `boxes` has the box whose oracle
+crop (`crops.crop_box`) is exactly that panel.
 
-What can be known without solving it: nothing from the text (`CHANCE`). With C and the options but
-without A and B, the orientation of C itself can be left out, as no rotation is by 0 degrees
+Without solving the puzzle, the text says nothing (`CHANCE`). From C and the options, without A and
+B, the orientation of C itself can be excluded, as no rotation is by 0 degrees
 (`CHANCE_WITHOUT_EXAMPLE`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -30,21 +31,22 @@ from lantern_probe.errors import LanternError
 from lantern_probe.tasks.sample import Box, Sample
 
 PANEL = 112
-"""Side of a panel in pixels: four merged vision tokens."""
+"""Side of a panel in pixels, equal to four merged vision tokens."""
 STRIP = 28
 """Height in pixels of the strip with the options' letters."""
 WIDTH, HEIGHT = 4 * PANEL, 2 * PANEL + STRIP
-"""Of the image in pixels."""
+"""Width and height of a puzzle in pixels."""
 SQUARE = 20
 """Side of one square of a piece in pixels; a panel takes 5 x 5 of them."""
 SQUARES = (4, 5, 6)
-"""How many squares a piece may have."""
+"""Possible numbers of squares of a piece."""
 HELD_OUT = 8
-"""How many pieces are kept for the held-out puzzles."""
+"""Number of pieces kept for the held-out puzzles."""
 
 OPTIONS = ("first piece", "second piece", "third piece", "fourth piece")
-"""What the options are called in text; the pieces themselves are in the image."""
+"""Names of the options in the text; the pieces themselves are in the image."""
 CHANCE = 1 / len(OPTIONS)
+"""Accuracy of guessing."""
 CHANCE_WITHOUT_EXAMPLE = 1 / 3
 """Accuracy of the best guess from C and the options, without A and B."""
 TEMPLATES = (
@@ -55,13 +57,17 @@ TEMPLATES = (
     "Turn the third piece of the top row the way the first was turned to give the second. "
     "Which of the options do you get?",
 )
-"""Wordings of the one question. Interventions that borrow from another sample never take one with
-the same text, so there must be several."""
+"""Wordings of the question. Interventions that borrow from another sample never take one with the
+same text, so there must be several."""
 
 PAPER = (255, 255, 255)
+"""Colour of the background, RGB."""
 FRAME = (190, 190, 190)
+"""Colour of a panel's frame, RGB."""
 INK = (32, 72, 196)
+"""Colour of the pieces, RGB."""
 MARK = (40, 40, 40)
+"""Colour of letters and of the line between the rows, RGB."""
 _GLYPHS = {
     "A": "01110 10001 10001 11111 10001 10001 10001",
     "B": "11110 10001 10001 11110 10001 10001 11110",
@@ -69,7 +75,7 @@ _GLYPHS = {
     "D": "11110 10001 10001 10001 10001 10001 11110",
     "?": "01110 10001 00001 00110 00100 00000 00100",
 }
-"""Rows of 5 x 7 pixels; drawn here, so that no font of the machine changes an image."""
+"""Bitmaps of 5 x 7 pixels by row; written here, so that images do not depend on installed fonts."""
 
 _TOP = [(PANEL * column, 0) for column in range(4)]
 _BOTTOM = [(PANEL * column, PANEL + STRIP) for column in range(4)]
@@ -81,33 +87,34 @@ LAYOUT: dict[str, Box] = {
         strict=True,
     )
 }
-"""Where each panel is, in pixels."""
+"""Box of each panel in pixels: left, top, right, bottom."""
 _LEFT, _UPPER, _RIGHT, _LOWER = LAYOUT["missing"]
 ORACLE_BOX: Box = (_LEFT + 10, _UPPER + 10, _RIGHT - 9, _LOWER - 9)
-"""Its centre and side (93 pixels, enlarged by 1.2) are truncated to the missing panel itself."""
+"""Evidence box of every puzzle. Its side of 93 pixels, enlarged by 1.2 and truncated as in the
+official crop, gives exactly the missing panel."""
 
 
 def tetris(
     n: int, seed: int = 0, *, held_out: bool = False, split: int = 0, start: int = 0
 ) -> list[Sample]:
-    """Puzzles `start` to `start + n - 1` of the endless series that `seed` names.
+    """Generate puzzles `start` to `start + n - 1` of the endless series with this seed.
 
-    Puzzle i depends on (seed, i) only (and on `held_out` and `split`, which choose the pieces).
-    The position of the answer is a random permutation in every four consecutive puzzles, so each
-    letter is right in exactly a quarter of them.
+    Puzzle i depends on (seed, i) only, and on `held_out` and `split`, which choose the pieces. The
+    positions of the answer in four consecutive puzzles, counted from puzzle 0, are a random
+    permutation. So each letter is right in a quarter of them.
 
     Args:
-        n: How many.
-        seed: Names the series.
-        held_out: Draw A and C from the held-out pieces; from the training pieces otherwise.
-        split: Seed of the division of the pieces, see `split_pieces`.
-        start: Index of the first puzzle.
+        n: Number of puzzles.
+        seed: Seed of the series, default 0.
+        held_out: Draw A and C from the held-out pieces, instead of the training pieces (default).
+        split: Seed of the division of the pieces (`split_pieces`), default 0.
+        start: Index of the first puzzle, default 0.
 
     Returns:
         Lettered samples. Attributes: `piece_a` and `piece_c` (ids, see `pieces`), `start_a` and
-        `start_c` (quarter turns, counterclockwise, from the piece as its id is written),
+        `start_c` (quarter turns, counterclockwise, from the piece as written in its id),
         `rotation` (degrees, counterclockwise), `answer_index`, `options` (quarter turns of C in
-        each option), `template`, `held_out`, and `layout` (panels by name, boxes in pixels).
+        each option), `template`, `held_out`, and `layout` (boxes of the panels in pixels, by name).
 
     Raises:
         LanternError: a number is negative.
@@ -120,17 +127,21 @@ def tetris(
     name = "tetris-held-out" if held_out else "tetris"
     puzzles = [(index, _draw(seed, index, known)) for index in range(start, start + n)]
     return [
-        _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out})
+        replace(
+            _sample(f"{name}-{seed}-{index}", {**puzzle, "held_out": held_out}),
+            made=(name, seed, index),
+        )
         for index, puzzle in puzzles
     ]
 
 
 @cache
 def pieces() -> tuple[str, ...]:
-    """The ids of all pieces: polyominoes of 4 to 6 squares without any symmetry.
+    """Ids of all pieces: polyominoes of 4 to 6 squares without any symmetry.
 
-    One of every set of rotations and reflections. Its eight orientations all differ, so a rotation
-    is never also a reflection or another rotation. An id is the piece in rows: "0111/1100".
+    Of the rotations and reflections of a polyomino, one is listed. All eight differ, so that a
+    rotation is never also a reflection or another rotation. An id is the piece written in rows,
+    such as "0111/1100".
     """
     grown, found = {"1"}, []
     for squares in range(2, max(SQUARES) + 1):
@@ -141,9 +152,15 @@ def pieces() -> tuple[str, ...]:
 
 
 def split_pieces(seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The training pieces and the `HELD_OUT` held-out ones.
+    """Divide the pieces into training pieces and `HELD_OUT` held-out ones.
 
     No held-out piece is a rotation or a reflection of a training piece.
+
+    Args:
+        seed: Seed of the division, default 0.
+
+    Returns:
+        Ids of the training pieces and of the held-out pieces.
     """
     known = pieces()
     held_out = set(np.random.default_rng(seed).permutation(len(known))[:HELD_OUT].tolist())
@@ -154,19 +171,22 @@ def split_pieces(seed: int = 0) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def panel(piece: str, turns: int) -> UInt8[np.ndarray, "side side 3"]:
-    """A piece in the middle of a framed panel, after quarter turns counterclockwise."""
+    """Draw a piece in the middle of a framed panel, after quarter turns counterclockwise."""
     found = _empty_panel()
     _stamp(found, _enlarged(np.rot90(_grid(piece), turns), SQUARE), INK)
     return found
 
 
 def interchange(samples: Sequence[Sample]) -> Int[np.ndarray, "samples samples"]:
-    """Which answer each sample's latents call for in each other sample's puzzle.
+    """Expected answer of each puzzle if it is given the latents of each other puzzle.
+
+    Args:
+        samples: Puzzles made by `tetris`.
 
     Returns:
-        At [i, j] the index of the option of sample i that shows the rotated piece of sample j: what
-        i should answer with the latents of j, if they carry that piece and are used. -1 where no
-        option shows it. The diagonal holds the samples' own answers.
+        At [i, j] the index of the option of sample i that shows the rotated piece of sample j; -1
+        if no option shows it. Sample i answers so with the latents of j, if they carry the piece
+        and are used. The diagonal holds the samples' own answers.
 
     Raises:
         LanternError: a sample was not made by `tetris`.
@@ -181,10 +201,17 @@ def interchange(samples: Sequence[Sample]) -> Int[np.ndarray, "samples samples"]
 
 
 def answer_from_panel(sample: Sample, picture: UInt8[np.ndarray, "side side 3"]) -> str | None:
-    """The letter of the option that is this picture, pixel by pixel: a program's answer.
+    """Answer a puzzle by comparing a picture with the options, pixel by pixel.
 
-    Given the panel that oracle latents are made from, it is always right: the intermediate image
-    is sufficient. None where no option is the picture.
+    With the panel from which oracle latents are made the answer is always right, which shows that
+    the intermediate image is sufficient.
+
+    Args:
+        sample: Puzzle made by `tetris`.
+        picture: RGB panel, [112, 112, 3].
+
+    Returns:
+        Letter of the option that equals the picture; None if no option does.
 
     Raises:
         LanternError: the sample was not made by `tetris`.
@@ -199,7 +226,7 @@ def answer_from_panel(sample: Sample, picture: UInt8[np.ndarray, "side side 3"])
 
 
 def _shown(sample: Sample) -> tuple[str, tuple[int, ...], int]:
-    """The piece, its quarter turns in each option, and in the answer."""
+    """Piece C of a puzzle, its quarter turns in each option, and those in the answer."""
     known = sample.attributes
     if "piece_c" not in known or "options" not in known:
         raise LanternError(f"sample {sample.id!r} is no polyomino analogy; make it with tetris()")
@@ -212,7 +239,7 @@ def _draw(seed: int, index: int, known: tuple[str, ...]) -> dict[str, Any]:
     first, third = rng.permutation(len(known))[:2].tolist()
     start_a, start_c = rng.integers(4, size=2).tolist()
     turns = int(rng.integers(1, 4))
-    # The last number keeps this stream apart from those of the puzzles.
+    # The third number keeps this stream apart from those of the puzzles.
     block = np.random.default_rng([seed, index // 4, 1]).permutation(4)
     position = int(block[index % 4])
     right = (start_c + turns) % 4
@@ -249,7 +276,7 @@ def _sample(name: str, puzzle: dict[str, Any]) -> Sample:
 
 
 def _render(puzzle: dict[str, Any]) -> tuple[Image.Image, Image.Image]:
-    """The puzzle as the model sees it, and with the missing piece."""
+    """Draw the puzzle as the model sees it, and with the missing piece."""
     turns = puzzle["rotation"] // 90
     missing = _empty_panel()
     _stamp(missing, _glyph("?", 8), MARK)
@@ -260,7 +287,7 @@ def _render(puzzle: dict[str, Any]) -> tuple[Image.Image, Image.Image]:
         missing,
     ]
     canvas = np.full((HEIGHT, WIDTH, 3), PAPER, dtype=np.uint8)
-    canvas[PANEL : PANEL + 2] = MARK  # the letters belong to the row below
+    canvas[PANEL : PANEL + 2] = MARK  # a line, so that the letters belong to the row below
     for letter, drawn, (left, top) in zip("ABCD", row, _TOP, strict=True):
         canvas[top : top + PANEL, left : left + PANEL] = drawn
         _stamp(canvas[PANEL + 2 : PANEL + STRIP, left : left + PANEL], _glyph(letter, 3), MARK)
@@ -323,7 +350,7 @@ def _canonical(piece: str) -> str:
 
 
 def _with_one_more(piece: str) -> set[str]:
-    """Every piece with one square more, in some orientation."""
+    """All pieces with one square more, each in some orientation."""
     grid = np.pad(_grid(piece), 1)
     beside = np.zeros_like(grid)
     for axis in (0, 1):

@@ -1,8 +1,8 @@
-"""VisCoT as multiple choice: the JSON lines file of the LanteRn evaluation.
+"""VisCoT as multiple choice: the JSON lines file of the LanteRn evaluation (arXiv 2603.25629).
 
-One object a line: `question`, `options` (texts that carry their letter: "A. a cat", "A) a cat"),
-`answer`, `img_path` and `bbox` (source: METHODS.md section 1, and the two files that repository
-GuilhermeViveiros/LanteRn held at commit 454b0ba).
+A line is an object with `question`, `options` (texts with their letters: "A. a cat", "A) a cat"),
+`answer`, `img_path` and `bbox`. The form is that of the two files in repository
+GuilhermeViveiros/LanteRn at commit 454b0ba; see docs/methods.md, The official system.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 import string
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class _NotMultipleChoice(LanternError):
-    """The options, or the answer among them, cannot be made out."""
+    """Error for a line whose options, or whose answer among them, cannot be made out."""
 
 
 def viscot(
@@ -44,29 +45,32 @@ def viscot(
     """Read a VisCoT multiple-choice file.
 
     The prompt is that of the official evaluation: the question, "Options:" and the options as
-    they stand in the file. The answer is brought to its letter ("B. text" and "(b)" give "B"),
-    where the official evaluation compares the raw string.
+    written in the file. The answer is reduced to its letter: "B. text" and "(b)" give "B". (The
+    official evaluation compares the raw string.)
 
     Args:
-        path: The JSON lines file, UTF-8.
-        image_root: Where images are looked for that do not exist at the path in the file: that
-            path under the root, then without its first folder, its first two, and so on, since
-            official files name folders of another machine. The file's own folder by default.
-        limit: Only so many samples, from the start. Ids do not depend on it.
-        malformed: What to do with a line whose options are not 2 to 26 texts in the order of
-            their letters, or whose answer is not one of them: `raise`, or `skip` it with a
-            warning that counts the lines. Of the official test file's 5,591 lines, 522 have all
-            options in one text (the official loader leaves them out) and one has two answers.
+        path: JSON lines file, UTF-8.
+        image_root: Folder in which to look for images that do not exist at the path in the file.
+            Tried are the whole path under this folder, then the path without its first folder,
+            without its first two, and so on, since official files name folders of another machine.
+            None (default) takes the file's own folder.
+        limit: Most samples to read, from the start; None (default) reads all. Ids do not depend on
+            it.
+        malformed: Treatment of a line whose options are not 2 to 26 texts in the order of their
+            letters, or whose answer is not one of them. `raise` (default) stops; `skip` leaves it
+            out, with a warning that counts such lines. Of the official test file's 5,591 lines, 522
+            have all options in one text (the official loader leaves them out) and one has two
+            answers.
 
     Returns:
         Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
-        two the same, else `<file stem>-<line number>`. Boxes are those of the file; whether they
-        lie inside the image is not known before it is opened. Other fields that are a text, a
-        number or a truth value become attributes.
+        two are the same, else `<file stem>-<line number>`. Boxes are those of the file, and are not
+        checked against the image before it is opened. Other fields that are a text, a number or a
+        truth value become attributes.
 
     Raises:
-        LanternError: naming the file, the line and the field; or nothing is left to return. An
-            image that is nowhere to be found raises when its sample is opened.
+        LanternError: a file or field cannot be used, or there is no sample; the message names the
+            file, the line and the field. A missing image raises when its sample is opened.
     """
     path = Path(path)
     if limit is not None and limit < 1:
@@ -75,14 +79,14 @@ def viscot(
         raise LanternError(f"malformed is 'raise' or 'skip', not {malformed!r}")
     root = path.parent if image_root is None else Path(image_root)
     lines = _read_lines(path)
-    ids = _ids(lines, path.stem)
+    ids, numbered = _ids(lines, path.stem)
     samples: list[Sample] = []
     skipped: list[int] = []
     for (number, line), name in zip(lines, ids, strict=True):
         if len(samples) == limit:
             break
         try:
-            samples.append(_sample(line, name, root))
+            samples.append(replace(_sample(line, name, root), numbered=numbered))
         except _NotMultipleChoice as error:
             if malformed == "raise":
                 raise LanternError(
@@ -103,7 +107,7 @@ def viscot(
 
 
 def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The objects of a JSON lines file with their line numbers; empty lines are passed over."""
+    """Objects of a JSON lines file with their line numbers; empty lines are passed over."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -125,14 +129,15 @@ def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return objects
 
 
-def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> list[str]:
+def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> tuple[list[str], bool]:
+    """Name every line, and say whether the names are only line numbers."""
     for field in _IDS:
         values = [line.get(field) for _, line in lines]
         if all(isinstance(value, str | int) and value != "" for value in values):
             names = [str(value) for value in values]
             if len(set(names)) == len(names):
-                return names
-    return [f"{stem}-{number}" for number, _ in lines]
+                return names, False
+    return [f"{stem}-{number}" for number, _ in lines], True
 
 
 def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
@@ -156,7 +161,7 @@ def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
 
 
 def _text(line: Mapping[str, Any], *names: str) -> str:
-    """The first of the fields that is there, which must be a text that says something."""
+    """Text of the first field that exists; it must not be empty."""
     field = next((name for name in names if name in line), names[0])
     if field not in line:
         raise LanternError(f"the field '{field}' is missing")
@@ -167,7 +172,7 @@ def _text(line: Mapping[str, Any], *names: str) -> str:
 
 
 def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
-    """The options as they stand, and without their letters."""
+    """Options as written in the file, and without their letters."""
     if "options" not in line:
         raise LanternError("the field 'options' is missing")
     raw = line["options"]
@@ -178,7 +183,7 @@ def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
             f"the field 'options' must have 2 to 26 texts, not {len(raw)}: {raw!r:.80}"
         )
     if all(option.strip() and not _LETTERED.fullmatch(option) for option in raw):
-        # Without letters of their own they get them, in order.
+        # The answer is a letter, so options without letters are given them in order.
         texts = [option.strip() for option in raw]
         marked = zip(string.ascii_uppercase, texts, strict=False)
         return [f"{letter}. {text}" for letter, text in marked], tuple(texts)
@@ -206,7 +211,7 @@ def _answer(line: Mapping[str, Any], options: int) -> str:
 
 
 def _boxes(line: Mapping[str, Any]) -> tuple[Box, ...]:
-    """All boxes; the file has one box, a list of boxes, or none."""
+    """Boxes of a line, which has one box, a list of boxes, or none."""
     field = next((name for name in _BOXES if line.get(name)), None)
     if field is None:
         return ()
@@ -222,13 +227,13 @@ def _box(box: Any, field: str) -> Box:
         isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
     ):
         raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {box!r:.80}")
-    # An empty box fails its own sample, when something is to be cropped, and not the file.
+    # An empty box raises when it is cropped, so that it fails its own sample and not the file.
     left, top, right, bottom = map(float, numbers)
     return left, top, right, bottom
 
 
 def _find(image: str, root: Path) -> str | Path:
-    """Where the image is; where it should have been if it is nowhere."""
+    """Path of the image; if it does not exist, the first path at which it was looked for."""
     if "://" in image:
         return image  # refused with its own message when the sample is opened
     if Path(image).is_absolute() and os.path.isfile(image):  # noqa: PTH113 (never raises)

@@ -1,8 +1,9 @@
 """V*: multiple choice about small objects in large photographs (arXiv 2312.14135).
 
-191 questions, 115 of `direct_attributes` (four options) and 76 of `relative_position` (two). The
-benchmark as its authors publish it (repository craigwu/vstar_bench on the Hub, and the evaluation
-in penghao-wu/vstar) has two forms side by side, and this module reads either:
+There are 191 questions: 115 of `direct_attributes`, with four options, and 76 of
+`relative_position`, with two. The benchmark as its authors publish it (repository
+craigwu/vstar_bench on the Hub, and the evaluation in penghao-wu/vstar) has two forms side by side.
+This module reads either:
 
 - `direct_attributes/NAME.jpg` with `direct_attributes/NAME.json`, and the same for the other
   category. The JSON object has `target_object` (names), `bbox` (one [x, y, width, height] in
@@ -25,14 +26,17 @@ from typing import Any
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.rows import Row, hub_rows, json_lines, json_object
+from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, json_object
 from lantern_probe.tasks.sample import Box, Sample
 
 CATEGORIES = ("direct_attributes", "relative_position")
+"""Categories of questions, which are also the names of their folders."""
 QUESTIONS = "test_questions.jsonl"
+"""Name of the file with all questions."""
 SPLIT = "test"
+"""Name of the only split on the Hub."""
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
-"""Ends every `text`; the LanteRn evaluation takes it off, and so does `vstar`."""
+"""Sentence at the end of every `text`; the LanteRn evaluation removes it, and so does `vstar`."""
 
 _OPTION = re.compile(r"^\(([A-Z])\)[ \t]*(\S.*?)\s*$", re.MULTILINE)
 
@@ -40,28 +44,29 @@ _OPTION = re.compile(r"^\(([A-Z])\)[ \t]*(\S.*?)\s*$", re.MULTILINE)
 def vstar(
     folder: str | Path | None = None, *, hub: str | None = None, seed: int = 0
 ) -> list[Sample]:
-    """Read V*.
+    """Read the questions of V*.
 
-    The prompt is that of the LanteRn evaluation: the question and a line "(A) ..." for each option.
-    With `test_questions.jsonl`, or from the Hub, the letters are those given there. Without it the
-    options are shown in an order drawn from (seed, sample id), as the right one comes first in the
-    files; results are then not those of the published letters.
+    The prompt is that of the LanteRn evaluation (arXiv 2603.25629): the question and a line
+    "(A) ..." for each option. With `test_questions.jsonl`, or from the Hub, options have the
+    published letters. Without the file, options are shown in an order drawn from (seed, sample id),
+    because the right one comes first in the other files. Results are then not comparable with those
+    of the published letters.
 
     Args:
-        folder: A copy of the benchmark. `test_questions.jsonl` is used if it is there.
-        hub: A repository on the Hub in place of a folder, whose rows hold the images themselves,
-            such as "lmms-lab/vstar-bench". Needs the package `datasets`, and may download.
-        seed: Of the order of the options, where it is drawn.
+        folder: Folder with a copy of the benchmark. `test_questions.jsonl` is used if it exists.
+        hub: Repository on the Hub, in place of a folder, whose rows hold the images themselves,
+            such as "lmms-lab/vstar-bench". It needs the package `datasets`, and may download.
+        seed: Seed of the order of the options where it is drawn, default 0.
 
     Returns:
-        Lettered samples with the attribute `category`. Ids are `question_id`, else
-        "direct_attributes/NAME". Where there is a JSON file beside the image, `boxes` are its
-        boxes and `targets` (an attribute) the names of what they hold; rows of the Hub have none,
-        and their images stay in memory.
+        Lettered samples with the attribute `category`. Ids are `question_id`, or
+        "direct_attributes/NAME" without `test_questions.jsonl`. With a JSON file beside the image,
+        `boxes` are its boxes, and the attribute `targets` has the name of each box's object. Rows
+        of the Hub have neither, and their images stay in memory.
 
     Raises:
-        LanternError: naming the file, the line or row, and the field. An image that is missing
-            raises when its sample is opened.
+        LanternError: a file or field cannot be used; the message names the file, the line or row,
+            and the field. A missing image raises when its sample is opened.
     """
     if (folder is None) == (hub is None):
         raise LanternError("V*: give either a folder or, with hub=, a repository on the Hub")
@@ -87,8 +92,8 @@ def vstar(
     return found
 
 
-def _given(row: Row, root: Path | None) -> tuple[Row, Sample]:
-    """A line of `test_questions.jsonl`, or such a row of the Hub."""
+def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
+    """Make a sample of a line of `test_questions.jsonl`, or of a row of the Hub."""
     text = row.text("text").split(INSTRUCTION)[0].strip()
     marked = list(_OPTION.finditer(text))
     letters = string.ascii_uppercase[: len(marked)]
@@ -122,7 +127,7 @@ def _given(row: Row, root: Path | None) -> tuple[Row, Sample]:
 
 
 def _annotated(path: Path, category: str, seed: int) -> Sample:
-    """NAME.json, whose first option is right, beside its image."""
+    """Make a sample of NAME.json, whose first option is right, and the image beside it."""
     row = json_object(path)
     texts = row.texts("options", at_least=2)
     name = f"{category}/{path.stem}"
@@ -145,13 +150,13 @@ def _annotated(path: Path, category: str, seed: int) -> Sample:
 
 
 def _beside(path: Path) -> Path:
-    """The image of NAME.json: whatever else has that name, in any format."""
+    """Path of the image of NAME.json: the other file of that name, in any format."""
     named = (file for file in sorted(path.parent.iterdir()) if file.stem == path.stem)
     return next((file for file in named if file.suffix != ".json"), path.with_suffix(".jpg"))
 
 
-def _regions(row: Row) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """The boxes of the targets, and what they hold."""
+def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+    """Boxes of the targets in pixels, and the name of the object in each."""
     targets, boxes = row.texts("target_object", at_least=1), row.field("bbox")
     if not isinstance(boxes, list) or len(boxes) != len(targets):
         raise row.error(
@@ -161,7 +166,7 @@ def _regions(row: Row) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     return tuple(_box(row, box) for box in boxes), targets
 
 
-def _box(row: Row, box: Any) -> Box:
+def _box(row: Entry, box: Any) -> Box:
     numbers = box if isinstance(box, list) else []
     if len(numbers) != 4 or not all(
         isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
@@ -171,7 +176,7 @@ def _box(row: Row, box: Any) -> Box:
     return x, y, x + width, y + height
 
 
-def _unique(found: Sequence[tuple[Row, Sample]]) -> list[Sample]:
+def _unique(found: Sequence[tuple[Entry, Sample]]) -> list[Sample]:
     samples: dict[str, Sample] = {}
     for row, sample in found:
         if sample.id in samples:

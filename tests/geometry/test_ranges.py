@@ -21,11 +21,13 @@ from lantern_probe.geometry import (
     participation_ratio,
     path_rows,
     preference_rows,
+    rank_correctness,
     rank_rows,
+    retrieve,
+    retrieve_alike,
     singular_values,
 )
-from lantern_probe.geometry.resampling import interval
-from lantern_probe.retrieval import rank_correctness, retrieve, retrieve_alike
+from lantern_probe.stats.resampling import interval
 
 SEEDS = st.integers(0, 2**32 - 1)
 USP = "USP"

@@ -1,0 +1,242 @@
+"""Ablations of one or several models: conditions in, a run per model and its summary out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions.edges import KnockOut
+from lantern_probe.interventions.image import Corruption, parse_corruption
+from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.records.json_files import write_json
+from lantern_probe.records.rows import read_rows
+from lantern_probe.records.run import Run
+from lantern_probe.tasks import Sample
+from lantern_probe.tasks.twins import TWIN_ANSWER
+from lantern_probe.vocabulary import parse_layers
+
+from .console import console, progress_bar
+from .data import Load
+from .inputs import Inputs, Parser
+from .runs import Advance, ModelLoader, open_run, run_due
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lantern_probe.analysis.ablation import ConditionSummary
+    from lantern_probe.model.lantern import LanternModel
+
+
+@dataclass(frozen=True)
+class Part:
+    """Conditions that run together, under one corruption of the image."""
+
+    conditions: list[Intervention]
+    image: Corruption = field(default_factory=Corruption)
+    first: int | None = None
+    """Number of samples, from the first; all by default."""
+    shown: bool = True
+    """True if the conditions belong in the table, and so in the family of its tests."""
+    slots: int | None = None
+    """Number of slots that the conditions were made for; None if they fit any."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The conditions as rows name them: `zeros@black-box`."""
+        return [self.image.suffix(condition.label) for condition in self.conditions]
+
+
+def ablation_parts(
+    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
+) -> list[Part]:
+    """Every condition under every corruption, with own and the clean image in front if missing.
+
+    Args:
+        conditions: Labels of conditions.
+        images: Labels of corruptions.
+        seed: Seed of conditions that draw at random and name none.
+
+    Raises:
+        LanternError: there is no such condition or corruption.
+    """
+    parsed = list(dict.fromkeys(parse_condition(text, seed) for text in conditions))
+    if Own() not in parsed:
+        parsed.insert(0, Own())
+    corruptions = list(dict.fromkeys(parse_corruption(text) for text in images))
+    if Corruption() not in corruptions:
+        corruptions.insert(0, Corruption())
+    return [Part(parsed, image) for image in corruptions]
+
+
+def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
+    """Refuse conditions that do not fit a model whose config is at hand.
+
+    Args:
+        config: The inputs.
+        model: Name of the model.
+        parts: Conditions to run.
+
+    Raises:
+        LanternError: there is no such slot or layer, or parts were made for another size.
+    """
+    slots, layers = config.latent_size or known_slots(model), known_layers(model)
+    for part in parts:
+        if slots is not None:
+            _check_size(model, slots, part)
+            for condition in part.conditions:
+                condition.check(slots)
+        for condition in part.conditions:
+            if layers is not None and isinstance(condition, KnockOut):
+                parse_layers(condition.cut.layers or "*", layers)
+
+
+def _check_size(model: str, slots: int, part: Part) -> None:
+    if part.slots not in (None, slots):
+        raise LanternError(
+            f"{model} has blocks of {slots} slots, not {part.slots}; give --latent-size {slots}"
+        )
+
+
+def run_ablation(
+    config: Inputs,
+    command: str,
+    models: Sequence[str],
+    parts: Sequence[Part],
+    *,
+    parser: Parser = "default",
+    output: Path | None = None,
+    load: Load | None = None,
+) -> dict[Path, list[ConditionSummary]]:
+    """Run, or finish, every model's ablation; the summaries by folder, also in `summary.json`.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        models: Names of the models.
+        parts: Conditions to run.
+        parser: How answers are read.
+        output: Folder of the run of a single model; by default that of the inputs, with a folder
+            in it for each of several models.
+        load: Gives the samples of a model; those of the inputs by default.
+
+    Raises:
+        LanternError: something that was given cannot be used.
+    """
+    folders = config.folders(models) if output is None else {models[0]: output}
+    for model in folders:
+        check_parts(config, model, parts)
+    results = {}
+    with progress_bar() as progress:
+        for name, folder in folders.items():
+            data, samples = (load or config.load_samples)(name)
+            with open_run(
+                config, folder, command, name, data, samples=len(samples), parser=parser
+            ) as run:
+                samples = run.register(samples)
+                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
+            results[folder] = _summaries(folder, name, parts, samples)
+    from lantern_probe.analysis.ablation import as_records
+
+    records = [record for found in results.values() for record in as_records(found)]
+    write_json((output or config.output) / "summary.json", records)
+    return results
+
+
+def _ablate(
+    config: Inputs,
+    load: ModelLoader,
+    run: Run,
+    parts: Sequence[Part],
+    samples: list[Sample],
+    parser: Parser,
+    progress: Progress,
+) -> None:
+    # Conditions do not decide each other's rows, so that a run can be extended by more of them.
+    labels = {label for part in parts for label in part.labels}
+    run.note(conditions=sorted({*run.manifest.get("conditions", []), *labels}))
+    wanted = {
+        (sample.id, label)
+        for part in parts
+        for sample in samples[: part.first]
+        for label in part.labels
+    }
+
+    def engine(lantern: LanternModel, advance: Advance) -> None:
+        from lantern_probe.causal.ablation import Ablation
+
+        for part in parts:
+            _check_size(load.name, lantern.latent_size, part)
+            Ablation(
+                lantern,
+                samples[: part.first],
+                part.conditions,
+                run,
+                part.image,
+                max_new_tokens=config.max_new_tokens,
+                batch_rows=config.rows_together,
+                parser=parser,
+                advance=advance,
+            ).execute()
+
+    run_due(run, wanted, load, engine, progress)
+
+
+def _summaries(
+    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample]
+) -> list[ConditionSummary]:
+    from lantern_probe.analysis.ablation import summarize
+
+    shown = [label for part in parts if part.shown for label in part.labels]
+    # A corrupted twin calls for no known answer: right and wrong are of the samples alone.
+    twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
+        s.id for s in samples if TWIN_ANSWER in s.attributes
+    }
+    rows = [row for row in read_rows(folder) if row["sample"] not in twins]
+    return summarize(rows, model=model, conditions=shown)
+
+
+def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:
+    """Print and draw an ablation; 1 when nothing useful came out."""
+    from lantern_probe.plots.ablation import ablation_figure
+    from lantern_probe.plots.style import save_figure
+
+    from .tables.ablation import print_condition_table, print_side_by_side
+
+    for summaries in results:
+        print_condition_table(summaries, console)
+    if len(results) > 1:
+        print_side_by_side(results, console)
+    save_figure(ablation_figure(results), output / "accuracy.png")
+    console.print(f"rows, summary.json and accuracy.png are in {output}", markup=False)
+    return report_problems(results)
+
+
+def report_problems(results: Sequence[Sequence[ConditionSummary]]) -> int:
+    """Say what did not run; 1 when a model has no block to ablate or a condition no row."""
+    problems = []
+    for summaries in results:
+        own = next(s for s in summaries if s.condition == "own")
+        failed = sum(s.failed for s in summaries)
+        if failed:
+            console.print(
+                f"{own.model}: {failed} rows failed; the rows with status failed in rows.jsonl say "
+                "why, and --retry-failed runs them again",
+                markup=False,
+            )
+        empty = [s.condition for s in summaries if not s.samples]
+        if not own.samples:
+            problems.append(f"{own.model}: no sample could be run")
+        elif not own.n:
+            problems.append(
+                f"{own.model}: none of {own.samples} samples emitted a latent block, so there is "
+                "nothing to ablate"
+            )
+        elif empty:
+            problems.append(f"{own.model}: no sample could be run under {', '.join(empty)}")
+    for problem in problems:
+        console.print(problem, markup=False)
+    return 1 if problems else 0

@@ -1,0 +1,287 @@
+"""Captures of activations: one model, one condition, some sites, into the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.filesize import decimal
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.records.format1 import modern_config
+from lantern_probe.records.rows import Row, read_manifest
+from lantern_probe.tasks import Sample
+from lantern_probe.vocabulary import Site, parse_sites
+
+from .console import console, progress_bar
+from .data import check_columns
+from .inputs import Inputs, Parser, StoreDtype
+from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
+
+if TYPE_CHECKING:
+    import torch
+
+    from lantern_probe.geometry.latent_sets import LatentSets
+    from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.run import Run
+
+FEWEST = 5
+"""Fewest samples of which sets of latents are measured (`geometry.latent_sets.FEWEST`)."""
+
+
+@dataclass(frozen=True)
+class CaptureJob:
+    """What one capture reads, and where it goes."""
+
+    folder: Path
+    """Folder of the capture's run."""
+    sites: Sequence[str]
+    """Labels of sites."""
+    condition: str = "own"
+    """What is fed at the slots."""
+    untrained: int | None = None
+    """Seed of random weights in place of the model's; None for its own weights."""
+    force: Path | None = None
+    """Capture whose texts are imposed; None for the model's own texts."""
+    store_dtype: StoreDtype | None = None
+    """Dtype of the activations; None for float32 of a tiny model and the model's own of others."""
+    parser: Parser = "default"
+    """How answers are read."""
+
+
+def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJob) -> None:
+    """Refuse a capture that cannot be made, as far as it shows before anything is loaded.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        model: Name of the model.
+        data: Name of the data.
+        job: What is read.
+
+    Raises:
+        LanternError: there is no such condition, site or capture, or the folder holds another run.
+    """
+    condition = parse_condition(job.condition, config.seed)
+    if condition.needs_pool:
+        raise LanternError(
+            f"condition {condition.label!r} needs the own latents of the whole data set, and a "
+            "capture looks at one sample at a time; take own, oracle, zeros or the like"
+        )
+    slots = config.latent_size or known_slots(model)
+    if slots is not None and condition != Own():
+        condition.check(slots)
+    layers = known_layers(model)
+    settings = _settings(
+        job,
+        condition,
+        sites=UNKNOWN if layers is None else parse_sites(job.sites, layers),
+        store_dtype=job.store_dtype or UNKNOWN,
+    )
+    refuse_folder(config, job.folder, command, model, data, **settings)
+
+
+def run_capture(
+    config: Inputs,
+    command: str,
+    load: ModelLoader,
+    data: str,
+    samples: Sequence[Sample],
+    job: CaptureJob,
+) -> bool:
+    """Capture whatever a folder does not hold yet, and say what it holds.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        load: Gives the model; with `untrained`, one that nobody else uses.
+        data: Name of the data.
+        samples: The samples.
+        job: What is read.
+
+    Returns:
+        True if any sample has any of the sites.
+
+    Raises:
+        LanternError: something that was given cannot be used.
+    """
+    check_job(config, command, load.name, data, job)
+    condition = parse_condition(job.condition, config.seed)
+    sites = parse_sites(job.sites, _layers(load))
+    stored = job.store_dtype or _store_dtype(load)
+    settings = _settings(job, condition, sites=sites, store_dtype=stored)
+    with (
+        open_run(config, job.folder, command, load.name, data, **settings) as run,
+        progress_bar() as progress,
+    ):
+        asked = run.register(samples)
+        wanted = {(sample.id, condition.label) for sample in asked}
+
+        def engine(lantern: LanternModel, advance: Advance) -> None:
+            import torch
+
+            from lantern_probe.capture.batch import samples_together
+            from lantern_probe.capture.dataset import Capture
+            from lantern_probe.model.checkpoint import untrain
+
+            if job.untrained is not None:
+                untrain(lantern, job.untrained)
+            dtype = getattr(torch, stored)
+            _check_room(lantern, run, sites, condition, dtype, len(wanted - run.done()))
+            Capture(
+                lantern,
+                asked,
+                sites,
+                run,
+                condition=condition,
+                force=_texts(job.force),
+                dtype=dtype,
+                max_new_tokens=config.max_new_tokens,
+                batch_rows=config.rows_together or samples_together(lantern),
+                parser=job.parser,
+                advance=advance,
+            ).execute()
+
+        run_due(run, wanted, load, engine, progress)
+        rows = run.rows()
+    return _report(rows, len(sites), job.folder)
+
+
+def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, alike: str) -> None:
+    """Refuse sets of latents that cannot be made, as far as it shows before anything is loaded.
+
+    Raises:
+        LanternError: there are too few samples or no such column, or a folder holds another run.
+    """
+    data, samples = config.load_samples(model)
+    if len(samples) < FEWEST:
+        raise LanternError(
+            f"{model}: there are only {len(samples)} samples, and at least {FEWEST} are needed; "
+            "raise --samples"
+        )
+    check_columns("alike", [alike], samples)
+    own = CaptureJob(folder / "own", (), store_dtype="float32")
+    condition = parse_condition(own.condition)
+    settings = _settings(own, condition, sites=UNKNOWN, store_dtype=own.store_dtype)
+    refuse_folder(config, own.folder, command, model, data, **settings)
+
+
+def capture_latent_sets(
+    config: Inputs, command: str, model: str, folder: Path
+) -> tuple[str, LatentSets]:
+    """Capture one model under three conditions; the name of the data, and the sets of latents.
+
+    Args:
+        config: The inputs.
+        command: Name of the command.
+        model: Name of the model.
+        folder: Folder in which each capture gets one.
+
+    Raises:
+        LanternError: nothing useful could be captured.
+    """
+    from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, latent_sets, sites_of
+    from lantern_probe.records.store import Store
+
+    data, samples = config.load_samples(model)
+    load = ModelLoader(config, model)
+    weights = ModelWeights.of(load(), samples)
+    stores = {}
+    for name, condition in CONDITIONS.items():
+        sites = sites_of(name, weights.last)
+        # Cosines near 1 need float32.
+        job = CaptureJob(folder / name, sites, condition, store_dtype="float32")
+        if not run_capture(config, command, load, data, samples, job):
+            raise LanternError(
+                f"{model}: no sample of '{job.folder}' has the sites asked for; the model must "
+                "open a latent block, and oracle latents need samples with a box"
+            )
+        stores[name] = Store(job.folder)
+    try:
+        return data, latent_sets(weights, stores, {sample.id for sample in samples})
+    except LanternError as error:
+        raise LanternError(f"{model}: {error}") from None
+
+
+def _layers(load: ModelLoader) -> int:
+    known = known_layers(load.name)
+    if known is not None:
+        return known
+    from lantern_probe.model.sites import layer_count
+
+    return layer_count(load())
+
+
+def _store_dtype(load: ModelLoader) -> str:
+    from lantern_probe.capture.batch import store_dtype
+
+    return str(store_dtype(load())).removeprefix("torch.")
+
+
+def _settings(job: CaptureJob, condition: Intervention, **known: Any) -> dict[str, Any]:
+    """What decides a row of a capture, beside the inputs."""
+    if known["sites"] is not UNKNOWN:
+        known["sites"] = [site.label for site in known["sites"]]
+    return {
+        "parser": job.parser,
+        "condition": condition.label,
+        "untrained": job.untrained,
+        "forced_by": None if job.force is None else _made_of(job.force),
+        **known,
+    }
+
+
+def _made_of(folder: Path) -> Row:
+    """The configuration of another capture, or of its parts."""
+    parts = sorted(path.parent for path in folder.glob("shard-*-of-*/run.json"))
+    whole = (folder / "run.json").exists() or not parts
+    return modern_config(read_manifest(folder if whole else parts[0])["config"])
+
+
+def _texts(folder: Path | None) -> Mapping[str, Sequence[int]] | None:
+    """The texts of another capture by sample."""
+    if folder is None:
+        return None
+    from lantern_probe.records.store import Store
+
+    return {row["sample"]: row["continuation"] for row in Store(folder).samples}
+
+
+def _check_room(
+    lantern: LanternModel,
+    run: Run,
+    sites: Sequence[Site],
+    condition: Intervention,
+    dtype: torch.dtype,
+    due: int,
+) -> None:
+    """Say what the capture takes on the disk, and refuse what does not fit."""
+    from lantern_probe.capture.dataset import bytes_per_sample
+    from lantern_probe.records.store import check_room
+
+    each = bytes_per_sample(lantern, sites, condition=condition, dtype=dtype)
+    free = check_room(run.folder, each * due)
+    console.print(
+        f"sites: {len(sites)}; {decimal(each)} a sample, {decimal(each * due)} for the {due} "
+        f"samples that are due; {decimal(free)} free",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _report(rows: Sequence[Row], sites: int, folder: Path) -> bool:
+    """Say what was captured and what is missing; False when nothing was."""
+    good = [row for row in rows if row["status"] == "ok"]
+    lacking = sum(bool(row["missing"]) for row in good)
+    console.print(
+        f"{len(good)} samples captured in {folder}"
+        + (f"; {lacking} of them lack a site (see their column missing)" if lacking else "")
+        + (f"; {len(rows) - len(good)} failed, see rows.jsonl" if len(good) < len(rows) else ""),
+        markup=False,
+        soft_wrap=True,
+    )
+    return any(len(row["missing"]) < sites for row in good)

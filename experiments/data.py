@@ -1,0 +1,160 @@
+"""Samples for a command: a task or a data set, pairs of twins, and their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lantern_probe import organisms
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
+from lantern_probe.model.location import locate
+from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
+from lantern_probe.tasks.scenes import twin as scene_twin
+from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
+from lantern_probe.tasks.viscot import viscot
+
+from .console import console
+from .inputs import SCENE_TWINS, DataOptions
+
+TASK_SAMPLES = 256
+"""Samples of a generated task unless another number is asked for."""
+
+Load = Callable[[str], tuple[str, list[Sample]]]
+"""Gives the name of the data, and the samples, for a model."""
+
+
+def check_data(options: DataOptions, model: str) -> None:
+    """Refuse data that cannot be asked for.
+
+    Args:
+        options: The data.
+        model: Name of the model that is asked.
+
+    Raises:
+        LanternError: there is no such model, task, file or folder, or it is not said which.
+    """
+    locate(model)
+    if options.data is None:
+        if options.image_root is not None or options.malformed != "raise":
+            raise LanternError("--image-root and --malformed are about --data; give it too")
+        if task_of(options, model) not in TASKS:
+            raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
+        return
+    if options.task is not None:
+        raise LanternError("give --task or --data, not both")
+    if not options.data.exists():
+        raise LanternError(f"--data: there is no file or folder '{options.data}'")
+    if options.image_root is not None and not options.image_root.is_dir():
+        raise LanternError(f"--image-root: there is no folder '{options.image_root}'")
+
+
+def task_of(options: DataOptions, model: str) -> str:
+    """The task that is asked for, or the one an organism's truth is stated for.
+
+    Raises:
+        LanternError: neither is known.
+    """
+    if options.task is not None:
+        return options.task
+    card = organisms.find_card(model)
+    if card is None:
+        raise LanternError(
+            f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
+            f"({', '.join(TASKS)})"
+        )
+    return card.task
+
+
+def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
+    """The name of the data, and the samples for one model.
+
+    Args:
+        options: The data, which have been checked.
+        model: Name of the model that is asked.
+
+    Raises:
+        LanternError: the data cannot be read.
+    """
+    if options.data is None:
+        task = task_of(options, model)
+        return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
+    if options.data.is_dir():
+        found = load_folder(options.data, options.seed)
+        return options.data.resolve().name, found[: options.samples]
+    found = viscot(options.data, options.image_root, options.samples, malformed=options.malformed)
+    return options.data.name, found
+
+
+def check_twin(twin: str, scenes: Sequence[str]) -> None:
+    """Refuse an edit that makes no twins.
+
+    Args:
+        twin: Label of the edit.
+        scenes: Edits of scenes that can be taken.
+
+    Raises:
+        LanternError: it is no edit of scenes and no corruption of the image.
+    """
+    if twin in scenes:
+        return
+    if twin in SCENE_TWINS:
+        raise LanternError(f"--twin {twin}: twins by {twin} have the same answer; take another")
+    if twin.partition(":")[0] not in CORRUPTIONS:
+        raise LanternError(
+            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS))}"
+        )
+    parse_image_corruption(twin)
+
+
+def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sample]]:
+    """The name of the data, and the samples of a model, each followed by its twin.
+
+    Args:
+        config: Says which samples.
+        twin: Label of the edit, or `unrelated` for another sample with another answer.
+        model: Name of the model.
+
+    Raises:
+        LanternError: the data cannot be read, or no sample has a twin.
+    """
+    data, samples = config.load_samples(model)
+    if twin == UNRELATED:
+        return f"{data} in unrelated pairs", unrelated_pairs(samples)
+    if twin in SCENE_TWINS:
+        pairs, without = with_twins(
+            samples,
+            lambda sample: scene_twin(sample, twin, config.seed),  # type: ignore[arg-type]
+            answers_known=True,
+        )
+    else:
+        corruption = parse_image_corruption(twin)
+        pairs, without = with_twins(
+            samples, lambda sample: corruption.apply(sample, samples), answers_known=False
+        )
+    if without:
+        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
+    return f"{data} with twins by {twin}", pairs
+
+
+COLUMNS = (
+    *("prompt", "gold", "answer", "correct", "emitted", "blocks", "cluster", "text"),
+    *("box_x", "box_y", "box_width", "box_height"),
+)
+"""Columns of every capture, beside the attributes of its samples."""
+
+
+def check_columns(flag: str, names: Sequence[str], samples: Sequence[Sample]) -> None:
+    """Refuse columns that a capture of these samples will not have.
+
+    Args:
+        flag: Name of the flag, for the message.
+        names: Names of columns.
+        samples: The samples.
+
+    Raises:
+        LanternError: naming the column, and those that there are.
+    """
+    known = [*COLUMNS, *dict.fromkeys(key for sample in samples for key in sample.attributes)]
+    for name in names:
+        if name.removeprefix("attribute_") not in known:
+            raise LanternError(f"--{flag}: no column {name!r}; there are {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""Tables on the console, one module per question."""

@@ -1,0 +1,121 @@
+"""Ablations on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantern_probe import organisms
+from lantern_probe.analysis.ablation import ConditionSummary, length_notes
+from lantern_probe.analysis.format import estimate, number, p_value, share
+
+from ..console import print_table
+
+LEGEND = (
+    "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; minus own, "
+    "paired [95 % bootstrap interval, clustered by image], under the same corruption of the image "
+    "if any, and own@... minus own; exact McNemar p, and after Holm over the conditions; emit: "
+    "share of samples with a block; unp: texts without a readable answer, counted as wrong; "
+    "p(gold): mean probability of the right answer"
+)
+
+
+def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print one model's conditions: accuracy, comparison with own, what could not be parsed."""
+    own = next(s for s in summaries if s.condition == "own")
+    table = Table(
+        title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("condition", no_wrap=True)
+    for name in ("n", "accuracy", "cut", "minus own", "p", "Holm", "emit", "unp", "p(gold)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in summaries:
+        table.add_row(
+            escape(s.condition),
+            str(s.n),
+            estimate(s.accuracy),
+            share(s.truncated),
+            estimate(s.difference, signed=True),
+            p_value(None if s.mcnemar is None else s.mcnemar.p),
+            p_value(s.holm_p),
+            share(s.emission),
+            str(s.unparsed),
+            number(s.p_gold),
+        )
+    print_table(table, console)
+    console.print(LEGEND, highlight=False)
+    print_parsers(summaries, console)
+    for note in length_notes(summaries):
+        console.print(note, markup=False, highlight=False)
+    for s in summaries:
+        if s.donor is not None:
+            console.print(
+                f"{s.condition}: the donor's answer in {estimate(s.donor)} of {s.donor.n}",
+                markup=False,
+            )
+    console.print()
+
+
+def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print the accuracies as each parser reads the texts, where there is more than one."""
+    names = list(dict.fromkeys(name for s in summaries for name in s.by_parser))
+    if len(names) < 2:
+        return
+    table = Table(
+        title="accuracy by parser; likelihood: the most probable candidate, of the texts that "
+        "open an answer",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("condition", no_wrap=True)
+    for name in (*names, "likelihood", "scored"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in summaries:
+        read = [number(s.by_parser.get(name)) for name in names]
+        table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
+    print_table(table, console)
+
+
+def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:
+    """Print every model's accuracy under every condition, and what is known of each model."""
+    table = Table(
+        title="accuracy side by side [95 % Wilson interval]; donor: answers that are the donor's",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("condition", no_wrap=True)
+    for summaries in models:
+        table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
+    for row in zip(*models, strict=True):
+        table.add_row(escape(row[0].condition), *map(_accuracy, row))
+    for row in zip(*models, strict=True):
+        if any(s.donor is not None for s in row):
+            table.add_row(
+                f"{escape(row[0].condition)}: donor",
+                *(estimate(s.donor) for s in row),
+            )
+    print_table(table, console)
+    cards = {m[0].model: organisms.find_card(m[0].model) for m in models}
+    known = {name: card for name, card in cards.items() if card is not None}
+    for name, card in known.items():
+        console.print(f"[bold]{escape(name)}[/] ({card.task}): {escape(card.truth)}")
+    for note in dict.fromkeys(card.note for card in known.values()):
+        console.print(note, style="italic", highlight=False)
+
+
+def _accuracy(summary: ConditionSummary) -> str:
+    """An accuracy, with the share of texts that were cut off beside it where there are any."""
+    cut = summary.truncated
+    beside = f" (cut {share(cut)})" if cut is not None and cut.count else ""
+    return estimate(summary.accuracy) + beside

@@ -1,0 +1,49 @@
+"""The gain of latent reasoning, divided, on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from lantern_probe.analysis.decomposition import FULL, RetainedGain
+from lantern_probe.analysis.format import interval, number
+
+from ..console import print_table, titled_table
+
+LEGEND = (
+    "accuracy [95 % Wilson interval]; gain, paired [95 % bootstrap interval, clustered by "
+    "image]; retained: share of own's gain [95 % percentile interval of the ratio]; kept: the "
+    "markers with the slots (with other content), the markers alone, the written format "
+    "(thought and answer) alone, or neither (the answer at once)"
+)
+
+
+def print_gains(gains: Sequence[RetainedGain], base: str, console: Console) -> None:
+    """Print one model's gains over the base."""
+    table = titled_table(f"{gains[0].model}: {gains[0].accuracy.n} samples with a latent block")
+    table.add_column("condition", no_wrap=True)
+    for name in ("accuracy", f"gain over {base}", "retained"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("kept", no_wrap=True)
+    for item in gains:
+        a, g, r = item.accuracy, item.gain, item.retained
+        table.add_row(
+            escape(item.condition),
+            interval(a.estimate, a.low, a.high),
+            interval(g.estimate, g.low, g.high, signed=True),
+            interval(r.estimate, r.low, r.high) if r.defined else "-",
+            item.keeps,
+        )
+    print_table(table, console)
+    whole = next(item.retained for item in gains if item.condition == FULL)
+    if not whole.defined:
+        console.print(
+            f"The whole gain is {number(whole.whole, signed=True)} "
+            f"[{number(whole.whole_low, signed=True)}, {number(whole.whole_high, signed=True)}]: "
+            "it may be zero, so no share of it is reported.",
+            highlight=False,
+            markup=False,
+        )
+    console.print()

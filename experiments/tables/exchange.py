@@ -1,0 +1,106 @@
+"""Exchanges, mediation and slot shares on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lantern_probe.analysis.exchange import Exchange
+from lantern_probe.analysis.format import interval, p_value
+from lantern_probe.analysis.mediation import EFFECTS, Mediation
+from lantern_probe.analysis.slot_shares import SlotShare
+from lantern_probe.stats import Difference, SignFlip
+
+from ..console import print_table
+
+LEGEND = (
+    "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
+    "by how much the donor's answer gained on the own one, over the samples that open an answer "
+    "under both; TE = NDE + TIE: total, natural direct and total indirect effect; NIE: natural "
+    "indirect effect; [95 % bootstrap interval, clustered by pair]; p: sign-flip test that it is 0 "
+    "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
+    "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
+    "the four effects; self-swap is a sham: it shows rounding, which is not tested"
+)
+
+
+def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
+    """Print one model's exchanges."""
+    console.print(f"[bold]{escape(items[0].model)}[/]: what comes out")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("exchange", no_wrap=True)
+    for name in ("n", "donor's answer", "lift", "p", "Holm", "as before"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in items:
+        table.add_row(
+            escape(item.condition),
+            str(item.n),
+            *(shown(d) for d in (item.donor_rate, item.lift)),
+            *p_values(item.lift_test, item.lift_holm_p),
+            shown(item.kept),
+        )
+    print_table(table, console)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("exchange", no_wrap=True)
+    for name in ("n", "margin, nats", "p", "Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for item in items:
+        table.add_row(
+            escape(item.condition),
+            str(item.scored),
+            shown(item.margin) if item.margin is not None else "-",
+            *p_values(item.margin_test, item.margin_holm_p),
+        )
+    print_table(table, console)
+
+
+def print_mediation(item: Mediation, console: Console) -> None:
+    """Print one model's effects, and the mediated share of them."""
+    console.print(f"mediation, n = {item.n} ({item.left_out} left out)", highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("effect", no_wrap=True)
+    for name in ("nats of the gold log-odds", "p", "Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in EFFECTS:
+        tested = p_values(item.tests.get(name), item.holm_p.get(name))
+        table.add_row(name.upper(), shown(getattr(item, name)), *tested)
+    print_table(table, console)
+    for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
+        text = (
+            interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
+        )
+        console.print(f"{name} {text}", highlight=False, markup=False)
+
+
+def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
+    """Print one model's slots."""
+    console.print(f"which slots carry the donor's answer (n = {shares[0].shapley.n})")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("slot")
+    for name in ("alone", "left out", "Shapley", "Shapley, nats"):
+        table.add_column(name, justify="right", no_wrap=True)
+    nats = {s.slot: s for s in shares if s.measure == "margin"}
+    for share in shares:
+        if share.measure == "donor":
+            table.add_row(
+                str(share.slot),
+                *(shown(d) for d in (share.alone, share.left_out, share.shapley)),
+                shown(nats[share.slot].shapley),
+            )
+    print_table(table, console)
+
+
+def p_values(test: SignFlip | None, holm_p: float | None) -> tuple[str, str]:
+    """A test's p value, before and after Holm."""
+    return p_value(None if test is None else test.p), p_value(holm_p)
+
+
+def shown(difference: Difference) -> str:
+    """An estimate with its interval."""
+    if difference.method == "undefined":
+        return "-" if difference.n == 0 else f"{difference.estimate:.3f}"
+    return interval(difference.estimate, difference.low, difference.high)

@@ -1,0 +1,88 @@
+"""Probes and erasures on the console."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from lantern_probe.analysis.ablation import ConditionSummary
+from lantern_probe.analysis.format import estimate, interval, number, p_value
+from lantern_probe.records.rows import Row
+
+from ..console import console, print_table
+
+
+def print_probes(model: str, rows: Sequence[Row]) -> None:
+    """Print the best slot of every site for every target, with all controls."""
+    for target in dict.fromkeys(row["target"] for row in rows):
+        if target.startswith("distractor_"):
+            continue
+        some = [row for row in rows if row["target"] == target]
+        first = some[0]
+        metric = "accuracy" if first["kind"] == "class" else "R²"
+        console.print(
+            f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
+            f"{first['images']} images; question {number(first['question'])}, image mean "
+            f"{number(first['image_mean'])}, majority {number(first['majority'])}",
+            highlight=False,
+        )
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+        table.add_column("site, best slot", no_wrap=True)
+        for name in ("probe", "other object", "untrained", "control", "p", "all sites", "bits"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for site in dict.fromkeys(row["site"] for row in some):
+            slots = [r for r in some if r["site"] == site]
+            row = max(slots, key=lambda r: r["score"])
+            # The best of several slots is held against the best of their controls.
+            best = {
+                name: max((r[name] for r in slots if r[name] is not None), default=None)
+                for name in ("distractor", "untrained", "control")
+            }
+            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{row['uniform_bits']:.0f}"
+            table.add_row(
+                escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
+                interval(row["score"], row["low"], row["high"]),
+                *(number(best[name]) for name in ("distractor", "untrained", "control")),
+                p_value(row["p"]),
+                p_value(row["p_family"]),
+                share,
+            )
+        print_table(table)
+
+
+def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
+    """Print, for every erased target, how well it is decoded and what erasing it does."""
+    console.print(f"[bold]{escape(model)}[/]: decodable, and used?", highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("erased from the slots", no_wrap=True)
+    for name in ("best probe of the latents", "accuracy", "minus own", "Holm p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for s in summaries:
+        erased = re.sub(r".*attribute=([^,]+).*", r"\1", s.condition)
+        target = "gold" if erased == "answer" else erased
+        scores = [
+            row["score"] for row in rows if row["target"] == target and row["site"] == "latent@slot"
+        ]
+        read = s.condition.startswith("erase:")
+        table.add_row(
+            escape(s.condition),
+            number(max(scores)) if read and scores else "",
+            estimate(s.accuracy),
+            estimate(s.difference, signed=True),
+            p_value(s.holm_p),
+        )
+    print_table(table)
+
+
+LEGEND = (
+    "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
+    "site's slots, and so are its controls; other object: the same attribute of an object nobody "
+    "asked for; untrained: the same site of a model of random weights; control: one random label "
+    "per question; p: permutations, and over all sites (largest score, which takes the choice of "
+    "the best slot into account); bits: online code over uniform code; "
+    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions"
+)

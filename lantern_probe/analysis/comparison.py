@@ -1,0 +1,378 @@
+"""The full paired analysis of several conditions, from their rows alone.
+
+Every comparison is over the samples that both conditions have. Accuracy counts a text without a
+readable answer as wrong; parse failure is also tested by itself, and accuracy once more among the
+jointly parsed, so that a loss of format is not taken for a loss of content.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+from lantern_probe.analysis.scores import log_odds_of, most_probable
+from lantern_probe.analysis.truncation import truncated_share, truncation_notes
+from lantern_probe.errors import LanternError, named
+from lantern_probe.records.rows import Row, counts
+from lantern_probe.stats import (
+    Detectable,
+    Difference,
+    Equivalence,
+    McNemar,
+    OutcomeTable,
+    Proportion,
+    SignFlip,
+    accuracy_difference,
+    accuracy_equivalence,
+    detectable_difference,
+    holm,
+    mean_difference,
+    outcome,
+    outcome_table,
+    sign_flip_test,
+    wilson,
+)
+from lantern_probe.stats.ties import TIE
+
+FEW_CLUSTERS = 30
+"""Below this many, resampling clusters understates the spread (Cameron, Gelbach & Miller 2008)."""
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """What is asked of a comparison.
+
+    Attributes:
+        margin: Accuracies that differ by less are called equivalent; in (0, 1).
+        alpha: Level of the tests; intervals have level 1 - alpha.
+        power: Of the minimum detectable difference.
+        cluster: The field of a row that says which samples are not independent.
+        resamples: Of the bootstrap and, where it is not exact, of the permutation test.
+        seed: Of both.
+    """
+
+    margin: float = 0.02
+    alpha: float = 0.05
+    power: float = 0.8
+    cluster: str = "cluster"
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ConditionReport:
+    """One condition by itself.
+
+    Attributes:
+        condition: Its name.
+        n: Samples with a text and a label; what follows is over these.
+        failed: Rows without them, left out.
+        accuracy: Share of right answers, an unparsed text counting as wrong.
+        truncated: Share of texts cut off at the token limit; None where the rows do not say.
+        unparsed: Texts without a readable answer.
+        jointly_parsed: Share of right answers among the samples parsed under *every* condition.
+        likelihood: Share in which the right candidate is the most probable one, among the samples
+            with log-probabilities; no parsing.
+        emitted: Samples whose text has a latent block.
+    """
+
+    condition: str
+    n: int
+    failed: int
+    accuracy: Proportion
+    truncated: Proportion | None
+    unparsed: int
+    jointly_parsed: Proportion
+    likelihood: Proportion
+    emitted: int
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Two conditions on the same samples; differences are first minus second.
+
+    Attributes:
+        first: Name of the first condition.
+        second: Name of the second.
+        n: Samples that both have.
+        outcomes: Right, wrong and unparsed under the one and the other.
+        mcnemar: Exact test of the accuracies.
+        holm_p: Its p after Holm over the pairs.
+        difference: Of the accuracies, with its bootstrap interval, clustered.
+        clustered: The sign-flip test of that difference with whole clusters flipped; None where
+            every sample is its own cluster, since it is McNemar's test then.
+        clustered_holm_p: Its p after Holm over the pairs.
+        equivalence: TOST within the margin, clustered.
+        detectable: The smallest difference that McNemar would have seen with the power asked
+            for, at the discordance observed and n divided by the design effect; None where n is
+            too small for any.
+        parse_failure: Exact test that equally many texts are unparsed.
+        parse_failure_holm_p: Its p after Holm over the pairs.
+        joint_n: Samples parsed under both.
+        joint: Exact test of the accuracies among these.
+        joint_holm_p: Its p after Holm over the pairs.
+        joint_difference: Of the accuracies among these, with its interval.
+        log_odds: Mean difference of the gold answer's log-odds (nats), with its interval, over
+            the samples with log-probabilities under both; None where there are none.
+        log_odds_test: The sign-flip test of that difference.
+    """
+
+    first: str
+    second: str
+    n: int
+    outcomes: OutcomeTable
+    mcnemar: McNemar
+    difference: Difference
+    clustered: SignFlip | None
+    equivalence: Equivalence
+    detectable: Detectable | None
+    parse_failure: McNemar
+    joint_n: int
+    joint: McNemar
+    joint_difference: Difference
+    log_odds: Difference | None
+    log_odds_test: SignFlip | None
+    # Known once all pairs are.
+    holm_p: float | None = None
+    clustered_holm_p: float | None = None
+    parse_failure_holm_p: float | None = None
+    joint_holm_p: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """What decides: the clustered p where images repeat, McNemar's otherwise; after Holm."""
+        return self.holm_p if self.clustered is None else self.clustered_holm_p
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All conditions and pairs.
+
+    Attributes:
+        settings: As asked.
+        conditions: In the order given.
+        pairs: In the order given.
+        notes: What is missing, or unusual about the data.
+    """
+
+    settings: CompareSettings
+    conditions: tuple[ConditionReport, ...]
+    pairs: tuple[PairReport, ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    conditions: Mapping[str, Sequence[Row]],
+    pairs: Sequence[tuple[str, str]] | None = None,
+    settings: CompareSettings | None = None,
+) -> Comparison:
+    """Analyse conditions one by one and pair by pair.
+
+    Args:
+        conditions: The rows of each, by name.
+        pairs: Which to compare, and the family over which p values are adjusted; all by default.
+        settings: Margin, levels and clusters.
+
+    Raises:
+        LanternError: a sample occurs twice in a condition, has two labels or no cluster, or two
+            conditions to be compared share no sample.
+    """
+    settings = settings or CompareSettings()
+    usable = {name: _usable(name, rows) for name, rows in conditions.items()}
+    _check_labels(usable)
+    every = list(dict.fromkeys(key for rows in usable.values() for key in rows))
+    joint = [
+        key
+        for key in every
+        if all(key in rows and rows[key]["answer"] is not None for rows in usable.values())
+    ]
+    reports = [
+        _condition(name, usable[name], len(rows), joint, 1 - settings.alpha)
+        for name, rows in conditions.items()
+    ]
+    wanted = list(combinations(conditions, 2)) if pairs is None else list(pairs)
+    found = [_pair(one, two, usable[one], usable[two], settings) for one, two in wanted]
+    return Comparison(
+        settings,
+        tuple(reports),
+        tuple(_with_family(found)),
+        (
+            *_missing(usable, every),
+            *_few_clusters(found, settings.cluster),
+            *truncation_notes({r.condition: r.truncated for r in reports}, wanted),
+        ),
+    )
+
+
+def _usable(name: str, rows: Sequence[Row]) -> dict[Any, Row]:
+    found: dict[Any, Row] = {}
+    for row in rows:
+        if counts(row, block=False):
+            if row["sample"] in found:
+                raise LanternError(f"{name}: two rows for sample {row['sample']!r}")
+            found[row["sample"]] = row
+    if not found:
+        raise LanternError(f"{name}: no sample has both an answer and a label")
+    return found
+
+
+def _check_labels(usable: Mapping[str, Mapping[Any, Row]]) -> None:
+    known: dict[Any, tuple[str, Any]] = {}
+    for name, rows in usable.items():
+        for key, row in rows.items():
+            other, gold = known.setdefault(key, (name, row["gold"]))
+            if gold != row["gold"]:
+                raise LanternError(
+                    f"sample {named([key])!r} is labelled {gold!r} in {other} and {row['gold']!r} "
+                    f"in {name}: these are not the same samples"
+                )
+
+
+def _missing(usable: Mapping[str, Mapping[Any, Row]], every: Sequence[Any]) -> list[str]:
+    notes = []
+    for name, rows in usable.items():
+        lacking = [key for key in every if key not in rows]
+        if lacking:
+            notes.append(
+                f"{name} lacks {len(lacking)} of {len(every)} samples ({named(lacking)}); its "
+                "comparisons are without them"
+            )
+    return notes
+
+
+def _few_clusters(pairs: Sequence[PairReport], field: str) -> list[str]:
+    fewest = min((pair.difference.clusters for pair in pairs if pair.clustered), default=None)
+    if fewest is None or fewest >= FEW_CLUSTERS:
+        return []
+    return [
+        f"only {fewest} clusters by {field}: bootstrap intervals from so few are too narrow, and a "
+        "p value cannot be small"
+    ]
+
+
+def _condition(
+    name: str, rows: Mapping[Any, Row], all_rows: int, joint: Sequence[Any], level: float
+) -> ConditionReport:
+    scored = [row for row in rows.values() if _gold_odds(row) is not None]
+    best = [most_probable(row) == row["gold"] for row in scored]
+    return ConditionReport(
+        condition=name,
+        n=len(rows),
+        failed=all_rows - len(rows),
+        accuracy=wilson(sum(bool(row["correct"]) for row in rows.values()), len(rows), level),
+        truncated=truncated_share(rows.values()),
+        unparsed=sum(row["answer"] is None for row in rows.values()),
+        jointly_parsed=wilson(sum(bool(rows[key]["correct"]) for key in joint), len(joint), level),
+        likelihood=wilson(sum(best), len(best), level),
+        emitted=sum(bool(row["emitted"]) for row in rows.values()),
+    )
+
+
+def _pair(
+    first: str,
+    second: str,
+    one: Mapping[Any, Row],
+    two: Mapping[Any, Row],
+    settings: CompareSettings,
+) -> PairReport:
+    shared = [key for key in one if key in two]
+    if not shared:
+        raise LanternError(
+            f"{first} and {second} have no sample in common: {named(list(one), 1)!r} is one of "
+            f"the first, {named(list(two), 1)!r} of the second"
+        )
+    level = 1 - settings.alpha
+    draws: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed}
+    right = [bool(one[key]["correct"]) for key in shared]
+    other = [bool(two[key]["correct"]) for key in shared]
+    groups = [_cluster(one[key], settings.cluster) for key in shared]
+    table = outcome_table(
+        [_outcome(one[key]) for key in shared], [_outcome(two[k]) for k in shared]
+    )
+    test = table.accuracy_test()
+    readable = [
+        i
+        for i, key in enumerate(shared)
+        if one[key]["answer"] is not None and two[key]["answer"] is not None
+    ]
+    scores = [(_gold_odds(one[key]), _gold_odds(two[key])) for key in shared]
+    shifts = [
+        (a - b, g)
+        for (a, b), g in zip(scores, groups, strict=True)
+        if a is not None and b is not None
+    ]
+    values, units = [shift for shift, _ in shifts], [unit for _, unit in shifts]
+    difference = accuracy_difference(right, other, groups, level=level, **draws)
+    same = accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha)
+    signs = [a - b for a, b in zip(right, other, strict=True)]
+    clustered = difference.clusters < len(shared)
+    return PairReport(
+        first=first,
+        second=second,
+        n=len(shared),
+        outcomes=table,
+        mcnemar=test,
+        difference=difference,
+        clustered=sign_flip_test(signs, groups, **draws) if clustered else None,
+        equivalence=same,
+        detectable=detectable_difference(
+            math.floor(len(shared) / same.design_effect * (1 + TIE)),
+            (test.b + test.c) / len(shared),
+            alpha=settings.alpha,
+            power=settings.power,
+        ),
+        parse_failure=table.parse_failure_test(),
+        joint_n=len(readable),
+        joint=table.jointly_parsed_test(),
+        joint_difference=accuracy_difference(
+            [right[i] for i in readable],
+            [other[i] for i in readable],
+            [groups[i] for i in readable],
+            level=level,
+            **draws,
+        ),
+        log_odds=mean_difference(values, units, level=level, **draws) if values else None,
+        log_odds_test=sign_flip_test(values, units, **draws) if values else None,
+    )
+
+
+def _outcome(row: Row) -> str:
+    return outcome(bool(row["correct"]), row["answer"] is not None)
+
+
+def _cluster(row: Row, name: str) -> Any:
+    if row.get(name) is None:
+        raise LanternError(
+            f"sample {named([row['sample']])!r} has no {name!r} to cluster by; its fields are "
+            f"{', '.join(field for field in row if row[field] is not None)}"
+        )
+    return row[name]
+
+
+def _gold_odds(row: Row) -> float | None:
+    return log_odds_of(row, row["gold"])
+
+
+def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:
+    """The pairs with p values adjusted over all of them."""
+    adjusted = zip(
+        pairs,
+        holm([pair.mcnemar.p for pair in pairs]),
+        holm([pair.mcnemar.p if pair.clustered is None else pair.clustered.p for pair in pairs]),
+        holm([pair.parse_failure.p for pair in pairs]),
+        holm([pair.joint.p for pair in pairs]),
+        strict=True,
+    )
+    return [
+        replace(
+            pair,
+            holm_p=plain,
+            clustered_holm_p=None if pair.clustered is None else clustered,
+            parse_failure_holm_p=failure,
+            joint_holm_p=joint,
+        )
+        for pair, plain, clustered, failure, joint in adjusted
+    ]

@@ -1,0 +1,202 @@
+"""Published accuracies next to those of a run or of record files, from the rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lantern_probe.analysis.comparison import CompareSettings, Comparison, PairReport, compare
+from lantern_probe.analysis.literature.figures import ALL, Flips, PublishedFigure, Value
+from lantern_probe.errors import LanternError
+from lantern_probe.records.rows import Row, counts
+from lantern_probe.stats import Proportion, holm, mcnemar, wilson
+
+OWN = "own"
+"""What the other conditions are compared with, where no pairs were published."""
+
+
+@dataclass(frozen=True)
+class AccuracyLine:
+    """One published share and the measured one.
+
+    Attributes:
+        published: With its n, if that is known.
+        published_interval: Its 95 % Wilson interval; None for a range, or where n is not known.
+        measured: The same share here, with its 95 % Wilson interval; None where there are no such
+            samples, or conditions are missing that decide which samples are jointly parsed.
+        with_block: Accuracy among the samples with a latent block; None for other measures.
+        inside: Whether the published value (of a range: any of it) lies in the measured interval.
+    """
+
+    published: Value
+    published_interval: Proportion | None
+    measured: Proportion | None
+    with_block: Proportion | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class PairLine:
+    """Two conditions: the published difference of their accuracies and the measured one.
+
+    Attributes:
+        first: Condition whose accuracy counts as plus.
+        second: The other.
+        low: Published difference.
+        high: The same, or the end of a range.
+        flips: The published paired counts; None where only accuracies were published.
+        p: Exact McNemar of these; None without them.
+        holm_p: The same after Holm over the published pairs.
+        measured: The paired analysis here; None where a condition is missing.
+        inside: Whether the published difference lies in the measured 95 % interval.
+    """
+
+    first: str
+    second: str
+    low: float
+    high: float
+    flips: Flips | None
+    p: float | None
+    holm_p: float | None
+    measured: PairReport | None
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class AccuracyComparison:
+    """A published figure of accuracies, beside what was measured.
+
+    Attributes:
+        lines: One per published value, in their order.
+        pairs: One per published pair, or every condition against `own`.
+        samples: Samples with an own answer, or under the first condition that there is.
+        without_block: How many of these have no latent block, so that no condition does anything.
+        notes: What is missing, or unusual about the rows.
+    """
+
+    lines: tuple[AccuracyLine, ...]
+    pairs: tuple[PairLine, ...]
+    samples: int
+    without_block: int
+    notes: tuple[str, ...]
+
+
+def compare_accuracies(
+    figure: PublishedFigure, conditions: Mapping[str, Sequence[Row]], *, seed: int = 0
+) -> AccuracyComparison:
+    """Put every published accuracy of a figure next to the one that the rows give.
+
+    Accuracy is over all samples that ran, with or without a latent block, as it was published;
+    where some have none, that among the others stands beside it.
+
+    Args:
+        figure: Of kind `accuracy`.
+        conditions: Rows by condition, as of a run or of `read_published`; others than the figure's
+            are left aside. Splits are told by the field `category`.
+        seed: Of the bootstrap intervals.
+
+    Raises:
+        LanternError: none of the figure's conditions is there, or their samples do not fit.
+    """
+    there = {name: conditions[name] for name in figure.conditions if _any_graded(conditions, name)}
+    if not there:
+        raise LanternError(
+            f"{figure.name} is about {', '.join(figure.conditions)}; there are answers under none "
+            f"of these, only under {', '.join(conditions) or 'nothing'}"
+        )
+    wanted = _pairs(figure)
+    found = compare(
+        there, [p for p in wanted if p[0] in there and p[1] in there], CompareSettings(seed=seed)
+    )
+    pairs = {(pair.first, pair.second): pair for pair in found.pairs}
+    missing = [name for name in figure.conditions if name not in there]
+    notes = [f"not measured: {', '.join(missing)}"] if missing else []
+    known = [row for row in there.get(OWN, next(iter(there.values()))) if counts(row, block=False)]
+    without = {row["sample"] for row in known if not row["emitted"]}
+    return AccuracyComparison(
+        tuple(_line(value, there, found, without, not missing) for value in figure.values),
+        tuple(_pair_lines(figure, wanted, pairs)),
+        len(known),
+        len(without),
+        (*notes, *found.notes),
+    )
+
+
+def _any_graded(conditions: Mapping[str, Sequence[Row]], name: str) -> bool:
+    return any(counts(row, block=False) for row in conditions.get(name, ()))
+
+
+def _line(
+    value: Value,
+    there: Mapping[str, Sequence[Row]],
+    found: Comparison,
+    without: set[str],
+    complete: bool,
+) -> AccuracyLine:
+    count = value.count
+    known = None if count is None or value.n is None else wilson(count, value.n)
+    rows = there.get(value.condition, ())
+    measured = _measured(value, rows, found, complete)
+    with_block = None
+    if value.measure == "accuracy":
+        with_block = _share([row for row in rows if row["sample"] not in without], value.split)
+    inside = None if measured is None else _overlap(value, measured.low, measured.high)
+    return AccuracyLine(value, known, measured, with_block, inside)
+
+
+def _measured(
+    value: Value, rows: Sequence[Row], found: Comparison, complete: bool
+) -> Proportion | None:
+    report = next((c for c in found.conditions if c.condition == value.condition), None)
+    if report is None:
+        return None
+    if value.measure == "unparsed":
+        return wilson(report.unparsed, report.n)
+    if value.measure == "jointly parsed":
+        return report.jointly_parsed if complete else None
+    return _share(rows, value.split)
+
+
+def _share(rows: Sequence[Row], split: str) -> Proportion | None:
+    right = [
+        bool(row["correct"])
+        for row in rows
+        if counts(row, block=False) and split in (ALL, row.get("category"))
+    ]
+    return wilson(sum(right), len(right)) if right else None
+
+
+def _pairs(figure: PublishedFigure) -> list[tuple[str, str]]:
+    if figure.flips:
+        return [(pair.first, pair.second) for pair in figure.flips]
+    return [(OWN, name) for name in figure.conditions if name != OWN]
+
+
+def _pair_lines(
+    figure: PublishedFigure,
+    wanted: Sequence[tuple[str, str]],
+    found: Mapping[tuple[str, str], PairReport],
+) -> list[PairLine]:
+    shares = {v.condition: v for v in figure.values if (v.measure, v.split) == ("accuracy", ALL)}
+    tests = [mcnemar(pair.b, pair.c).p for pair in figure.flips]
+    by_pair = {
+        (pair.first, pair.second): (pair, p, adjusted)
+        for pair, p, adjusted in zip(figure.flips, tests, holm(tests), strict=True)
+    }
+    lines = []
+    for first, second in wanted:
+        flips, p, adjusted = by_pair.get((first, second), (None, None, None))
+        one, two = shares[first], shares[second]
+        low, high = one.low - two.high, one.high - two.low
+        if flips:
+            low = high = (flips.b - flips.c) / figure.n[ALL]
+        pair = found.get((first, second))
+        inside = None
+        if pair:
+            inside = low <= pair.difference.high and pair.difference.low <= high
+        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, inside))
+    return lines
+
+
+def _overlap(value: Value, low: float, high: float) -> bool:
+    return value.low <= high and low <= value.high

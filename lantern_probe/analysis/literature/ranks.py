@@ -1,0 +1,173 @@
+"""Published retrieval figures next to measured ones, in both readings.
+
+The authors read recall at k against k / n and find chance. The mean rank uses all of the ranks,
+and a test of it can see what recall at small k cannot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
+from lantern_probe.errors import LanternError
+from lantern_probe.geometry.retrieval_tests import RankTest, rank_test_from_summary
+from lantern_probe.stats import mean_difference, wilson
+from lantern_probe.stats.ties import TIE
+
+
+@dataclass(frozen=True)
+class RetrievalLine:
+    """One measure of retrieval.
+
+    Attributes:
+        measure: `R@1` and so on, `mean rank` or `MRR`.
+        published: As published.
+        published_p: Of recall: exact binomial test against k / n, one-sided, by itself. None for
+            the others.
+        chance: Its expectation under random pairing of n.
+        measured: The same here.
+        low: Lower end of its 95 % interval: Wilson's for recall, bootstrap by image otherwise.
+        high: Upper end.
+        n: Samples measured.
+        inside: Whether the published value lies in the interval; None where n is another one, as
+            all of these depend on it.
+    """
+
+    measure: str
+    published: float
+    published_p: float | None
+    chance: float
+    measured: float
+    low: float
+    high: float
+    n: int
+    inside: bool | None
+
+
+@dataclass(frozen=True)
+class RetrievalComparison:
+    """A published figure of retrieval, beside one measured set of queries.
+
+    Attributes:
+        query: What was measured: own latents as generated, or teacher-forced.
+        lines: One per published measure.
+        published_test: The rank test of the published mean rank, from that and n alone.
+        measured_test: That of the measured ranks, by random pairings.
+        among_alike: The mean place, from 0 to 1, among the samples of the same question, and its
+            test; None where no sample has its like.
+        n_alike: Samples that have.
+    """
+
+    query: str
+    lines: tuple[RetrievalLine, ...]
+    published_test: RankTest
+    measured_test: RankTest
+    among_alike: RankTest | None
+    n_alike: int
+
+
+def compare_retrieval(
+    figure: PublishedFigure, record: Mapping[str, Any], *, query: str, seed: int = 0
+) -> RetrievalComparison:
+    """Put a published figure of retrieval next to the pooled latents of one set of queries.
+
+    Args:
+        figure: Of kind `retrieval`.
+        record: One model's object of the `retrieval.json` of `experiments.map_latents`.
+        query: Name of the set of queries in it.
+        seed: Of the bootstrap.
+
+    Raises:
+        LanternError: the record lacks what is needed.
+    """
+    if figure.retrieval is None:
+        raise LanternError(f"{figure.name} is no figure of retrieval")
+    try:
+        view = _pooled(record["among_all"][query])
+        alike = _pooled(record["among_alike"][query])
+        images, ranks = record["images"], np.asarray(view["ranks"], dtype=float)
+        n, recall = int(view["n"]), {int(k): share for k, share in view["recall"].items()}
+        measured = RankTest(**view["mean_rank"])
+        place = RankTest(**alike["place"]) if alike["n"] else None
+        tried = int(alike["n"])
+    except (KeyError, TypeError, StopIteration) as error:
+        raise LanternError(
+            f"the retrieval record lacks {error}; make it with python -m experiments.map_latents"
+        ) from None
+    known = figure.n[ALL]
+    lines = [
+        _recall_line(k, share, known, recall[k], n) for k, share in figure.retrieval.recall.items()
+    ]
+    lines.append(_mean_line("mean rank", figure.retrieval.mean_rank, known, ranks, images, seed))
+    lines.append(_mean_line("MRR", figure.retrieval.mrr, known, 1 / ranks, images, seed))
+    return RetrievalComparison(
+        query,
+        tuple(lines),
+        rank_test_from_summary(known, figure.retrieval.mean_rank),
+        measured,
+        place,
+        tried,
+    )
+
+
+def chance_of(measure: str, n: int) -> float:
+    """What random pairing of n with n gives.
+
+    Raises:
+        LanternError: there is no such measure.
+    """
+    if measure.startswith("R@"):
+        return int(measure.removeprefix("R@")) / n
+    if measure == "mean rank":
+        return (n + 1) / 2
+    if measure == "MRR":
+        return float((1 / np.arange(1, n + 1)).mean())
+    raise LanternError(f"no measure of retrieval {measure!r}")
+
+
+def _pooled(views: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(view for view in views if view["view"] == "pooled")
+
+
+def _recall_line(k: int, published: float, known: int, share: float, n: int) -> RetrievalLine:
+    # A tie counts by its share of the places, so hits may be a fraction: a half is rounded up.
+    interval = wilson(math.floor(share * n + 0.5 + TIE * n), n)
+    test = binomtest(round(published * known), known, k / known, alternative="greater")
+    return _line(
+        f"R@{k}", published, float(test.pvalue), known, (share, interval.low, interval.high), n
+    )
+
+
+def _mean_line(
+    measure: str,
+    published: float,
+    known: int,
+    values: Any,
+    images: Sequence[Any],
+    seed: int,
+) -> RetrievalLine:
+    found = mean_difference(values, images, seed=seed)
+    return _line(
+        measure, published, None, known, (found.estimate, found.low, found.high), len(values)
+    )
+
+
+def _line(
+    measure: str,
+    published: float,
+    p: float | None,
+    known: int,
+    found: tuple[float, float, float],
+    n: int,
+) -> RetrievalLine:
+    estimate, low, high = found
+    inside = low <= published <= high if n == known else None
+    return RetrievalLine(
+        measure, published, p, chance_of(measure, known), estimate, low, high, n, inside
+    )

@@ -1,0 +1,164 @@
+"""Slot shares from rows: how much of an exchange's effect each slot carries.
+
+The rows are those of an ablation in which every set of slots was exchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from lantern_probe.analysis.exchange import OWN, by_condition
+from lantern_probe.analysis.scores import margin_of
+from lantern_probe.errors import LanternError
+from lantern_probe.records.rows import Row
+from lantern_probe.stats import Difference, mean_difference
+
+
+@dataclass(frozen=True)
+class SlotShare:
+    """What exchanging one slot does, three ways; in the unit of the measure (share or nats).
+
+    Attributes:
+        model: Name of the model.
+        slot: 0-based.
+        measure: `donor` (share of answers that are the donor's) or `margin` (nats).
+        alone: Only this slot exchanged, minus none.
+        left_out: All exchanged, minus all but this one (leave-one-out).
+        shapley: Mean gain from exchanging this slot over all orders of exchanging them one by
+            one (Shapley 1953; exact, from all 2^K subsets). The shares of all slots add up to
+            the effect of exchanging all.
+    """
+
+    model: str
+    slot: int
+    measure: str
+    alone: Difference
+    left_out: Difference
+    shapley: Difference
+
+
+def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
+    """The label of an exchange of some of the slots; all of them need no scope."""
+    settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
+    # With every slot in scope there is nothing left to be frozen.
+    settings += ["frozen=1"] if frozen and settings else []
+    return ":".join([condition, ",".join(settings)]) if settings else condition
+
+
+def subsets(size: int) -> list[tuple[int, ...]]:
+    """All non-empty sets of slots, small ones first."""
+    return [s for count in range(1, size + 1) for s in combinations(range(size), count)]
+
+
+def summarize(
+    rows: Sequence[Row], *, model: str, size: int, condition: str = "twin", frozen: bool = False
+) -> list[SlotShare]:
+    """Leave-one-out, keep-one and Shapley shares of every slot.
+
+    Args:
+        rows: Of a run with `own` and every subset of slots (`subset_label`).
+        model: Its name.
+        size: Slots in a block.
+        condition: The exchange.
+        frozen: Whether slots out of scope kept their own values.
+
+    Raises:
+        LanternError: a subset was not run on any sample.
+    """
+    table = by_condition(rows)
+    labels = {(): OWN} | {
+        subset: subset_label(condition, subset, size, frozen=frozen) for subset in subsets(size)
+    }
+    for label in labels.values():
+        if label not in table:
+            raise LanternError(f"the run has no rows of {label!r}, so there are no Shapley shares")
+    whole = labels[tuple(range(size))]
+    donors = {key: row.get("donor_answer") for key, row in table[whole].items()}
+    keys = [
+        key
+        for key in table[whole]
+        if all(key in table[label] for label in labels.values())
+        and donors[key] not in (None, table[OWN][key]["gold"])
+    ]
+    clusters = [table[OWN][key]["cluster"] for key in keys]
+    found = []
+    for measure in ("donor", "margin"):
+        value: dict[tuple[int, ...], list[float]] = {}
+        used = keys
+        if measure == "margin":
+            used = [
+                k
+                for k in keys
+                if all(
+                    _value(measure, table[lb][k], donors[k]) is not None for lb in labels.values()
+                )
+            ]
+        groups = [c for c, k in zip(clusters, keys, strict=True) if k in set(used)]
+        for subset, label in labels.items():
+            found_here = [_value(measure, table[label][k], donors[k]) for k in used]
+            value[subset] = [one for one in found_here if one is not None]
+        for slot in range(size):
+            everything = tuple(range(size))
+            rest = tuple(s for s in everything if s != slot)
+            found.append(
+                SlotShare(
+                    model,
+                    slot,
+                    measure,
+                    alone=mean_difference(_minus(value[(slot,)], value[()]), groups),
+                    left_out=mean_difference(_minus(value[everything], value[rest]), groups),
+                    shapley=mean_difference(_shapley(value, slot, size), groups),
+                )
+            )
+    return found
+
+
+def _value(measure: str, row: Row, donor: str | None) -> float | None:
+    if measure == "donor":
+        return float(row["answer"] == donor)
+    return margin_of(row, donor, row["gold"])
+
+
+def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(first, second, strict=True)]
+
+
+def _shapley(value: Mapping[tuple[int, ...], list[float]], slot: int, size: int) -> list[float]:
+    """Per sample: the weighted mean of what adding the slot to each set without it brings."""
+    total = [0.0] * len(value[()])
+    for subset in [(), *subsets(size)]:
+        if slot in subset:
+            continue
+        weight = math.factorial(len(subset)) * math.factorial(size - len(subset) - 1)
+        gains = _minus(value[tuple(sorted((*subset, slot)))], value[subset])
+        for index, gain in enumerate(gains):
+            total[index] += weight * gain / math.factorial(size)
+    return total
+
+
+def first_samples(rows: Sequence[Row], size: int, frozen: bool) -> list[Row]:
+    """The rows of the samples on which all sets of slots were run."""
+    one = subset_label("twin", (0,), size, frozen=frozen)
+    names = {row["sample"] for row in rows if row["condition"] == one}
+    return [row for row in rows if row["sample"] in names]
+
+
+def rates_by_count(
+    rows: Sequence[Row], size: int, frozen: bool
+) -> tuple[list[int], list[np.ndarray]]:
+    """For every number of exchanged slots, the donor rate of each set of so many."""
+    table = by_condition(rows)
+    rates: dict[int, list[float]] = {}
+    for subset in subsets(size):
+        moved = [
+            row["answer"] == row["donor_answer"]
+            for row in table[subset_label("twin", subset, size, frozen=frozen)].values()
+            if row["donor_answer"] not in (None, row["gold"])
+        ]
+        rates.setdefault(len(subset), []).append(float(np.mean(moved)) if moved else np.nan)
+    return list(rates), [np.array(values) for values in rates.values()]

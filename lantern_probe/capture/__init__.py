@@ -1,0 +1,63 @@
+"""Reading the model: activations and attention, of a batch or of a data set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.capture.attention import (
+        AttentionReading,
+        default_queries,
+        read_attention,
+        reading_attention,
+    )
+    from lantern_probe.capture.attention_measures import (
+        Enrichment,
+        attention_figures,
+        enrichment,
+        entropy,
+        image_maps,
+        mass_by_role,
+    )
+    from lantern_probe.capture.batch import (
+        Captured,
+        capture_batch,
+        readable,
+        samples_together,
+        store_dtype,
+    )
+    from lantern_probe.capture.dataset import Capture, bytes_per_sample
+    from lantern_probe.capture.sensitivity import between, distances
+
+__all__ = [
+    "AttentionReading",
+    "Capture",
+    "Captured",
+    "Enrichment",
+    "attention_figures",
+    "between",
+    "bytes_per_sample",
+    "capture_batch",
+    "default_queries",
+    "distances",
+    "enrichment",
+    "entropy",
+    "image_maps",
+    "mass_by_role",
+    "read_attention",
+    "readable",
+    "reading_attention",
+    "samples_together",
+    "store_dtype",
+]
+
+__getattr__ = lazily(
+    __name__,
+    batch="Captured capture_batch readable samples_together store_dtype",
+    dataset="Capture bytes_per_sample",
+    attention="AttentionReading default_queries read_attention reading_attention",
+    attention_measures="Enrichment attention_figures enrichment entropy image_maps mass_by_role",
+    sensitivity="between distances",
+)

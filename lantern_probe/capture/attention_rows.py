@@ -1,0 +1,162 @@
+"""Attention of a whole data set, written into a run: one row per sample.
+
+Every sample is answered, and its text is run once more in one forward that computes the attention
+rows of the start marker, the slots, the end marker and the answer, and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from lantern_probe.capture.attention import default_queries, read_attention
+from lantern_probe.capture.attention_measures import attention_figures, image_maps
+from lantern_probe.capture.batch import readable
+from lantern_probe.errors import LanternError
+from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.memory import Batches
+from lantern_probe.model.replay import replay
+from lantern_probe.model.roles import find_roles
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.records.schema import AttentionRow, failed_row
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.vocabulary import Role
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+CONDITION = "own"
+"""The condition of every row: attention is read while the model feeds itself."""
+
+ROWS_TOGETHER = 8
+"""Samples read together by default: a row's weights are layers x heads x queries x keys."""
+
+OVERLAID = (Role.LVR_START, Role.SLOT, Role.ANSWER)
+"""Roles whose attention over the image is worth a picture."""
+
+
+@dataclass
+class AttentionReader:
+    """One model and one data set: attention read into a run.
+
+    Attributes:
+        lantern: The model.
+        samples: Their ids must differ.
+        run: Where rows go; what it holds already is not run again.
+        max_new_tokens: Limit of every continuation; the model's own by default.
+        batch_rows: Samples run together, 8 by default. Halved whenever memory runs out.
+        advance: Called with the number of rows just recorded.
+    """
+
+    lantern: LanternModel
+    samples: Sequence[Sample]
+    run: Run
+    max_new_tokens: int | None = None
+    batch_rows: int | None = None
+    advance: Callable[[int], None] = lambda rows: None
+    _batches: Batches = field(default_factory=Batches, init=False)
+
+    def execute(self) -> None:
+        """Read whatever the run does not hold yet."""
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
+        due = [sample for sample in self.samples if not self.run.has(sample.id, CONDITION)]
+        for _, rows in self._batches.run(due, self.batch_rows or ROWS_TOGETHER, self._rows):
+            self.run.append_many(rows)
+            self.advance(len(rows))
+
+    def _rows(self, samples: Sequence[Sample]) -> list[Row]:
+        return rows_of(self.lantern, samples, self.max_new_tokens)
+
+
+def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None) -> list[Row]:
+    """One row per sample: its attention, or why it could not be run.
+
+    Args:
+        lantern: The model.
+        samples: Samples that are run together.
+        limit: Limit of every continuation; None for the model's own.
+    """
+    good, reasons = readable(lantern, samples)
+    rows: list[Row] = [
+        dict(failed_row(sample, CONDITION, LanternError(reason)))
+        for sample, reason in reasons.items()
+    ]
+    if not good:
+        return rows
+    output = lantern.generate(good, **_limited(limit))
+    again = replay(lantern, good, output)
+    roles = [
+        find_roles(lantern, again.own_ids(i), length)
+        for i, length in enumerate(again.prompt_lengths)
+    ]
+    queries = [default_queries(one) for one in roles]
+    weights = read_attention(lantern, again, queries)
+    for index, sample in enumerate(good):
+        figures = attention_figures(
+            weights[index], queries[index], roles[index], again.grids[index], sample
+        )
+        written = output.sequences[index][output.prompt_length :].tolist()
+        row: AttentionRow = {
+            "sample": sample.id,
+            "condition": CONDITION,
+            "status": "ok",
+            "cluster": sample.cluster,
+            "emitted": bool(output.blocks[index]),
+            "gold": sample.answer,
+            "answer": output.answers[index],
+            "attention": figures,
+            "finish": finish_of(written, lantern),
+        }
+        rows.append(dict(row))
+    return rows
+
+
+class Overlay(NamedTuple):
+    """The attention of one role over a sample's first image.
+
+    `attention` is the mean over layers, heads and queries, by the rows and columns of the token
+    grid, [height, width].
+    """
+
+    sample: Sample
+    role: Role
+    image: Image.Image
+    attention: Float[Tensor, "height width"]
+
+
+def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None) -> list[Overlay]:
+    """The attention of the start marker, the slots and the answer over the image, by sample.
+
+    A sample without an image, or whose image cannot be read, gives none.
+
+    Args:
+        lantern: The model.
+        samples: Samples, run one by one.
+        limit: Limit of every continuation; None for the model's own.
+    """
+    found = []
+    for sample in samples:
+        try:
+            image = sample.open_images()[0]
+            again = replay(lantern, [sample], lantern.generate(sample, **_limited(limit)))
+        except (LanternError, IndexError):
+            continue  # it stands in the rows as failed
+        roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0])
+        for role in OVERLAID:
+            at = roles.positions(role)
+            if len(at):
+                (weights,) = read_attention(lantern, again, [at])
+                mean = image_maps(weights, roles, again.grids[0])[0].mean((0, 1, 2))
+                found.append(Overlay(sample, role, image, mean))
+    return found
+
+
+def _limited(limit: int | None) -> dict[str, Any]:
+    return {} if limit is None else {"max_new_tokens": limit}

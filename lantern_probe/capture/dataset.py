@@ -1,0 +1,210 @@
+"""Activations of a whole data set at some sites, written into a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from lantern_probe.capture.batch import Captured, capture_batch, store_dtype
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.model.blocks import OWN, RowPlan
+from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.memory import Batches
+from lantern_probe.model.sites import submodule
+from lantern_probe.model.teacher_forcing import check_followable
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.records.schema import CaptureRow, failed_row
+from lantern_probe.records.store import ShardFolder, describe
+from lantern_probe.tasks.answers import Parser
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.vocabulary import Site
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+
+def check_condition(condition: Intervention, lantern: LanternModel) -> None:
+    """Refuse a condition under which a sample cannot be captured by itself.
+
+    Raises:
+        LanternError: it needs other samples' latents, or does not fit the model.
+    """
+    if condition.needs_pool:
+        raise LanternError(
+            f"condition {condition.label!r} needs the own latents of the whole data set; a capture "
+            "takes own, oracle, or another condition that looks at one sample only"
+        )
+    if condition != Own():
+        condition.check(lantern.latent_size)
+
+
+@dataclass
+class Capture:
+    """One model, one data set, one condition, some sites: written into a run.
+
+    Attributes:
+        lantern: The model.
+        samples: Their ids must differ.
+        sites: What to read.
+        run: Where the index and the shards go; what it holds already is not captured again.
+        condition: What is fed at the slots: own latents, or those of an intervention that needs
+            no other sample's.
+        force: Generated tokens by sample id, imposed in place of the model's own text.
+        dtype: Of the activations; see `store_dtype`.
+        max_new_tokens: Limit of every continuation; the model's own by default.
+        batch_rows: Samples generated together, and kept in one shard; fewer where memory runs out.
+        parser: How answers are read.
+        advance: Called with the number of samples just recorded.
+
+    Raises:
+        LanternError: ids repeat, there is nothing to capture, the model lacks a site, or the
+            condition needs other samples' latents.
+    """
+
+    lantern: LanternModel
+    samples: Sequence[Sample]
+    sites: Sequence[Site]
+    run: Run
+    condition: Intervention = field(default_factory=Own)
+    force: Mapping[str, Sequence[int]] | None = None
+    dtype: torch.dtype | None = None
+    max_new_tokens: int | None = None
+    batch_rows: int = 16
+    parser: Parser = "default"
+    advance: Callable[[int], None] = lambda samples: None
+
+    def __post_init__(self) -> None:
+        doubled = [key for key, n in Counter(s.id for s in self.samples).items() if n > 1]
+        if doubled:
+            raise LanternError(f"two samples have the id {doubled[0]!r}; ids must differ")
+        if not self.samples or not self.sites:
+            raise LanternError("there are no samples or no sites to capture")
+        for site in self.sites:
+            submodule(self.lantern, site.component, site.layer)
+        check_condition(self.condition, self.lantern)
+
+    def execute(self) -> None:
+        """Capture whatever the run does not hold yet."""
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
+        shards = ShardFolder(self.run)
+        due = [s for s in self.samples if not self.run.has(s.id, self.condition.label)]
+        for _, (jobs, rows, captured) in Batches().run(due, self.batch_rows, self._run_batch):
+            if captured is not None:
+                # The shard is on disk before a row names it.
+                shard = shards.write([job.sample.id for job in jobs], captured.activations)
+                rows += [self._row(job.sample, captured, i, shard) for i, job in enumerate(jobs)]
+            self.run.append_many(rows)
+            self.advance(len(rows))
+
+    def _run_batch(
+        self, samples: Sequence[Sample]
+    ) -> tuple[list[_Job], list[Row], Captured | None]:
+        """What could be run of a batch, rows of what could not, and what was captured."""
+        jobs: list[_Job] = []
+        failed: list[Row] = []
+        for sample in samples:
+            try:
+                plan = self._plan(sample)
+                jobs.append(_Job(sample, plan, self._forced(sample, plan)))
+            except LanternError as error:
+                failed.append(self._failed(sample, error))
+        try:
+            return jobs, failed, self._capture(jobs)
+        except LanternError:
+            good = []
+            for job in jobs:
+                try:
+                    self.lantern.inputs([job.sample])
+                    good.append(job)
+                except LanternError as error:
+                    failed.append(self._failed(job.sample, error))
+            if len(good) == len(jobs):  # it is not for a sample that cannot be read
+                raise
+        return good, failed, self._capture(good)
+
+    def _capture(self, jobs: Sequence[_Job]) -> Captured | None:
+        if not jobs:
+            return None
+        limit = {} if self.max_new_tokens is None else {"max_new_tokens": self.max_new_tokens}
+        return capture_batch(
+            self.lantern,
+            [job.sample for job in jobs],
+            self.sites,
+            plans=[job.plan for job in jobs],
+            force=None if self.force is None else [job.text for job in jobs],
+            dtype=self.dtype,
+            parser=self.parser,
+            **limit,
+        )
+
+    def _plan(self, sample: Sample) -> RowPlan:
+        if self.condition == Own():
+            return OWN
+        return self.condition.plan(sample, self.lantern, None)
+
+    def _forced(self, sample: Sample, plan: RowPlan) -> Sequence[int]:
+        if self.force is None:
+            return ()
+        if sample.id not in self.force:
+            raise LanternError(f"sample {sample.id!r} is not among the forced texts")
+        check_followable(self.force[sample.id], plan, self.lantern.lvr)
+        return self.force[sample.id]
+
+    def _failed(self, sample: Sample, error: Exception) -> Row:
+        return dict(failed_row(sample.id, self.condition.label, error))
+
+    def _row(self, sample: Sample, captured: Captured, index: int, shard: str) -> Row:
+        output = captured.output
+        answer = output.answers[index]
+        continuation = captured.continuations[index]
+        row: CaptureRow = {
+            "sample": sample.id,
+            "condition": self.condition.label,
+            "status": "ok",
+            "shard": shard,
+            "position": index,
+            "gold": sample.answer,
+            "answer": answer,
+            "correct": None if sample.answer is None else answer == sample.answer,
+            "emitted": output.emitted[index],
+            "blocks": len(output.blocks[index]),
+            "fed": [len(block.latents) for block in output.blocks[index]],
+            "finish": finish_of(continuation, self.lantern),
+            "cluster": sample.cluster,
+            "missing": captured.missing[index],
+            "text": output.texts[index],
+            "continuation": continuation,
+        }
+        return describe(sample, dict(row))
+
+
+@dataclass(frozen=True)
+class _Job:
+    sample: Sample
+    plan: RowPlan
+    text: Sequence[int]
+
+
+def bytes_per_sample(
+    lantern: LanternModel,
+    sites: Sequence[Site],
+    *,
+    condition: Intervention | None = None,
+    dtype: torch.dtype | None = None,
+) -> int:
+    """What the activations of one sample take on disk."""
+
+    def vectors(site: Site) -> int:
+        if site.role != "slot":
+            return 1
+        return condition.k if isinstance(condition, KSlots) else lantern.latent_size
+
+    numbers = sum(map(vectors, sites)) * lantern.hf.config.get_text_config().hidden_size
+    return int(numbers * (dtype or store_dtype(lantern)).itemsize)

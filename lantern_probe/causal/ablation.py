@@ -1,0 +1,341 @@
+"""Ablate the latents: every condition on every sample, forked from one prefix, into a run.
+
+Two passes. The first runs each sample's prefix, its own latents and every condition that needs
+nothing else; the second runs the conditions that need the own latents of the whole data set
+(means, matched noise, donors). Own latents are kept in the run's folder, so that a resumed run
+does not make them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
+from lantern_probe.causal.knockout import run_cut_branches
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.interventions.edges import KnockOut
+from lantern_probe.interventions.image import Corruption
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import OWN, BranchResult
+from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.memory import Batches, free_memory
+from lantern_probe.records.json_files import explained, replace_file
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.records.schema import AblationRow, failed_row
+from lantern_probe.tasks.answers import Parser, parse_answer, parsers
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+KEPT = 0.2
+"""Share of the free memory that prefix caches kept from the first pass for the second may take;
+the rest is run again."""
+
+MOST_PREFIXES = 32
+"""Samples whose prefixes are run together."""
+
+Job = tuple[Sample, Intervention, Branch]
+
+
+@dataclass
+class Ablation:
+    """One model, one data set, several conditions.
+
+        >>> from lantern_probe import Run, parse_condition, read_rows, summarize
+        >>> with Run.open("runs/ablation", {}, overwrite=True) as run:
+        ...     Ablation(lantern, [sample], [parse_condition("zeros")], run).execute()
+        >>> [s.condition for s in summarize(read_rows("runs/ablation"), model="faithful")]
+        ['own', 'zeros']
+
+    Attributes:
+        lantern: The model.
+        samples: Their ids must differ.
+        conditions: Interventions; `own` is added in front when it is missing.
+        run: Where rows go; what it holds already is not run again.
+        corruption: What is done to the images; conditions are recorded as `zeros@black-box`.
+        max_new_tokens: Limit of every continuation; the model's own by default.
+        batch_rows: Rows decoded together; by default as many as memory holds. Halved when it does
+            not.
+        parser: How answers are read.
+        advance: Called with the number of rows just recorded.
+    """
+
+    lantern: LanternModel
+    samples: Sequence[Sample]
+    conditions: Sequence[Intervention]
+    run: Run
+    corruption: Corruption = field(default_factory=Corruption)
+    max_new_tokens: int | None = None
+    batch_rows: int | None = None
+    parser: Parser = "default"
+    advance: Callable[[int], None] = lambda rows: None
+    _pool: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _prefixes: dict[str, Prefix] = field(default_factory=dict, init=False)
+    _kept: float = field(default=0.0, init=False)
+    _branching: Batches = field(default_factory=Batches, init=False)
+    _prefixing: Batches = field(default_factory=Batches, init=False)
+
+    def __post_init__(self) -> None:
+        self.conditions = with_own(self.conditions)
+        doubled = [key for key, n in Counter(s.id for s in self.samples).items() if n > 1]
+        if doubled:
+            raise LanternError(f"two samples have the id {doubled[0]!r}; ids must differ")
+        if not self.samples:
+            raise LanternError("there are no samples to run")
+        limit = self.max_new_tokens or self.lantern.max_new_tokens
+        for condition in self.conditions:
+            condition.check(self.lantern.latent_size)
+            if isinstance(condition, KSlots) and condition.k + 2 >= limit:
+                raise LanternError(
+                    f"condition {condition.label!r} leaves no room for an answer within {limit} "
+                    "new tokens; raise --max-new-tokens"
+                )
+
+    def execute(self) -> None:
+        """Run whatever the run does not hold yet."""
+        alone = [c for c in self.conditions if not c.needs_pool]
+        pooled = [c for c in self.conditions if c.needs_pool]
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
+        self._load_latents()
+        for chunk in self._chunks():
+            self._run_chunk(chunk, alone, None, keep=bool(pooled))
+        if not pooled:
+            return
+        # In the order of ids: what is drawn must not hang on how the data were sorted.
+        emitted = sorted((s for s in self.samples if s.id in self._pool), key=lambda s: s.id)
+        pool = LatentPool({s.id: s for s in emitted}, {s.id: self._pool[s.id] for s in emitted})
+        for chunk in self._chunks():
+            self._run_chunk(chunk, pooled, pool, keep=False)
+
+    def _label(self, condition: Intervention) -> str:
+        return self.corruption.suffix(condition.label)
+
+    def _chunks(self) -> Iterator[list[Sample]]:
+        size = max(1, self.batch_rows // 2) if self.batch_rows else MOST_PREFIXES
+        for first in range(0, len(self.samples), size):
+            yield list(self.samples[first : first + size])
+
+    def _run_chunk(
+        self,
+        samples: list[Sample],
+        conditions: Sequence[Intervention],
+        pool: LatentPool | None,
+        *,
+        keep: bool,
+    ) -> None:
+        def due(sample: Sample) -> list[Intervention]:
+            return [c for c in conditions if not self.run.has(sample.id, self._label(c))]
+
+        wanted = [s for s in samples if due(s) or (keep and self._latents_missing(s))]
+        prefixes = self._run_prefixes(wanted)
+        # One branch per due condition, own ones also where only their latents are missing.
+        jobs: list[Job] = []
+        rows: list[Row] = []
+        for sample in wanted:
+            if sample.id not in prefixes:
+                continue
+            prefix = prefixes[sample.id]
+            again = [Own()] if keep and self._latents_missing(sample) else []
+            for condition in dict.fromkeys([*again, *due(sample)]):
+                acts = prefix.emitted or not condition.needs_block
+                try:
+                    # Without a block a condition on the slots is the same as own.
+                    plan = condition.plan(sample, self.lantern, pool) if acts else OWN
+                except LanternError as error:
+                    rows.append(self._failed(sample, condition, error))
+                else:
+                    jobs.append((sample, condition, Branch(prefix, self.corruption.hide(plan))))
+        self._record(rows)
+        for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
+            self._save_latents(some, results)
+            self._record(
+                [
+                    self._row(job, result, pool)
+                    for job, result in zip(some, results, strict=True)
+                    if not self.run.has(job[0].id, self._label(job[1]))
+                ]
+            )
+        self._keep_prefixes(prefixes, keep=keep)
+
+    def _batch_rows(self, jobs: Sequence[Job]) -> int:
+        if self.batch_rows is not None:
+            return self.batch_rows
+        longest = max((branch.prefix.limit for _, _, branch in jobs), default=1)
+        return self.lantern.rows_that_fit(longest)
+
+    def _run_branches(self, jobs: Sequence[Job]) -> list[BranchResult]:
+        cuts = [c.cut if isinstance(c, KnockOut) else None for _, c, _ in jobs]
+        return run_cut_branches(self.lantern, [branch for _, _, branch in jobs], cuts)
+
+    def _keep_prefixes(self, prefixes: dict[str, Prefix], *, keep: bool) -> None:
+        """Hold prefixes for the second pass as far as memory allows, and let go of those used."""
+        room = KEPT * (self._kept + free_memory(self.lantern.device)) if keep else 0.0
+        for key, prefix in prefixes.items():
+            size = sum(t.nbytes for pair in prefix.cache for t in pair)
+            if keep and key not in self._prefixes and self._kept + size <= room:
+                self._prefixes[key] = prefix
+                self._kept += size
+            elif not keep and self._prefixes.pop(key, None) is not None:
+                self._kept -= size
+
+    def _run_prefixes(self, samples: list[Sample]) -> dict[str, Prefix]:
+        """The prefixes of those samples that have one; the others are recorded as failed."""
+        found = {s.id: self._prefixes[s.id] for s in samples if s.id in self._prefixes}
+        left = self._seen([s for s in samples if s.id not in found])
+        for some, prefixes in self._prefixing.run(left, len(left), self._prefix_batch):
+            found |= {s.id: p for s, p in zip(some, prefixes, strict=True) if p is not None}
+        return found
+
+    def _seen(self, samples: list[Sample]) -> list[Sample]:
+        """The samples as the model sees them."""
+        seen = []
+        for sample in samples:
+            try:
+                seen.append(self.corruption.apply(sample, self.samples))
+            except LanternError as error:
+                self._fail(sample, error)
+        return seen
+
+    def _prefix_batch(self, samples: Sequence[Sample]) -> list[Prefix | None]:
+        """The prefix of each sample; None for one that cannot be run, which is recorded."""
+        try:
+            good, prefixes = list(samples), self._prefixes_of(samples)
+        except LanternError:
+            good = [sample for sample in samples if self._usable(sample)]
+            prefixes = self._prefixes_of(good)
+        made = {s.id: p for s, p in zip(good, prefixes, strict=True)}
+        return [made.get(sample.id) for sample in samples]
+
+    def _prefixes_of(self, samples: Sequence[Sample]) -> list[Prefix]:
+        if not samples:
+            return []
+        return run_prefixes(self.lantern, samples, max_new_tokens=self.max_new_tokens)
+
+    def _usable(self, sample: Sample) -> bool:
+        try:
+            self.lantern.inputs([sample])
+        except LanternError as error:
+            self._fail(sample, error)
+            return False
+        return True
+
+    def _fail(self, sample: Sample, error: Exception) -> None:
+        rows = [self._failed(sample, condition, error) for condition in self.conditions]
+        self._record([r for r in rows if not self.run.has(r["sample"], r["condition"])])
+
+    def _failed(self, sample: Sample, condition: Intervention, error: Exception) -> Row:
+        """The record of a sample that could not be run."""
+        label = self._label(condition)
+        return dict(failed_row(sample.id, label, error))
+
+    def _record(self, rows: list[Row]) -> None:
+        self.run.append_many(rows)
+        self.advance(len(rows))
+
+    def _row(self, job: Job, result: BranchResult, pool: LatentPool | None) -> Row:
+        sample, condition, branch = job
+        read: dict[str, str | None] = {
+            parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)
+        }
+        answer = parse_answer(result.text, sample, self.parser)
+        emitted = branch.prefix.emitted
+        continuation = result.ids[result.prompt_length :].tolist()
+        row: AblationRow = {
+            "sample": sample.id,
+            "condition": self._label(condition),
+            "status": "ok",
+            "gold": sample.answer,
+            "answer": answer,
+            "correct": None if sample.answer is None else answer == sample.answer,
+            "parsed": read,
+            "candidates": len(sample.candidates),
+            "emitted": emitted,
+            "blocks": len(result.blocks),
+            "fed": [len(block.latents) for block in result.blocks],
+            "finish": finish_of(continuation, self.lantern),
+            "tokens": len(continuation),
+            "cluster": sample.cluster,
+            "category": sample.attributes.get("category"),
+            "logprobs": result.logprobs,
+            "text": result.text,
+            "kept": condition.keeps,
+        }
+        if emitted:
+            row["acted"] = condition.acts_on(len(result.blocks) or 1)
+            row["pool"] = None if pool is None else len(pool.latents)
+            return {**row, **condition.details(sample, pool)}
+        return dict(row)
+
+    # -- own latents -----------------------------------------------------------
+
+    def _latents_missing(self, sample: Sample) -> bool:
+        """Whether the second pass needs own latents that are not there.
+
+        They are saved before the own row is written, so a row without them is one whose sample
+        has no whole block, or one whose file was lost.
+        """
+        return sample.id not in self._pool and self._emitted_before.get(sample.id, False)
+
+    def _load_latents(self) -> None:
+        rows = [row for row in self.run.rows() if row["condition"] == self._label(Own())]
+        self._emitted_before = {
+            row["sample"]: row["status"] == "ok" and row["emitted"] for row in rows
+        }
+        if not rows:  # a run that starts again: what lies there is of another model
+            for file in self._folder.glob("*.safetensors"):
+                file.unlink(missing_ok=True)
+        for file in self._folder.glob(".*.tmp"):  # of a run that was killed
+            file.unlink(missing_ok=True)
+        known = {sample.id for sample in self.samples}
+        for file in sorted(self._folder.glob("*.safetensors")):
+            try:
+                loaded = load_file(file)
+            except (SafetensorError, OSError):
+                file.unlink(missing_ok=True)  # torn by a kill: made again
+                continue
+            self._pool |= {key: value for key, value in loaded.items() if key in known}
+
+    def _save_latents(self, jobs: Sequence[Job], results: list[BranchResult]) -> None:
+        size = self.lantern.latent_size
+        fresh: dict[str, Tensor] = {}
+        for (sample, condition, _), result in zip(jobs, results, strict=True):
+            whole = bool(result.blocks) and len(result.blocks[0].latents) == size
+            if condition == Own() and whole:
+                fresh[sample.id] = result.blocks[0].latents.float().cpu().contiguous()
+        fresh = {key: value for key, value in fresh.items() if key not in self._pool}
+        if fresh:
+            self._pool |= fresh
+            name = hashlib.sha256("\0".join(sorted(fresh)).encode()).hexdigest()[:16]
+            with explained(self._folder):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(self._folder / f"{name}.safetensors", save(fresh))
+
+    @property
+    def _folder(self) -> Path:
+        return self.run.folder / "own_latents" / re.sub(r"[^\w.=-]+", "_", self.corruption.label)
+
+
+def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
+    """The conditions with `own` among them: everything is compared with it.
+
+    Raises:
+        LanternError: a condition stands there twice.
+    """
+    doubled = [label for label, n in Counter(c.label for c in conditions).items() if n > 1]
+    if doubled:
+        raise LanternError(f"the condition {doubled[0]!r} is given twice")
+    return list(conditions) if Own() in conditions else [Own(), *conditions]

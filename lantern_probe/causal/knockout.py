@@ -1,0 +1,263 @@
+"""Attention knockout: the edges from some positions to others are cut, and the answer is read.
+
+Geva et al. (arXiv 2304.14767) cut edges in a window of layers to find the way by which
+information reaches the answer. Here the edges are cut while the text is written, so that the
+answer itself may change: from the fork of a prefix on, at every decode step, and for scoring.
+The computations of the prefix, before the fork, are not cut.
+
+`run_cut_branches` decodes branches under cuts that are named by position sets
+(`interventions.edges.Cut`). `cutting_edges` cuts given edges in one forward over a finished text,
+and `cut_edges` finds the edges of a named cut there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from lantern_probe.causal.branching import Branch, run_branches
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.edges import Cut
+from lantern_probe.model.attention import AttentionHook, causal, hooked
+from lantern_probe.model.blocks import BranchResult
+from lantern_probe.model.roles import RoleTracker, position_sets, prompt_sets
+from lantern_probe.vocabulary import Sets
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+
+class EdgeCuts(AttentionHook):
+    """An attention hook that takes edges out of the mask. Subclasses name them at every forward.
+
+    Args:
+        layers: For every row, True for the layers in which its edges are cut.
+    """
+
+    def __init__(self, layers: Bool[Tensor, "rows layers"]):
+        self._layers = layers
+        self._now: Bool[Tensor, "rows queries keys"] | None = None
+
+    def edges(self, queries: int, keys: int) -> Bool[Tensor, "rows queries keys"]:
+        """The edges to be cut in this forward, True where cut; asked for once per forward.
+
+        Args:
+            queries: Number of queries, which are the last of the keys.
+            keys: Number of keys.
+        """
+        raise NotImplementedError
+
+    def cut(self, layer: int, mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
+        queries, keys = query.shape[2], key.shape[2]
+        if layer == 0:
+            edges = self.edges(queries, keys).cpu().clone()
+            edges.diagonal(keys - queries, dim1=1, dim2=2).fill_(False)
+            self._now = edges if edges.any() else None
+        if self._now is None or not self._layers[:, layer].any():
+            return mask
+        cut = self._now & self._layers[:, layer, None, None]
+        if not cut.any():
+            return mask
+        if mask is None:
+            mask = causal(queries, keys, query.device)
+        return mask & ~cut[:, None].to(mask.device)
+
+
+class _Fixed(EdgeCuts):
+    def __init__(self, edges: Tensor, layers: Tensor):
+        super().__init__(layers)
+        self._edges = edges
+
+    def edges(self, queries: int, keys: int) -> Tensor:
+        shape = (len(self._layers), queries, keys)
+        if tuple(self._edges.shape) != shape:
+            raise LanternError(
+                f"edges [rows, queries, keys] of shape {list(self._edges.shape)} do not fit a "
+                f"forward of {list(shape)}"
+            )
+        return self._edges
+
+
+@contextmanager
+def cutting_edges(
+    lantern: LanternModel,
+    edges: Bool[Tensor, "rows queries keys"],
+    layers: Sequence[int] | None = None,
+) -> Iterator[None]:
+    """Cut the same edges in every forward of a batch, such as that of a `Replay`.
+
+    Args:
+        lantern: The model.
+        edges: True where a query may not attend to a key, positions counted as in the forward, so
+            with padding.
+        layers: Layers (0-based) in which the edges are cut; default all.
+
+    Raises:
+        LanternError: the edges do not fit the forward, or the model's attention is not sdpa.
+    """
+    count = len(lantern.hf.model.language_model.layers)
+    chosen = torch.zeros(len(edges), count, dtype=torch.bool)
+    chosen[:, list(range(count) if layers is None else layers)] = True
+    with hooked(lantern, _Fixed(edges, chosen)):
+        yield
+
+
+def cut_edges(
+    lantern: LanternModel,
+    cut: Cut,
+    ids: Int[Tensor, " length"],
+    prompt_length: int,
+    sample: str = "",
+) -> Bool[Tensor, "length length"]:
+    """The edges of a cut in a finished sequence, for `cutting_edges`.
+
+    Args:
+        lantern: The model.
+        cut: The cut; its layers play no part.
+        ids: Tokens of prompt and continuation, without padding.
+        prompt_length: Number of prompt tokens.
+        sample: Id of the sample, from which a random cut is drawn.
+
+    Returns:
+        [queries, keys], True where cut.
+    """
+    sets = position_sets(lantern, ids, prompt_length)
+    keys = torch.tensor([cut.has_key(s) for s in sets])
+    if cut.random:
+        start = next((at for at, s in enumerate(sets) if "lvr_start" in s), prompt_length - 1)
+        drawn = cut.drawn(sets[: start + 1], lantern.latent_size, sample)
+        keys = torch.tensor([at in drawn for at in range(len(sets))])
+    return torch.tensor([cut.has_query(s) for s in sets])[:, None] & keys
+
+
+@torch.no_grad()
+def run_cut_branches(
+    lantern: LanternModel,
+    branches: Sequence[Branch],
+    cuts: Sequence[Cut | None],
+    *,
+    score: bool = True,
+    **kwargs: Any,
+) -> list[BranchResult]:
+    """Decode branches as `run_branches` does, each row with its own edges cut.
+
+    A branch with nothing left to decode is returned as it is, uncut.
+
+        >>> from lantern_probe import Branch, RowPlan, run_prefixes
+        >>> from lantern_probe.causal import run_cut_branches
+        >>> from lantern_probe.interventions.edges import Cut
+        >>> (prefix,) = run_prefixes(lantern, [sample])
+        >>> branches = [Branch(prefix, RowPlan())] * 2
+        >>> whole, cut = run_cut_branches(lantern, branches, [None, Cut("after", "slot")])
+        >>> whole.logprobs[sample.answer] > cut.logprobs[sample.answer] + 1         # in nats
+        True
+
+    Args:
+        lantern: The model.
+        branches: The rows.
+        cuts: One per branch; None cuts nothing.
+        score: Compute the candidates' log-probabilities under the cut; default True.
+        **kwargs: Settings of `generate`, the same that the prefixes were run with.
+
+    Returns:
+        One finished text per branch, in their order.
+
+    Raises:
+        LanternError: the model lacks a layer of a cut, a random cut has not enough keys to draw
+            from, or the model's attention is not sdpa.
+    """
+    going = {
+        index: cut
+        for index, (branch, cut) in enumerate(zip(branches, cuts, strict=True))
+        if cut is not None and branch.goes_on
+    }
+    plain = [index for index in range(len(branches)) if index not in going]
+    found = run_branches(lantern, [branches[index] for index in plain], score=score, **kwargs)
+    results = dict(zip(plain, found, strict=True))
+    if going:
+        rows = [branches[index] for index in going]
+        steps = _CutSteps(lantern, rows, list(going.values()))
+        handle = lantern.hf.get_input_embeddings().register_forward_pre_hook(steps.take_tokens)
+        try:
+            with hooked(lantern, steps):
+                found = run_branches(lantern, rows, score=score, **kwargs)
+        finally:
+            handle.remove()
+        results |= zip(going, found, strict=True)
+    return [results[index] for index in range(len(branches))]
+
+
+class _CutRow:
+    """One row of a decoding under its cut, token by token."""
+
+    def __init__(self, lantern: LanternModel, branch: Branch, cut: Cut, first: int):
+        size = branch.plan.size if branch.plan.size is not None else lantern.latent_size
+        size = 0 if branch.plan.mode == "skip" else size
+        ids, prompt = branch.prefix.ids[: branch.length], branch.prefix.prompt_length
+        self._cut = cut
+        self._follow = RoleTracker(lantern, size)
+        self._drawn: frozenset[int] | None = None
+        sets = prompt_sets(lantern, ids, prompt)
+        sets += [self._follow(token) for token in ids[prompt:].tolist()]
+        if cut.random:
+            if branch.prefix.sample is None:
+                raise LanternError(f"cut {cut.label!r} is drawn by sample id, and there is none")
+            drawn = cut.drawn(sets, size, branch.prefix.sample.id)
+            self._drawn = frozenset(first + at for at in drawn)
+        self.prefix = [(False, False)] * first
+        self.prefix += [self._flags(first + at, s) for at, s in enumerate(sets)]
+
+    def _flags(self, column: int, sets: Sets) -> tuple[bool, bool]:
+        key = self._cut.has_key(sets) if self._drawn is None else column in self._drawn
+        return self._cut.has_query(sets), key
+
+    def take(self, column: int, token: int) -> tuple[bool, bool]:
+        """Flags of the token that comes next: one for a query of the cut, one for a key.
+
+        Args:
+            column: Column of the token.
+            token: The token.
+        """
+        return self._flags(column, self._follow(token))
+
+
+class _CutSteps(EdgeCuts):
+    """The edges to be cut in each step of a decoding.
+
+    Columns are positions of the packed rows. The columns of the prefixes are known beforehand, and
+    those of a step are learned from its tokens. A forward that scores comes after the decoded
+    columns; its own columns are forgotten.
+    """
+
+    def __init__(self, lantern: LanternModel, branches: Sequence[Branch], cuts: Sequence[Cut]):
+        layers = len(lantern.hf.model.language_model.layers)
+        super().__init__(torch.stack([cut.in_layers(layers) for cut in cuts]))
+        self._width = max(branch.length for branch in branches)
+        self._rows = [
+            _CutRow(lantern, branch, cut, self._width - branch.length)
+            for branch, cut in zip(branches, cuts, strict=True)
+        ]
+        # [rows, columns, 2]: whether a position is a query of its row's cut, and whether a key.
+        self._flags = torch.tensor([row.prefix for row in self._rows])
+        self._tokens: list[list[int]] = []
+
+    def take_tokens(self, module: Any, args: tuple[Tensor]) -> None:
+        """Keep the tokens of the forward that begins; a hook before the embedding."""
+        self._tokens = args[0].tolist()
+
+    def edges(self, queries: int, keys: int) -> Tensor:
+        known = max(self._width, keys - queries)
+        self._flags = self._flags[:, :known]
+        if keys > known:
+            new = [
+                [row.take(column, tokens[column - keys]) for column in range(known, keys)]
+                for row, tokens in zip(self._rows, self._tokens, strict=True)
+            ]
+            self._flags = torch.cat([self._flags, torch.tensor(new)], dim=1)
+        query, key = self._flags.unbind(-1)
+        return query[:, keys - queries :, None] & key[:, None]

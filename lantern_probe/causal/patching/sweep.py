@@ -1,0 +1,183 @@
+"""All cells on all pairs, into a run: one row per sample and cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lantern_probe.causal.patching.forward import check_cell, run_cells
+from lantern_probe.causal.patching.recording import LeftOut, Recording, check_layout, record
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.patches import Patch
+from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.memory import Batches
+from lantern_probe.records.rows import Row
+from lantern_probe.records.run import Run
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+MOST_PAIRS = 8
+"""Pairs that are generated and recorded together."""
+
+Pair = tuple[Sample, Sample]
+
+
+@dataclass
+class Sweep:
+    """One model, pairs of samples, cells.
+
+    The donor's answer is the pair's `twin_answer`, or what the donor's run prefers where no
+    answer is known. Where target and donor call for the same answer there is nothing to measure:
+    such a row, and one whose texts do not line up, has the status `left out` and says why; one
+    that could not be run has `failed`.
+
+    Attributes:
+        lantern: The model.
+        samples: Each followed by its twin, as `tasks.pairs.with_twins` makes them.
+        cells: What is patched.
+        run: Where rows go; what it holds already is not run again.
+        max_new_tokens: Limit of every text; the model's own by default.
+        batch_rows: Cells run together; by default as many as memory holds.
+        advance: Called with the number of rows just recorded.
+    """
+
+    lantern: LanternModel
+    samples: Sequence[Sample]
+    cells: Sequence[Patch]
+    run: Run
+    max_new_tokens: int | None = None
+    batch_rows: int | None = None
+    advance: Callable[[int], None] = lambda rows: None
+    _recording: Batches = field(default_factory=Batches, init=False)
+    _patching: Batches = field(default_factory=Batches, init=False)
+    _finish: dict[str, str] = field(default_factory=dict, init=False)
+
+    def execute(self) -> None:
+        """Run whatever the run does not hold yet."""
+        pairs: list[Pair] = list(zip(self.samples[::2], self.samples[1::2], strict=True))
+        if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
+            raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
+        self.samples = self.run.register(self.samples)
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
+        due = [pair for pair in pairs if any(map(self._due, pair))]
+        for some, recorded in self._recording.run(due, MOST_PAIRS, self._record):
+            for pair, recordings in zip(some, recorded, strict=True):
+                for sample, target, donor in zip(pair, recordings, recordings[::-1], strict=True):
+                    rows = self._rows(sample, target, donor)
+                    self.run.append_many(rows)
+                    self.advance(len(rows))
+
+    def _due(self, sample: Sample) -> list[Patch]:
+        return [cell for cell in self.cells if not self.run.has(sample.id, cell.label)]
+
+    def _record(self, pairs: Sequence[Pair]) -> list[tuple[Recording | LanternError, ...]]:
+        """Each pair's recordings, or why there are none."""
+        samples = [sample for pair in pairs for sample in pair]
+        limit = {"max_new_tokens": self.max_new_tokens} if self.max_new_tokens else {}
+        try:
+            output = self.lantern.generate(samples, **limit)
+        except LanternError as error:
+            # Such as an image that cannot be read: find the pair it belongs to.
+            if len(pairs) == 1:
+                return [(error, error)]
+            return [one for pair in pairs for one in self._record([pair])]
+        for sample, sequence in zip(samples, output.sequences, strict=True):
+            written = sequence[output.prompt_length :].tolist()
+            self._finish[sample.id] = finish_of(written, self.lantern)
+        found = record(self.lantern, samples, output, [cell.site for cell in self.cells])
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    def _rows(
+        self, sample: Sample, target: Recording | LanternError, donor: Recording | LanternError
+    ) -> list[Row]:
+        """The rows of one target that are due."""
+        due = self._due(sample)
+        shared = {
+            "cluster": sample.cluster,
+            "direction": "noise" if sample.attributes.get("pair") == sample.id else "denoise",
+            "donor": sample.attributes.get(TWIN),
+            "gold": sample.answer,
+            "finish": self._finish.get(sample.id, "failed"),
+        }
+        try:
+            for one in (target, donor):
+                if isinstance(one, LanternError):
+                    raise one
+            assert isinstance(target, Recording) and isinstance(donor, Recording)
+            check_layout(target, donor)
+            shared |= _reference(target, donor)
+        except LanternError as error:
+            return [_row(sample, cell, shared | _problem(error)) for cell in due]
+        rows, able = [], []
+        for cell in due:
+            try:
+                check_cell(target, donor, cell)
+            except LeftOut as error:
+                rows.append(_row(sample, cell, shared | _problem(error)))
+            else:
+                able.append(cell)
+        if not able:
+            return rows
+        result = run_cells(
+            self.lantern,
+            target,
+            donor,
+            able,
+            batch_rows=self.batch_rows,
+            batches=self._patching,
+        )
+        names = list(target.candidates)
+        gold, foil = names.index(str(shared["gold"])), names.index(str(shared["foil"]))
+        for cell, base, patched in zip(able, result.base, result.patched, strict=True):
+            measured = {
+                "status": "ok",
+                "base": float(base[gold] - base[foil]),
+                "patched": float(patched[gold] - patched[foil]),
+                "base_answer": names[int(base.argmax())],
+                "answer": names[int(patched.argmax())],
+            }
+            rows.append(_row(sample, cell, shared | measured))
+        return rows
+
+
+def _reference(target: Recording, donor: Recording) -> Row:
+    """The donor's answer, and the logit difference in the donor's run.
+
+    Raises:
+        LeftOut: there is no answer to measure, or both call for the same.
+    """
+    sample = target.sample
+    names = list(donor.candidates)
+    foil = sample.attributes.get(TWIN_ANSWER) or names[int(donor.scores.argmax())]
+    if target.candidates != donor.candidates:
+        raise LeftOut(f"{sample.id!r} and {donor.sample.id!r} have other options")
+    for answer in (sample.answer, foil):
+        if answer not in names:
+            raise LeftOut(f"sample {sample.id!r}: {answer!r} is none of its options")
+    if foil == sample.answer:
+        raise LeftOut(f"{sample.id!r} and {donor.sample.id!r} have the same answer")
+    scores = dict(zip(names, donor.scores.tolist(), strict=True))
+    return {"foil": foil, "donor_value": scores[str(sample.answer)] - scores[foil]}
+
+
+def _problem(error: LanternError) -> Row:
+    status = "left out" if isinstance(error, LeftOut) else "failed"
+    return {"status": status, "error": str(error)}
+
+
+def _row(sample: Sample, cell: Patch, values: Row) -> Row:
+    site = cell.site
+    return {
+        "sample": sample.id,
+        "condition": cell.label,
+        "component": site.component,
+        "layer": site.layer,
+        "role": site.role,
+        "slot": cell.slot,
+        "sham": cell.sham,
+        **values,
+    }

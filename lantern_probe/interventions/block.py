@@ -1,0 +1,121 @@
+"""Conditions on the latent block itself: skipped, banned, hidden, or of another length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions.base import Intervention
+from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.model.blocks import RowPlan
+from lantern_probe.tasks.answers import TAG
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+
+@dataclass(frozen=True)
+class Skip(Intervention):
+    """The end marker right after the start marker: markers without slots.
+
+    At the slots: nothing; the block has none.
+    Source: official `no_lvr` (`empty_latent`).
+    Control: `ban` (no markers either) and `zeros` (slots without content).
+    """
+
+    name: ClassVar[str] = "skip"
+    keeps: ClassVar[str] = "markers"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="skip")
+
+
+@dataclass(frozen=True)
+class Ban(Intervention):
+    """The start marker cannot be generated: no markers, no slots.
+
+    At the slots: nothing; the text has no block.
+    Source: the decomposition into markers, slots and format (arXiv 2606.01287); no released code.
+    Control: `skip` (markers without slots) and `direct` (no thought either).
+    """
+
+    name: ClassVar[str] = "ban"
+    keeps: ClassVar[str] = "format"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(ban=True)
+
+
+@dataclass(frozen=True)
+class Stock(Intervention):
+    """transformers' plain `generate`: nothing is forced, and nothing is fed.
+
+    At the slots: the token embedding, at each `<|lvr_sep|>` that the model writes itself.
+    Source: official `qwen_generate`.
+    Control: `skip`, which has the markers and surely no slots.
+    """
+
+    name: ClassVar[str] = "stock"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(mode="stock")
+
+
+@dataclass(frozen=True)
+class Mask(Intervention):
+    """From the end marker on nothing may attend to the slots: removal with positions kept.
+
+    At the slots: the own latents, seen by later slots and by nothing after the block.
+    Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
+    Control: `after->slot:random=1`, which hides as many other positions.
+    """
+
+    name: ClassVar[str] = "mask"
+    keeps: ClassVar[str] = "markers, slots unseen"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(hide=("slot",))
+
+
+@dataclass(frozen=True)
+class Direct(Intervention):
+    """The answer at once, `<answer>` right after the prompt: no thought, no markers, no slots.
+
+    At the slots: nothing; the text has no block.
+    Source: the decomposition into markers, slots and format (arXiv 2606.01287).
+    Control: `ban`, which leaves the thought.
+    """
+
+    name: ClassVar[str] = "direct"
+    keeps: ClassVar[str] = "neither"
+    needs_block: ClassVar[bool] = False
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        opening = lantern.processor.tokenizer.encode(TAG, add_special_tokens=False)
+        return RowPlan(ban=True, opening=tuple(opening))
+
+
+@dataclass(frozen=True)
+class KSlots(Intervention):
+    """A block of k slots instead of the model's K: the sweep over the budget.
+
+    At the slots: the own latents, k of them.
+    Source: the K-sweep (docs/methods.md, Bottleneck and emission).
+    Control: `k-slots` at the model's own K, which is `own`, and `skip`, which is k = 0.
+
+    Attributes:
+        k: Number of slots in a block.
+    """
+
+    name: ClassVar[str] = "k-slots"
+    k: int
+
+    def check(self, latent_size: int) -> None:
+        if self.k < 0:
+            raise LanternError(f"a block cannot have {self.k} slots")
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        self.check(lantern.latent_size)
+        return RowPlan(size=self.k)

@@ -1,0 +1,222 @@
+"""Latent blocks: the plan of a row, the places of its blocks, and what a generation returns.
+
+The values of decoding. They need no torch until a tensor is made, so that interventions can be
+named, read and printed without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LanternOutput:
+    """The rows of one generation.
+
+    Attributes:
+        sequences: Tokens of prompt and continuation, left-padded, [rows, length].
+        prompt_length: Number of prompt positions, padding included; the same for every row.
+        blocks: For every row its latent blocks, positions counted in `sequences`.
+        texts: For every row its continuation as text, with markers, without padding and
+            end-of-text tokens.
+        answers: For every row its parsed answer; None where the text holds none.
+    """
+
+    sequences: Int[Tensor, "rows length"]
+    prompt_length: int
+    blocks: list[list[Block]]
+    texts: list[str]
+    answers: list[str | None]
+
+    @property
+    def latents(self) -> list[list[Float[Tensor, "fed dim"]]]:
+        """The latents fed at the slots, by row and block; [K, D] for a whole block."""
+        return [[block.latents for block in row] for row in self.blocks]
+
+    @property
+    def emitted(self) -> list[bool]:
+        """For every row, True if it has at least one latent block."""
+        return [bool(row) for row in self.blocks]
+
+    @property
+    def emission(self) -> float:
+        """Fraction of the rows with at least one latent block."""
+        return sum(self.emitted) / len(self.emitted)
+
+
+@dataclass(frozen=True, eq=False)
+class BranchResult:
+    """The finished text of one branch.
+
+    Attributes:
+        ids: Tokens of prompt and continuation, without padding, [length].
+        prompt_length: Number of prompt tokens.
+        blocks: Latent blocks, positions counted in `ids`.
+        text: The continuation as text.
+        logprobs: Log-probability of every candidate at the answer, in nats; None without scores.
+    """
+
+    ids: Int[Tensor, " length"]
+    prompt_length: int
+    blocks: list[Block]
+    text: str
+    logprobs: dict[str, float] | None
+
+
+def first_of(values: Sequence[int], wanted: set[int]) -> int | None:
+    """Index of the first value that is in a set; None without one.
+
+    Args:
+        values: Values, in order.
+        wanted: The set.
+    """
+    return next((index for index, value in enumerate(values) if value in wanted), None)
+
+
+@dataclass(frozen=True)
+class LvrTokens:
+    """The ids of the three LVR tokens, and the number of slots in a block.
+
+    Attributes:
+        start: Id of `<|lvr_start|>`, which opens a block.
+        sep: Id of `<|lvr_sep|>`, the token of a slot.
+        end: Id of `<|lvr_end|>`, which closes a block.
+        size: K, the number of slots in a block.
+    """
+
+    start: int
+    sep: int
+    end: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place at which a latent is about to be fed.
+
+    Attributes:
+        block: Index of the row's block (0-based).
+        index: Index of the slot in the block (0-based).
+        written: Latents fed at the earlier slots of this block, [index, D].
+    """
+
+    block: int
+    index: int
+    written: Float[Tensor, "written dim"]
+
+
+if TYPE_CHECKING:
+    SlotEdit = Callable[[Tensor, Slot], Tensor]
+else:  # torch is not loaded for names alone
+    SlotEdit = Callable
+"""A function from the own latent [D] of a slot, and the slot, to the latent [D] that is fed."""
+
+
+def fed(values: Tensor) -> SlotEdit:
+    """An edit that feeds `values[t]` at slot t of every block, as the official code does.
+
+    Args:
+        values: One latent per slot, [K, D].
+    """
+    return lambda own, slot: values[slot.index].to(own)
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """The plan of one row for its latent blocks: which tokens are forced, what is fed and hidden.
+
+    Conditions (`interventions`) make plans; a plan of your own says the same directly:
+
+        >>> from lantern_probe import RowPlan
+        >>> half = RowPlan(edit=lambda own, slot: own / 2)
+        >>> no_slots = RowPlan(mode="skip")
+        >>> output = lantern.generate([sample, sample], plans=[half, no_slots])
+        >>> [len(blocks[0].slots) for blocks in output.blocks]
+        [8, 0]
+
+    Attributes:
+        mode: "block" (default) forces K slots and the end marker after a generated start marker;
+            "skip" forces the end marker at once; "stock" forces and feeds nothing (plain
+            `generate`).
+        ban: Keep the start marker from being generated; default False.
+        edit: Function from a slot's own latent and its `Slot` to the latent that is fed; default
+            None, the own latent.
+        size: Number of slots in a block; default None, the model's K.
+        hide: Positions that nothing may attend to from a block's end marker on: its "slot"s, the
+            "image", or both; default none. In a row whose plan opens no block (`ban`, "stock") the
+            image is hidden from the start.
+        opening: Token ids with which decoding restarts right after the prompt; default None, which
+            continues from the prefix.
+    """
+
+    mode: Literal["block", "skip", "stock"] = "block"
+    ban: bool = False
+    edit: SlotEdit | None = None
+    size: int | None = None
+    hide: tuple[Literal["slot", "image"], ...] = ()
+    opening: tuple[int, ...] | None = None
+
+
+OWN = RowPlan()
+"""The plan that changes nothing: K slots a block, the row's own latents."""
+
+
+def _nothing_fed() -> Tensor:
+    import torch
+
+    return torch.empty(0, 0)
+
+
+@dataclass(frozen=True)
+class Block:
+    """One latent block of a sequence.
+
+    Attributes:
+        start: Index of `<|lvr_start|>` in the sequence.
+        slots: Indices of the slots in the sequence; fewer than K where the token limit cut the
+            block off.
+        end: Index of `<|lvr_end|>`; None where the sequence ends before it.
+        latents: Latents fed at the slots, [fed, D]; [0, 0] for a block read back from tokens alone.
+            One fewer than the slots where the last slot was generated but never fed.
+    """
+
+    start: int
+    slots: range
+    end: int | None
+    latents: Float[Tensor, "fed dim"] = field(repr=False, default_factory=_nothing_fed)
+
+
+def find_blocks(
+    ids: Int[Tensor, " length"] | Sequence[int], prompt_length: int, tokens: LvrTokens
+) -> list[Block]:
+    """The latent blocks of one sequence, read back from its tokens.
+
+    Only a *generated* start marker opens a block. A `<|lvr_sep|>` elsewhere is an ordinary
+    token, and so is anything in the prompt.
+
+    Args:
+        ids: Tokens of prompt and continuation.
+        prompt_length: Number of prompt tokens, padding included.
+        tokens: The LVR tokens and K.
+    """
+    sequence = ids.tolist() if not isinstance(ids, Sequence) else list(ids)
+    blocks = []
+    position = prompt_length
+    while position < len(sequence):
+        if sequence[position] != tokens.start:
+            position += 1
+            continue
+        stop = first = position + 1
+        while stop < min(len(sequence), first + tokens.size) and sequence[stop] == tokens.sep:
+            stop += 1
+        closed = stop < len(sequence) and sequence[stop] == tokens.end
+        blocks.append(Block(position, range(first, stop), stop if closed else None))
+        position = stop + 1 if closed else stop
+    return blocks

@@ -1,0 +1,99 @@
+"""Questions as model inputs: the chat template, the images, the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from qwen_vl_utils import process_vision_info
+from transformers import BatchFeature
+
+from lantern_probe.errors import LanternError
+from lantern_probe.tasks.sample import ImageSource, Sample
+
+
+def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
+    """The model inputs of a batch of questions, left-padded, on the CPU.
+
+    Images come first, then the text, through the chat template and
+    `qwen_vl_utils.process_vision_info` (docs/methods.md, The official system).
+
+    Args:
+        processor: The model's processor.
+        samples: The questions.
+        source: Name of the model, for messages.
+
+    Raises:
+        LanternError: there are no samples, an image cannot be read or used, a text holds a special
+            token, or the model has no chat template.
+    """
+    if not getattr(processor, "chat_template", None):
+        raise LanternError(
+            f"{source} has no chat template, so questions cannot be put to it; "
+            "pass model inputs (input_ids, attention_mask, pixel_values, image_grid_thw)"
+        )
+    if not samples:
+        raise LanternError("there are no samples to run")
+    texts: list[str] = []
+    images: list[Any] = []
+    special = _special_tokens(processor.tokenizer)
+    for sample in samples:
+        if found := [token for token in special if token in sample.text]:
+            raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
+        messages = _messages(sample)
+        texts.append(
+            processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        )
+        try:
+            images.extend(process_vision_info(messages)[0] or [])
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            # Such as an aspect ratio that the resizing does not take.
+            raise LanternError(f"sample {sample.id!r}: {error}") from None
+    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+
+
+def _special_tokens(tokenizer: Any) -> list[str]:
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+
+
+def _messages(sample: Sample) -> list[dict[str, Any]]:
+    content = [{"type": "image", "image": image} for image in sample.open_images()]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": sample.text}]}]
+
+
+def asked_question(image: ImageSource, question: str, options: Sequence[str] = ()) -> Sample:
+    """A sample made of one image and one question, with options lettered A, B, C ...
+
+    Args:
+        image: A path, a PIL image or an array [H, W, 3] (uint8).
+        question: The question.
+        options: Answers to choose from; empty for an open question.
+
+    Raises:
+        LanternError: there are more options than letters.
+    """
+    if len(options) > len(ascii_uppercase):
+        raise LanternError(f"at most 26 options can be lettered, not {len(options)}")
+    lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
+    return Sample(
+        id="question",
+        images=(image,),
+        question=question,
+        options=tuple(options),
+        lettered=bool(options),
+        prompt="\n".join([question, "Options:", *lines]) if options else None,
+    )
+
+
+def as_samples(value: Any) -> list[Sample]:
+    """One sample, or a list of samples, as a list; empty for anything else.
+
+    Args:
+        value: Anything.
+    """
+    if isinstance(value, Sample):
+        return [value]
+    if isinstance(value, list | tuple) and all(isinstance(item, Sample) for item in value):
+        return list(value)
+    return []

@@ -1,0 +1,153 @@
+"""Memory, from a config: what a model takes, how many rows fit beside it, and batches that shrink.
+
+Everything here is computed from a config, a dtype and a device, so that it can be asked before a
+model is loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psutil
+import torch
+from transformers import AutoModelForImageTextToText
+
+SHARE = 0.5
+"""Fraction of the free memory a batch may use; the estimate per row is rough, and other processes
+share the machine."""
+
+MOST_ROWS = {"cpu": 128, "cuda": 256}
+"""Most rows of a batch, by type of device; the matrices are large enough, and more gain nothing."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device, those included that torch holds unused.
+
+    Args:
+        device: The device.
+    """
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+    return int(psutil.virtual_memory().available)
+
+
+def cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
+    """Bytes of the keys and values of one position of one row, in all layers.
+
+    Args:
+        config: Config of a Qwen2.5-VL, as `AutoConfig.from_pretrained` gives it.
+        dtype: Dtype of the cache.
+    """
+    text = config.get_text_config()
+    size = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_key_value_heads * size * dtype.itemsize * text.num_hidden_layers)
+
+
+def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, length: int) -> int:
+    """The number of rows that may be decoded together in the free memory, at least one.
+
+    A row takes its cache, the largest layer's once more while it is packed, and a few vectors of
+    the vocabulary's size for the choice of a token and for scoring.
+
+    Args:
+        config: Config of the model.
+        dtype: Dtype of the cache.
+        device: Device on which the rows are decoded.
+        length: Tokens of a row, the ones still to come included.
+    """
+    vocabulary = 8 * 4 * config.get_text_config().vocab_size
+    per_row = 1.25 * cache_bytes_per_token(config, dtype) * length + vocabulary
+    fit = int(SHARE * free_memory(device) / per_row)
+    return max(1, min(fit, MOST_ROWS["cuda" if device.type == "cuda" else "cpu"]))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory of one model.
+
+    Attributes:
+        parameters: Number of parameters; tied ones count once.
+        weight_bytes: Bytes of the parameters.
+        cache_bytes_per_token: Bytes of the keys and values of one position of one row, in all
+            layers.
+    """
+
+    parameters: int
+    weight_bytes: int
+    cache_bytes_per_token: int
+
+
+def footprint(config: Any, dtype: torch.dtype) -> Footprint:
+    """Count a model's weights, and the cache of one token, without loading the model.
+
+    Args:
+        config: Config of a Qwen2.5-VL, as `AutoConfig.from_pretrained` gives it.
+        dtype: Dtype of the weights and of the cache.
+    """
+    with torch.device("meta"):
+        weights = list(AutoModelForImageTextToText.from_config(config, dtype=dtype).parameters())
+    return Footprint(
+        parameters=sum(weight.numel() for weight in weights),
+        weight_bytes=sum(weight.nbytes for weight in weights),
+        cache_bytes_per_token=cache_bytes_per_token(config, dtype),
+    )
+
+
+class Batches:
+    """Batches that are halved whenever memory runs out; the size that did not fit is remembered.
+
+    Attributes:
+        most: The largest batch that may still be tried; None as long as all have fitted.
+    """
+
+    def __init__(self, most: int | None = None):
+        self.most = most
+
+    def run(
+        self, items: Sequence[Item], size: int, run: Callable[[Sequence[Item]], Result]
+    ) -> Iterator[tuple[Sequence[Item], Result]]:
+        """Run items in batches, and yield each batch with its result.
+
+        An item that does not fit even alone raises the error of the allocation.
+
+        Args:
+            items: Items, in order.
+            size: Items of a batch, unless a smaller size is known to be the most.
+            run: Function that runs a batch, whole or not at all.
+        """
+        first = 0
+        while first < len(items):
+            size = max(1, size if self.most is None else min(size, self.most))
+            batch = items[first : first + size]
+            try:
+                result = run(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or len(batch) == 1:
+                    raise
+                self.most = len(batch) // 2
+            else:
+                first += len(batch)
+                yield batch, result
+                continue
+            # After the handler: the traceback it held kept the failed batch's tensors alive.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if an exception says that memory ran out, on a GPU or in the CPU's allocator.
+
+    Args:
+        error: The exception.
+    """
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )

@@ -1,0 +1,338 @@
+"""A probe together with all its controls, as one row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lantern_probe.probing.classify import fit_predict, grid_predict
+from lantern_probe.probing.controls import (
+    Labels,
+    control_task,
+    encode,
+    missing,
+    shuffled,
+)
+from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.online_code import online_code
+from lantern_probe.probing.ridge import ridge_predict
+from lantern_probe.stats import clustered_share, mean_difference, permutation_p
+from lantern_probe.stats.ties import SINGLE_TIE
+
+TRIES = 100
+"""Most draws of control tasks in search of enough that can be fitted."""
+
+CS = (0.001, 0.01, 0.1)
+"""Inverse penalties from which a classifier chooses inside its training folds."""
+
+TEST_C = 0.01
+"""Fixed inverse penalty of the permutation test. Not tuned, so that true and permuted labels are
+treated alike."""
+
+ALPHAS = (1e1, 1e3, 1e5)
+"""Penalties from which a regression chooses inside its training folds."""
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """Numbers of folds, control tasks and permutations, and the seed of all three.
+
+    Attributes:
+        folds: Number of cross-validation folds, default 5; an image is never split.
+        controls: Number of control tasks in the mean control score, default 3.
+        permutations: Number of permutations of the test, default 99. The smallest possible p is
+            1 / (permutations + 1).
+        seed: Seed of the folds, the control tasks and the permutations, default 0.
+    """
+
+    folds: int = 5
+    controls: int = 3
+    permutations: int = 99
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A column for probes to read, with everything that does not depend on the site.
+
+    Attributes:
+        name: Name of the column.
+        kind: `class`, scored by accuracy, or `value`, scored by R^2.
+        used: Indices of the n samples that have a class or value, [n].
+        truth: Classes or values of the used samples, [n].
+        problems: Truth, control tasks and permutations of the truth, one row each,
+            [1 + controls + permutations, n].
+        controls: Number of control tasks: fewer than the settings ask for where the types are too
+            few to label at random.
+        folds: Fold of each used sample, [n], balanced by label.
+        test_folds: Fold of each used sample in the permutation test, [n], made without the labels.
+        groups: Image of each used sample.
+        classes: Number of classes; 0 for a value.
+        majority: Fraction of the used samples in the most frequent class; 0 for a value, as
+            predicting the mean gives an R^2 of 0.
+        left_out: Number of samples whose value is too rare to occur in every fold.
+        settings: Settings with which the target was made.
+    """
+
+    name: str
+    kind: Literal["class", "value"]
+    used: Int[Tensor, " n"]
+    truth: Tensor
+    problems: Tensor
+    controls: int
+    folds: Int[Tensor, " n"]
+    test_folds: Int[Tensor, " n"]
+    groups: list[Any]
+    classes: int
+    majority: float
+    left_out: int
+    settings: ProbeSettings
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of a probe at one site, on the true labels and on labels without content.
+
+    Attributes:
+        score: Accuracy or R^2 out of fold.
+        low: Lower end of the score's 95 % bootstrap interval, clustered by image.
+        high: Upper end of the same interval.
+        control: Mean score over the control tasks; None without any.
+        tested: Score of the true labels in the permutation test. For classes it is taken at the
+            fixed penalty `TEST_C`; for values it is the score itself.
+        null: Score under every permutation, computed like `tested`.
+        bits: Length of the online code in bits; None for values.
+        uniform_bits: Length in bits of a code that knows only the number of classes; None for
+            values.
+    """
+
+    score: float
+    low: float
+    high: float
+    control: float | None
+    tested: float
+    null: list[float]
+    bits: float | None
+    uniform_bits: float | None
+
+
+def make_target(
+    name: str,
+    values: Sequence[Any],
+    groups: Groups,
+    types: Sequence[Any],
+    settings: ProbeSettings,
+) -> Target:
+    """Make a target from a column.
+
+    A column with a number that is not whole holds values; all other columns hold classes.
+
+    Args:
+        name: Name of the column.
+        values: Class or value of each sample, [n]; None and NaN for a sample without one.
+        groups: Image of each sample, [n].
+        types: Type of each sample, [n], such as its question. Control tasks label types at random.
+        settings: Numbers of folds, controls and permutations, and the seed.
+
+    Raises:
+        LanternError: there are not two classes in enough images for the folds.
+    """
+    values = [None if missing(value) else value for value in values]
+    continuous = [isinstance(v, float) and not float(v).is_integer() for v in values]
+    kind: Literal["class", "value"] = "value" if any(continuous) else "class"
+    labels: Labels | None = None
+    if kind == "class":
+        labels = encode(values, groups, settings.folds)
+        every: Tensor = labels.codes
+        used = (every >= 0).nonzero()[:, 0]
+    else:
+        every = torch.tensor([float("nan") if v is None else float(v) for v in values])
+        used = every.isfinite().nonzero()[:, 0]
+    truth = every[used]
+    some = [groups[i] for i in used.tolist()]
+    kinds = [types[i] for i in used.tolist()]
+    folds = group_folds(some, settings.folds, truth if labels is not None else None, settings.seed)
+    # Folds balanced by the true labels would treat the truth unlike its permutations.
+    test_folds = group_folds(some, settings.folds, None, settings.seed)
+    # With few types, a draw may give one class only, which cannot be fitted: draw again.
+    draw = control_task if labels is not None else _control_values
+    drawn = (draw(truth, kinds, seed) for seed in range(settings.seed, settings.seed + TRIES))
+    fitting = (c for c in drawn if labels is None or _fits(c, folds))
+    controls = list(itertools.islice(fitting, settings.controls))
+    rows = [truth, *controls]
+    if settings.permutations and (labels is None or _fits(truth, test_folds)):
+        permuted = shuffled(truth, some, settings.permutations, settings.seed)
+        rows += [row for row in permuted if labels is None or _fits(row, test_folds)]
+    problems = torch.stack(rows)
+    return Target(
+        name=name,
+        kind=kind,
+        used=used,
+        truth=truth,
+        problems=problems,
+        controls=len(controls),
+        folds=folds,
+        test_folds=test_folds,
+        groups=some,
+        classes=0 if labels is None else len(labels.classes),
+        majority=0.0 if labels is None else labels.majority,
+        left_out=0 if labels is None else labels.left_out,
+        settings=settings,
+    )
+
+
+def _fits(codes: Tensor, folds: Tensor) -> bool:
+    """True if two classes are left without any two folds: one held out, one to choose a penalty."""
+    numbers = range(int(folds.max()) + 1)
+    return all(
+        len(torch.unique(codes[(folds != f) & (folds != g)])) > 1
+        for f, g in itertools.combinations(numbers, 2)
+    )
+
+
+def score_site(
+    features: Float[Tensor, "samples dim"], target: Target, *, tests: bool = True
+) -> Scores:
+    """Probe one site for one target.
+
+    Args:
+        features: Hidden states of all samples at the site, [samples, dim], in the order of the
+            target's column.
+        target: Column to read.
+        tests: Run control tasks, permutations and the online code too (default). A baseline, such
+            as the question, needs none of them.
+
+    Raises:
+        LanternError: a feature of a used sample is not finite.
+    """
+    x = features[target.used].float()
+    controls = target.controls if tests else 0
+    problems = target.problems[: 1 + controls]
+    permuted = target.problems[1 + target.controls :]
+    null: list[float] = []
+    if target.kind == "class":
+        held = fit_predict(x, problems, target.folds, CS)
+        right = (held.predicted[0] == target.truth).numpy()
+        scores = held.accuracy(problems).tolist()
+        interval = clustered_share(right, target.groups, resamples=2_000)
+        low, high = interval.low, interval.high
+        code = None
+        if tests:
+            penalty = float(held.Cs[0].median())
+            code = online_code(x, target.truth, target.groups, C=penalty, seed=target.settings.seed)
+        if tests and len(permuted):
+            test = torch.cat([target.truth[None], permuted])
+            null = grid_predict(x, test, target.test_folds, (TEST_C,)).accuracy(test)[0].tolist()
+        bits = None if code is None else code.bits
+        uniform = None if code is None else code.uniform
+    else:
+        # In closed form permutations are cheap, so they choose their penalty as the truth does.
+        problems = torch.cat([problems, permuted]) if tests else problems
+        found = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS).predicted.double()
+        truths = problems.T.double()
+        total = (truths - truths.mean(0)).square().sum(0)
+        scores = (1 - (found - truths).square().sum(0) / total).tolist()
+        # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
+        gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
+        spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
+        low, high, bits, uniform = spread.low, spread.high, None, None
+        null = [scores[0], *scores[1 + controls :]]
+    return Scores(
+        score=scores[0],
+        low=low,
+        high=high,
+        control=float(np.mean(scores[1 : 1 + controls])) if controls else None,
+        tested=null[0] if null else scores[0],
+        null=null[1:],
+        bits=bits,
+        uniform_bits=uniform,
+    )
+
+
+def probe_row(
+    site: str,
+    slot: int | None,
+    target: Target,
+    scores: Scores,
+    baselines: Mapping[str, float | None],
+) -> dict[str, Any]:
+    """Make one row of the table: a probe with its controls.
+
+    Args:
+        site: Label of the site.
+        slot: Slot, counted from 0; None for a site of one position.
+        target: Column that was read.
+        scores: Scores of the probe.
+        baselines: Score of every baseline by name, None where there is none. Names are `question`,
+            `image_mean`, `untrained` (the same site of an untrained model) and `distractor` (the
+            same site, read for an object that the question does not ask for).
+    """
+    return {
+        "sample": f"{site}#{'-' if slot is None else slot}",
+        "condition": target.name,
+        "status": "ok",
+        "site": site,
+        "slot": slot,
+        "target": target.name,
+        "kind": target.kind,
+        "n": len(target.used),
+        "images": len(set(target.groups)),
+        "classes": target.classes,
+        "left_out": target.left_out,
+        "score": scores.score,
+        "low": scores.low,
+        "high": scores.high,
+        "majority": target.majority,
+        **baselines,
+        "control": scores.control,
+        "selectivity": None if scores.control is None else scores.score - scores.control,
+        "p": score_p(scores.tested, scores.null) if scores.null else None,
+        "tested": scores.tested,
+        "null": scores.null,
+        "bits": scores.bits,
+        "uniform_bits": scores.uniform_bits,
+    }
+
+
+def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Compute each row's p over the family of all sites with its target (Westfall & Young 1993).
+
+    Every site saw the same permutations, so the largest score over the sites has a null
+    distribution too. A site's p is the fraction of permutations whose largest score reaches the
+    site's own, itself counted in. It holds for correlated sites, where Holm's correction loses
+    power.
+
+    Args:
+        rows: Rows of `probe_row`, of any targets.
+
+    Returns:
+        One p per row; None for a row without permutations.
+    """
+    found: list[float | None] = [None] * len(rows)
+    for target in dict.fromkeys(row["target"] for row in rows):
+        places = [i for i, row in enumerate(rows) if row["target"] == target and row["null"]]
+        if places:
+            largest = np.max([rows[i]["null"] for i in places], axis=0).tolist()
+            for i in places:
+                found[i] = score_p(rows[i]["tested"], largest)
+    return found
+
+
+def score_p(score: float, null: Sequence[float]) -> float:
+    """`permutation_p` of an accuracy or R^2, which are computed in float32 and at most 1."""
+    return permutation_p(score, null, scale=1.0, tie=SINGLE_TIE)
+
+
+def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:
+    """Draw a random value for every type among the true ones."""
+    rng = np.random.default_rng([seed, 4])
+    names = sorted({str(t) for t in types})
+    drawn = dict(zip(names, rng.choice(truth.numpy(), size=len(names)).tolist(), strict=True))
+    return torch.tensor([drawn[str(t)] for t in types], dtype=truth.dtype)

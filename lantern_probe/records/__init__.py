@@ -1,0 +1,40 @@
+"""What lies on disk: runs and their rows, captured activations, official result files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.records.frame import to_frame
+    from lantern_probe.records.json_files import write_json
+    from lantern_probe.records.official import read_published
+    from lantern_probe.records.rows import FORMAT, KEY, Row, read_manifest, read_rows, reread
+    from lantern_probe.records.run import Run
+    from lantern_probe.records.store import ShardFolder, Store
+
+__all__ = [
+    "FORMAT",
+    "KEY",
+    "Row",
+    "Run",
+    "ShardFolder",
+    "Store",
+    "read_manifest",
+    "read_published",
+    "read_rows",
+    "reread",
+    "to_frame",
+    "write_json",
+]
+
+__getattr__ = lazily(
+    __name__,
+    run="Run",
+    rows="FORMAT KEY Row read_manifest read_rows reread",
+    json_files="write_json",
+    store="Store ShardFolder",
+    frame="to_frame",
+    official="read_published",
+)

@@ -1,0 +1,382 @@
+"""A run on disk: what was asked (`run.json`) and one row per sample and condition (`rows.jsonl`).
+
+Everything needed to repeat a run stands in `run.json`; tables and figures are made from the rows
+alone. A run may be killed at any moment: what `append` has returned from is on disk, a line torn
+by the kill is removed when the run is opened again, and the run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from lantern_probe.errors import LanternError
+from lantern_probe.records.format1 import modern_config
+from lantern_probe.records.json_files import (
+    differences,
+    explained,
+    fingerprint,
+    replace_file,
+    to_line,
+    to_plain,
+    write_json,
+)
+from lantern_probe.records.provenance import now, provenance
+from lantern_probe.records.rows import (
+    FORMAT,
+    KEY,
+    LOCK,
+    MANIFEST,
+    ROWS_FILE,
+    Row,
+    key_of,
+    read_manifest,
+    rows_in,
+    unique_keys,
+)
+from lantern_probe.records.samples import SAMPLES_FILE, SampleFile, matched, sample_record
+from lantern_probe.tasks.sample import Sample
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """A run that is being written; made by `Run.open`, and best used as a context manager.
+
+        >>> with Run.open("runs/example", {"seed": 1}, overwrite=True) as run:
+        ...     run.append({"sample": "1", "condition": "own", "status": "ok", "correct": True})
+        >>> run.has("1", "own"), run.frame().shape
+        (True, (1, 4))
+
+    Leaving the context sets the status in `run.json` unless `finish` was called: `complete`, or
+    `interrupted` (Ctrl-C, exit) or `failed` (any other exception). A run killed outright keeps
+    the status `running`.
+
+    Attributes:
+        folder: Where the run lives.
+        manifest: The content of `run.json`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lock: Any,
+        manifest: Row,
+        keys: set[tuple[Any, ...]],
+        samples: SampleFile,
+    ) -> None:
+        """Not for users: `Run.open` checks and repairs what this takes for granted."""
+        self._samples = samples
+        self.folder = folder
+        self.manifest = manifest
+        self._lock = lock
+        self._keys = keys
+        self._broken = False
+        with explained(folder):
+            # Buffering would decide when a row is written; O_APPEND puts it at the end whatever.
+            self._rows = (folder / ROWS_FILE).open("ab", buffering=0)
+            self._opened = os.fstat(self._rows.fileno())
+            self._size = self._opened.st_size
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | Path,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        retry_failed: bool = False,
+    ) -> Run:
+        """Start a run in a folder, or resume the run of the same configuration found there.
+
+        Args:
+            folder: Made if missing.
+            config: All that decides the rows; compared after conversion to JSON. Its `seed`, if
+                any, is also put at the top of `run.json`.
+            overwrite: Start again, and delete the rows that are there. Other files stay.
+            retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again.
+
+        Raises:
+            LanternError: the folder cannot be written, holds files but no run, or a run of
+                another configuration, is being written by somebody else, or its files are
+                corrupt. Without `overwrite`, the rows that are there stay as they were.
+        """
+        folder = Path(folder)
+        wanted = to_plain(config, "config")
+        if not isinstance(wanted, dict):
+            raise LanternError("the configuration of a run is a mapping")
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(folder)
+        lock = _locked(folder)
+        try:
+            if overwrite or not (folder / MANIFEST).exists():
+                with explained(folder):
+                    # Rows first: if killed in between, no row stands under a wrong configuration.
+                    (folder / ROWS_FILE).unlink(missing_ok=True)
+                    (folder / SAMPLES_FILE).unlink(missing_ok=True)
+                manifest: Row = {"format": FORMAT, "status": "running", **provenance()}
+                manifest |= {"seed": wanted.get("seed"), "fingerprint": fingerprint(wanted)}
+                manifest |= {"config": wanted, "resumed": []}
+            else:
+                manifest = _modern(read_manifest(folder), wanted)
+                _refuse_other_config(folder, manifest, wanted)
+                ended = ("finished", "rows", "error")
+                manifest = {name: item for name, item in manifest.items() if name not in ended}
+                manifest["status"] = "running"
+                # The rows that follow may come from other code: say from which.
+                manifest["resumed"] = [*manifest.get("resumed", []), provenance()]
+            rows = rows_in(folder / ROWS_FILE)
+            keys = unique_keys(folder / ROWS_FILE, rows)
+            with explained(folder):
+                for path in filter(_is_leftover, list(folder.iterdir())):
+                    path.unlink(missing_ok=True)
+                _cut_torn_line(folder / ROWS_FILE)
+            if retry_failed and any(row.get("status") == "failed" for row in rows):
+                kept = [row for row in rows if row.get("status") != "failed"]
+                replace_file(folder / ROWS_FILE, b"".join(map(to_line, kept)))
+                keys = {key_of(row) for row in kept}
+            samples = SampleFile(folder, manifest.get("samples"))
+            write_json(folder / MANIFEST, manifest)
+            return cls(folder, lock, manifest, keys, samples)
+        except BaseException:
+            lock.close()
+            raise
+
+    def register(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Record the samples that are about to be run, before their first row.
+
+        A sample that is recorded already must be the same: equal question, options, answer, boxes
+        and image content under an equal id, in whatever order the data come. Samples of data
+        without ids of their own are found by their content.
+
+        Args:
+            samples: Samples; paths of images are recorded relative to `image_root` of the
+                configuration.
+
+        Returns:
+            The samples under the ids by which this run knows them.
+
+        Raises:
+            LanternError: a sample has changed under its id (named), or the disk refuses.
+        """
+        root = self.manifest["config"].get("image_root")
+        records = [sample_record(sample, root) for sample in samples]
+        found = matched(samples, records, self._samples.known)
+        for record, sample in zip(records, found, strict=True):
+            record["id"] = sample.id
+        old = () if self.manifest.get("samples") or not self._keys else self.rows()
+        if self._samples.add(records, old):
+            self.note(samples=self._samples.covered)
+        return found
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into `run.json` that do not decide the rows, such as threads or devices.
+
+        Raises:
+            LanternError: a fact holds what JSON cannot, or the disk refuses.
+        """
+        facts = {name: to_plain(fact, name) for name, fact in facts.items()}
+        if any(self.manifest.get(name) != fact for name, fact in facts.items()):
+            self.manifest |= facts
+            write_json(self.folder / MANIFEST, self.manifest)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row; see `append_many`."""
+        self.append_many([row])
+
+    def append_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows in one piece and wait until they are on disk: all of them, or none.
+
+        Values may be what JSON knows, numpy and torch scalars and arrays, paths, enums and
+        dataclasses; NaN and infinities become null. A sample that failed is a row too:
+        `{"sample": ..., "condition": ..., "status": "failed", "error": ...}`.
+
+        Raises:
+            LanternError: a row has no sample or condition, repeats one that is there, or holds a
+                value that JSON cannot; the run is closed; or the disk refuses (full, gone), in
+                which case the file is left as it was before the call.
+        """
+        if self._rows.closed:
+            raise LanternError(f"the run in '{self.folder}' is closed; open it again to add rows")
+        lines, new = [], set()
+        for row in rows:
+            plain = to_plain(row, "row")
+            key = key_of(plain)
+            if key in self._keys or key in new:
+                raise LanternError(
+                    f"a row for sample {key[0]!r}, condition {key[1]!r} is already in "
+                    f"'{self.folder}'"
+                )
+            new.add(key)
+            lines.append(to_line(plain))
+        if not lines:
+            return
+        data = b"".join(lines)
+        with explained(self.folder):
+            self._check_place()
+            if self._broken:
+                self._roll_back()
+            self._broken = True  # until the books agree with the disk again
+            try:
+                _write_all(self._rows.fileno(), data)
+                os.fsync(self._rows.fileno())
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._roll_back()
+                raise
+        self._size += len(data)
+        self._keys |= new
+        self._broken = False
+
+    def _check_place(self) -> None:
+        """An open file outlives its name: rows would go on into one that nobody can find."""
+        path = self.folder / ROWS_FILE
+        if not path.exists() or not os.path.samestat(path.stat(), self._opened):
+            raise LanternError(
+                f"'{path}' was deleted or replaced while the run was going on; start the same "
+                "command again: it goes on from what is there"
+            )
+
+    def _roll_back(self) -> None:
+        os.ftruncate(self._rows.fileno(), self._size)
+        os.fsync(self._rows.fileno())
+        self._broken = False
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order written."""
+        return rows_in(self.folder / ROWS_FILE)
+
+    def frame(self) -> pd.DataFrame:
+        """All rows as a pandas frame; see `records.to_frame`."""
+        from lantern_probe.records.frame import to_frame  # pandas takes half a second
+
+        return to_frame(self.rows())
+
+    def done(self, key: Sequence[str] = KEY) -> set[tuple[Any, ...]]:
+        """The values that the given fields take together in the rows; failed rows count."""
+        if tuple(key) == KEY:
+            return set(self._keys)
+        return {tuple(row.get(name) for name in key) for row in self.rows()}
+
+    def has(self, sample: str | int, condition: str | int) -> bool:
+        """Whether there is a row for this sample under this condition, failed or not."""
+        return (sample, condition) in self._keys
+
+    def finish(self, status: str = "complete", error: str | None = None) -> None:
+        """Set the final status in `run.json`, with the time and the number of rows."""
+        self.manifest |= {"status": status, "finished": now(), "rows": len(self._keys)}
+        if error is not None:
+            self.manifest["error"] = error
+        write_json(self.folder / MANIFEST, self.manifest)
+
+    def close(self) -> None:
+        """Release the folder; `run.json` keeps its status. May be called twice."""
+        self._rows.close()
+        self._lock.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is not None:
+                stopped = not isinstance(error, Exception)
+                # The exception on its way out says more than a failure to note it.
+                with contextlib.suppress(LanternError):
+                    self.finish(
+                        "interrupted" if stopped else "failed", f"{type(error).__name__}: {error}"
+                    )
+            elif self.manifest["status"] == "running":
+                self.finish()
+        finally:
+            self.close()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if (folder / MANIFEST).exists():
+        return
+    # A run killed before its run.json was in place leaves its lock and temporary file behind.
+    foreign = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not _is_leftover(p))
+    if foreign:
+        named = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "")
+        raise LanternError(
+            f"'{folder}' holds files but no run ({named}); choose an empty or new folder as "
+            "--output"
+        )
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a file is a half-written replacement of one of the run's own."""
+    return path.name.startswith((f".{MANIFEST}.", f".{ROWS_FILE}.")) and path.suffix == ".tmp"
+
+
+def _modern(manifest: Row, wanted: Row) -> Row:
+    """Bring the manifest of a run of an older format into the present one."""
+    if manifest["format"] == FORMAT:
+        return manifest
+    config = modern_config(manifest["config"], wanted)
+    return manifest | {"format": FORMAT, "config": config, "fingerprint": fingerprint(config)}
+
+
+def _refuse_other_config(folder: Path, manifest: Row, wanted: Row) -> None:
+    if manifest.get("fingerprint") == fingerprint(wanted):
+        return
+    changed = list(differences(manifest["config"], wanted)) or ["run.json was edited by hand"]
+    raise LanternError(
+        f"'{folder}' holds a run of another configuration ({'; '.join(changed)}); choose another "
+        "--output, or pass --overwrite to delete its rows and start again"
+    )
+
+
+def _locked(folder: Path) -> Any:
+    """The folder's lock file, held; the system releases it when the process ends in any way."""
+    with explained(folder):
+        lock = (folder / LOCK).open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}")
+            lock.flush()
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read() or "another process"
+            lock.close()
+            raise LanternError(
+                f"'{folder}' is being written by {holder}; wait for it, close that run, or choose "
+                "another --output"
+            ) from None
+        except BaseException:
+            lock.close()
+            raise
+    return lock
+
+
+def _cut_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        data = file.read()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            file.truncate(whole)
+            os.fsync(file.fileno())
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """One write in all likelihood; a disk that is nearly full takes a part and then refuses."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,217 @@
+"""The written form of rows: one typed dictionary per kind of run, a sentence under every field.
+
+All rows share the fields of `Row`'s key and status. A reader meets a row as a plain dictionary; the
+types here are what the writers are checked against, and what `docs/runs-on-disk.md` lists.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+Status = Literal["ok", "failed", "left out"]
+"""`ok` ran; `failed` could not be run; `left out` ran, but cannot be compared with its twin."""
+
+Finish = Literal["closed", "truncated", "failed"]
+"""`closed` ended by itself; `truncated` was cut off by the token limit; `failed` has no text."""
+
+
+class FailedRow(TypedDict):
+    """A sample that could not be run under a condition."""
+
+    sample: str
+    """Id of the sample."""
+    condition: str
+    """Label of the condition."""
+    status: Literal["failed", "left out"]
+    """Reason class: not run, or run and not comparable."""
+    error: str
+    """Message that names the input and the way out."""
+    finish: Literal["failed"]
+    """Marks that there is no text."""
+
+
+def failed_row(sample: str, condition: str, error: Exception) -> FailedRow:
+    """Make the row of a sample that could not be run.
+
+    Args:
+        sample: Id of the sample.
+        condition: Label of the condition.
+        error: Why; its text is recorded.
+    """
+    return {
+        "sample": sample,
+        "condition": condition,
+        "status": "failed",
+        "error": str(error),
+        "finish": "failed",
+    }
+
+
+class TextRow(TypedDict):
+    """Fields of every row that holds a generated text."""
+
+    sample: str
+    """Id of the sample; `samples.jsonl` has its content."""
+    condition: str
+    """Label of what was done, such as `swap:seed=1` or `zeros@black-box`."""
+    status: Literal["ok"]
+    """Marks a row that ran."""
+    cluster: str
+    """Key shared by dependent samples: the pair of a sample and its twin, else their images."""
+    gold: str | None
+    """Right answer; null where it is unknown."""
+    answer: str | None
+    """Answer as the run's parser reads it; null where the text holds none."""
+    correct: bool | None
+    """Whether `answer` equals `gold`; null where `gold` is unknown."""
+    emitted: bool
+    """Whether the text has at least one latent block."""
+    blocks: int
+    """Number of latent blocks."""
+    fed: list[int]
+    """Number of latents fed in each block; fewer than K where the limit cut a block off."""
+    finish: Finish
+    """Whether the text ended by itself or at the token limit."""
+    text: str
+    """Generated text, with its markers."""
+
+
+class AblationRow(TextRow):
+    """One sample under one condition of an ablation, an exchange, a knockout or a decomposition."""
+
+    parsed: dict[str, str | None]
+    """Answer as each parser that can read this sample reads it."""
+    candidates: int
+    """Number of candidate answers; 0 for an open question."""
+    tokens: int
+    """Number of generated tokens, slots included."""
+    category: str | None
+    """Category of the sample, from its data set."""
+    logprobs: dict[str, float] | None
+    """Log-probability in nats of each candidate where the answer begins; null where none begins."""
+    kept: str
+    """Parts of the block that the condition leaves in place, for the decomposition of a gain."""
+    acted: NotRequired[bool]
+    """Whether the condition did anything in this text; only with a block."""
+    pool: NotRequired[int | None]
+    """Number of samples whose latents the condition drew on; null for one that draws on none."""
+    donor: NotRequired[str]
+    """Id of the sample that lent its latents or its image."""
+    donor_answer: NotRequired[str | None]
+    """Answer that the donor calls for, as one of this sample's candidates; null where none is."""
+    rank: NotRequired[list[int]]
+    """Number of directions erased at each slot."""
+
+
+class CaptureRow(TextRow):
+    """One captured sample: where its activations are, and what is known about it.
+
+    Further columns are the sample's plain attributes (see `records.store.describe`).
+    """
+
+    shard: str
+    """File name of the shard that holds the activations, in the folder `shards`."""
+    position: int
+    """Index of the sample in its shard."""
+    missing: list[str]
+    """Labels of the sites that the text lacks; their activations are NaN."""
+    continuation: list[int]
+    """Generated token ids, up to and including the one that ended the text."""
+
+
+class PatchRow(TypedDict):
+    """One sample under one patch: logit differences of its own answer minus the donor's."""
+
+    sample: str
+    """Id of the sample whose run is patched."""
+    condition: str
+    """Label of the patch, such as `residual.3@slot[5]`."""
+    status: Status
+    """Whether the pair could be run and compared."""
+    cluster: str
+    """Key of the pair of a sample and its twin."""
+    component: str
+    """Patched component."""
+    layer: int | None
+    """0-based layer; null for a component without layers."""
+    role: str
+    """Role of the patched positions."""
+    slot: int | None
+    """0-based slot that is patched alone; null for all positions of the role."""
+    sham: bool
+    """Whether the own activations were put back."""
+    direction: Literal["denoise", "noise"]
+    """Clean patched into corrupted, or corrupted into clean."""
+    donor: str
+    """Id of the sample whose activations are put in."""
+    gold: str | None
+    """Right answer of the sample."""
+    foil: NotRequired[str]
+    """Answer that the donor calls for."""
+    donor_value: NotRequired[float]
+    """Logit difference in the donor's own run, in nats."""
+    base: NotRequired[float]
+    """Logit difference without a patch, in nats."""
+    patched: NotRequired[float]
+    """Logit difference under the patch, in nats."""
+    base_answer: NotRequired[str]
+    """Most probable candidate without a patch."""
+    answer: NotRequired[str]
+    """Most probable candidate under the patch."""
+    finish: NotRequired[Finish]
+    """Whether the target's text ended by itself or at the token limit."""
+    error: NotRequired[str]
+    """Reason why there is no measurement."""
+
+
+class SensitivityRow(TypedDict):
+    """One sample under one change of its input."""
+
+    sample: str
+    """Id of the sample."""
+    condition: str
+    """Label of the change."""
+    status: Literal["ok"]
+    """Marks a row that ran."""
+    cluster: str
+    """Key shared by dependent samples."""
+    moved: dict[str, list[float]]
+    """Cosine distance that each site moved, by label of the site, one number per slot."""
+    between: dict[str, list[float]]
+    """Mean cosine distance to the other samples, in the same layout."""
+    finish: NotRequired[Finish]
+    """Whether the text under the change ended by itself or at the token limit."""
+
+
+class AttentionRow(TypedDict):
+    """One sample's attention rows, as means over heads and over the queries of a role."""
+
+    sample: str
+    """Id of the sample."""
+    condition: str
+    """Label of the condition, `own`."""
+    status: Literal["ok"]
+    """Marks a row that ran."""
+    cluster: str
+    """Key shared by dependent samples."""
+    emitted: bool
+    """Whether the text has at least one latent block."""
+    gold: str | None
+    """Right answer."""
+    answer: str | None
+    """Answer as the parser reads it."""
+    attention: dict[str, Any]
+    """By role of the query: mass by role of the key, entropy in nats, enrichment; one per layer."""
+    finish: NotRequired[Finish]
+    """Whether the text ended by itself or at the token limit."""
+
+
+KINDS: dict[str, type] = {
+    "ablation, exchange, knockout, decomposition": AblationRow,
+    "capture": CaptureRow,
+    "patching": PatchRow,
+    "sensitivity": SensitivityRow,
+    "attention": AttentionRow,
+    "a sample that could not be run": FailedRow,
+}
+"""Kinds of rows by the run that writes them."""

@@ -1,0 +1,207 @@
+"""From generated text to an answer: one of a sample's candidates, or None.
+
+Three parsers. `default` is the one to use. `official` and `strict` reproduce published figures,
+flaws included: they read letters only, and hand back the letter they found even where no option
+has it, because that is how the published figures told "wrong" from "unparsed".
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from difflib import SequenceMatcher
+from typing import Literal, get_args
+
+from lantern_probe.errors import LanternError
+from lantern_probe.tasks.sample import Sample
+
+Parser = Literal["default", "official", "strict"]
+
+
+_OPEN = re.compile(r"<answer>", re.IGNORECASE)
+
+
+_CLOSE = re.compile(r"</answer", re.IGNORECASE)
+
+
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|]*\|>")
+
+
+_STANDALONE_LETTER = re.compile(r"\b([A-Za-z])\b")
+
+
+_STRICT = re.compile(r"<answer>\s*\(?([A-Z])")
+
+
+_BRACKETS = r"\s(\[*\"'"
+
+
+_MARKS = r")\].:*\"'"
+
+
+_LETTER_FIRST = re.compile(rf"[{_BRACKETS}]*([A-Za-z])([{_MARKS}]+|(?=\s|$))(.*)", re.DOTALL)
+
+
+_ONLY_MARKS = re.compile(rf"[\s{_MARKS}]*")
+
+
+# A sign and the marks inside a number are part of it: "1.5" is not "15", nor "-5" "5".
+_WORD = re.compile(r"(?:(?<!\w)-(?=\d))?[^\W_]+(?:(?<=\d)[.,:/](?=\d)[^\W_]+)*")
+
+
+_APOSTROPHES = re.compile("['’`]")
+
+
+_OFFICIAL_THRESHOLD = 90
+
+
+def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str | None:
+    """Read the answer out of a generated text.
+
+    Args:
+        text: The decoded generation; special tokens may be left in.
+        sample: Supplies the candidates: letters (`sample.lettered`) or the options themselves.
+        parser: `default`: what follows the last `<answer>`, closed or cut off, must as a whole be
+            a letter ("B", "(b)", "B."), a letter with its own option ("B. a dog") or an option;
+            for word answers it may also be a phrase that names exactly one option. Whatever can
+            be read in two ways, or contradicts itself, is None.
+            `official`: the parser of the LanteRn evaluation (METHODS.md section 1; repository
+            GuilhermeViveiros/LanteRn, commit 65f64b2): the first standalone letter, in its own
+            case, after the last `<answer>` (of the whole text if there is none), else the option
+            that is more than 90 % alike. So "a man" gives "a", which equals no gold letter.
+            `strict`: the regular expression of METHODS.md section 4, for result files: a capital
+            right after the first `<answer>` that has one.
+
+    Returns:
+        One of `sample.candidates`, or None for a text that cannot be read; for an open question,
+        which has none, what stands in the answer. `official` and
+        `strict` may return a letter that is no candidate.
+
+    Raises:
+        LanternError: the parser is unknown, or reads letters and the sample is answered in words.
+    """
+    if parser not in get_args(Parser):
+        raise LanternError(f"no answer parser {parser!r}; choose one of {list(get_args(Parser))}")
+    if parser == "default":
+        content = _answer_content(text)
+        if content is None:
+            return None
+        if not sample.options:  # an open question: whatever was said
+            return content.strip() or None
+        return _read_letter(content, sample) if sample.lettered else _read_words(content, sample)
+    if not sample.lettered:
+        raise LanternError(
+            f"sample {sample.id!r} is answered in words, and the {parser!r} parser reads letters "
+            "only; use parser='default'"
+        )
+    return _official(text, sample.options) if parser == "official" else parse_strict(text)
+
+
+def parsers(sample: Sample) -> tuple[Parser, ...]:
+    """The parsers that can read this sample's answers."""
+    return get_args(Parser) if sample.lettered else ("default",)
+
+
+def parse_strict(text: str) -> str | None:
+    """The capital right after `<answer>` (first match), without a sample to check it against.
+
+    For result files that keep the text but not the options; see `parse_answer`.
+    """
+    match = _STRICT.search(text)
+    return match.group(1) if match else None
+
+
+def _official(text: str, options: tuple[str, ...]) -> str | None:
+    given = text.split("<answer>")[-1].split("</answer")[0].strip()
+    # The official expression also admits "Answer:" before the letter and brackets around it;
+    # neither changes which letter is found first.
+    match = _STANDALONE_LETTER.search(given)
+    if match:
+        return match.group(1)
+    ratios = [_fuzzy_ratio(given.lower(), option.lower()) for option in options[:26]]
+    if not ratios or max(ratios) <= _OFFICIAL_THRESHOLD:
+        return None
+    return chr(ord("A") + ratios.index(max(ratios)))
+
+
+def _fuzzy_ratio(first: str, second: str) -> int:
+    # Equality first: SequenceMatcher drops frequent characters of long strings, and can then
+    # rate a long string as unlike itself.
+    if first == second:
+        return 100
+    return round(100 * SequenceMatcher(None, first, second).ratio())
+
+
+def _answer_content(text: str) -> str | None:
+    parts = _OPEN.split(text)
+    if len(parts) == 1:
+        return None
+    # An answer cut off by the token limit may still carry the end-of-text token.
+    content = _SPECIAL_TOKEN.sub(" ", _CLOSE.split(parts[-1])[0]).strip()
+    return content or None
+
+
+def _read_letter(content: str, sample: Sample) -> str | None:
+    letters = sample.candidates
+    readings = {letters[i] for i in _matching(content, sample.options[: len(letters)])}
+    match = _LETTER_FIRST.fullmatch(content)
+    if match:
+        letter, mark, rest = match.group(1).upper(), match.group(2), match.group(3)
+        if letter in letters:
+            if _ONLY_MARKS.fullmatch(rest):
+                # The form that was asked for, so it wins over an option that is itself a letter.
+                return letter
+            own = _matching(rest, (sample.options[letters.index(letter)],))
+            # Without a mark, a small "a" before a noun is an article.
+            if own and (mark or match.group(1).isupper()):
+                readings.add(letter)
+    return readings.pop() if len(readings) == 1 else None
+
+
+def _read_words(content: str, sample: Sample) -> str | None:
+    whole = _matching(content, sample.options)
+    found = whole or _contained(content, sample.options)
+    return sample.options[found[0]] if len(found) == 1 else None
+
+
+def _matching(content: str, options: tuple[str, ...]) -> list[int]:
+    """Which options the content is, by the strictest comparison that any of them passes."""
+    for form in (_spaced, _folded, _words):
+        given = form(content)
+        hits = [i for i, option in enumerate(options) if given and form(option) == given]
+        if hits:
+            return hits
+    return []
+
+
+def _contained(content: str, options: tuple[str, ...]) -> list[int]:
+    """Which options occur in the content as whole words, outside a longer option's words."""
+    words = _words(content)
+    spans = [
+        (start, start + len(option), index)
+        for index, option in enumerate(map(_words, options))
+        for start in range(len(words) - len(option) + 1)
+        if option and words[start : start + len(option)] == option
+    ]
+    outer = {
+        index
+        for start, stop, index in spans
+        if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
+    }
+    return sorted(outer)
+
+
+def _spaced(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _folded(text: str) -> tuple[str, ...]:
+    return tuple(text.casefold().split())
+
+
+def _words(text: str) -> tuple[str, ...]:
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return tuple(_WORD.findall(_APOSTROPHES.sub("", plain)))
+
+
+TAG = "<answer>"

@@ -1,0 +1,329 @@
+"""The words of this package, and how they are written.
+
+A value with settings has a *label*, written alike in Python, in a record and on a command line:
+`swap:seed=1` is `Swap(seed=1)`. A set of slots, blocks or layers is a `Span` (`2-5`, `!3`). A
+position of a sequence has a `Role`; a `Site` is a component at a role (`residual.3@slot`); a cut
+names sets of positions (`after->slot`). A slot is called `slot` in all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Any, ClassVar, TypeVar
+
+from lantern_probe.errors import LanternError
+
+# -- labels: a kind with its settings ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named:
+    """A frozen value of a kind that has a name and may have settings."""
+
+    name: ClassVar[str]
+
+    @property
+    def label(self) -> str:
+        """The name with every setting that differs from its default: `swap:seed=1`."""
+        changed = [
+            f"{f.name}={_written(getattr(self, f.name))}"
+            for f in fields(self)
+            if f.default is MISSING or getattr(self, f.name) != f.default
+        ]
+        return ":".join([self.name, ",".join(changed)]) if changed else self.name
+
+
+Kind = TypeVar("Kind", bound=Named)
+
+
+def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
+    """Read a value from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
+
+    Args:
+        text: The label.
+        kinds: The known kinds, by name.
+        noun: What a kind is called in error messages.
+
+    Raises:
+        LanternError: the kind or a setting is unknown, or a setting has no such value; the message
+            lists what there is.
+    """
+    name, _, settings = text.partition(":")
+    if name not in kinds:
+        raise LanternError(f"no {noun} {name!r}; there are {', '.join(kinds)}")
+    kind = kinds[name]
+    known = {f.name: f for f in fields(kind)}
+    values: dict[str, Any] = {}
+    for setting in filter(None, settings.split(",")):
+        key, equals, value = setting.partition("=")
+        if key not in known or not equals:
+            raise LanternError(
+                f"{noun} {name!r} has no setting {setting!r}; "
+                f"it has {', '.join(f'{k} ({f.type})' for k, f in known.items()) or 'none'}"
+            )
+        try:
+            values[key] = _READ[str(known[key].type)](value)
+        except (ValueError, KeyError):
+            raise LanternError(
+                f"{noun} {text!r}: {key} takes {known[key].type}, not {value!r}"
+            ) from None
+    missing = [key for key, f in known.items() if f.default is MISSING and key not in values]
+    if missing:
+        raise LanternError(f"{noun} {name!r} needs {missing[0]}, as in {name}:{missing[0]}=...")
+    return kind(**values)
+
+
+def _written(value: Any) -> Any:
+    """Write a truth value as it is given on a command line: `random=1`."""
+    return int(value) if isinstance(value, bool) else value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value) or value < 0:
+        raise ValueError
+    return value
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": lambda text: _finite(float(text)),
+    "str": str,
+    "bool": lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
+}
+
+
+STANDARD = (
+    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
+    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
+)
+"""The conditions of an ablation unless others are asked for."""
+
+SWAP_QUESTION = "swap-question"
+"""A change of the input that leaves the image as it is: another sample's question."""
+
+
+# -- spans: sets of slots, blocks or layers ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Span:
+    """A set of whole numbers as it is written on the command line.
+
+    Attributes:
+        numbers: The numbers that were written.
+        excluded: Whether the set is all numbers but these.
+    """
+
+    numbers: frozenset[int]
+    excluded: bool
+
+    @classmethod
+    def parse(cls, text: str, noun: str = "slots") -> Span:
+        """Read `3`, `0+3`, `2-5`, `!3` (all but 3), or nothing (all).
+
+        Args:
+            text: The written set.
+            noun: What the numbers count, for error messages.
+
+        Raises:
+            LanternError: the text is none of these.
+        """
+        if not re.fullmatch(r"(!?\d+(-\d+)?(\+\d+(-\d+)?)*)?", text):
+            raise LanternError(f"no {noun} {text!r}; write 3, 0+3, 2-5, or !3 for all but 3")
+        numbers: set[int] = set()
+        for part in filter(None, text.removeprefix("!").split("+")):
+            first, _, last = part.partition("-")
+            if last and int(last) < int(first):
+                raise LanternError(f"{noun} {text!r}: {part} runs backwards")
+            numbers |= set(range(int(first), int(last or first) + 1))
+        return cls(frozenset(numbers), text.startswith("!") or not text)
+
+    def __contains__(self, number: int) -> bool:
+        return (number in self.numbers) != self.excluded
+
+
+def parse_layers(text: str, count: int) -> list[int]:
+    """Read a set of layers: `3`, `0+3`, `2-5`, `!3` for all but 3, or `*` for all.
+
+    Args:
+        text: The written set.
+        count: Decoder layers of the model.
+
+    Returns:
+        0-based layers, ascending.
+
+    Raises:
+        LanternError: the text is none of these, or names a layer that the model lacks.
+    """
+    try:
+        span = Span.parse("" if text == "*" else text or "?", "layers")
+    except LanternError:
+        raise LanternError(
+            f"no layers {text!r}; write 3, 0+3, 2-5, !3 for all but 3, or * for all"
+        ) from None
+    if span.numbers and max(span.numbers) >= count:
+        raise LanternError(
+            f"there is no layer {max(span.numbers)}; the model has layers 0 to {count - 1}"
+        )
+    return [layer for layer in range(count) if layer in span]
+
+
+# -- positions: roles, and sets of positions that a cut names ------------------------------------
+
+
+class Role(StrEnum):
+    """The role of one position of a prompt or continuation."""
+
+    PAD = "pad"
+    """Left padding, and padding behind the end of a text."""
+    SYSTEM = "system"
+    """The system turn."""
+    TEMPLATE = "template"
+    """Turn and vision markers, and the newlines of the chat template."""
+    IMAGE = "image"
+    """An image token (`<|image_pad|>`)."""
+    QUESTION = "question"
+    """The text of the user turn."""
+    THOUGHT = "thought"
+    """Generated text before the answer, outside blocks."""
+    LVR_START = "lvr_start"
+    """The generated marker that opens a latent block."""
+    SLOT = "slot"
+    """A position at which a latent is fed."""
+    LVR_END = "lvr_end"
+    """The marker that closes a latent block."""
+    ANSWER = "answer"
+    """From the token that completes the first `<answer>` tag to the end of the continuation."""
+    END = "end"
+    """The end-of-text token."""
+
+
+ATTENTION_QUERIES = (Role.LVR_START, Role.SLOT, Role.LVR_END, Role.ANSWER)
+"""Roles whose attention is recorded: where latents are made, and what follows them."""
+
+PROMPT_SETS = ("system", "template", "image", "question")
+"""Sets of prompt positions that a cut names; each is the role of that name."""
+
+WRITTEN_SETS = ("thought", "lvr_start", "slot", "lvr_end", "after", "answer")
+"""Sets of generated positions that a cut names: roles, and `after`.
+
+`after` is everything behind the first block's slots, its end marker and later blocks included. So a
+position may be in two sets.
+"""
+
+Sets = frozenset[str]
+"""The sets that one position is in."""
+
+
+# -- sites: a component at a role ----------------------------------------------------------------
+
+LAYERED = ("residual", "attention", "mlp")
+"""Components of every decoder layer: its output, and what its two halves add to the stream."""
+
+COMPONENTS = (*LAYERED, "embedding", "latent", "vision")
+"""All components: those of a layer, the first layer's input, the fed latents, the vision tokens."""
+
+IMAGE_ROLES = ("image-mean", "box")
+"""Means over the image tokens: all of them, and those in the evidence box."""
+
+PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
+"""The last token of the user's text, and means over positions of the prompt."""
+
+TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
+"""Positions from the prompt's last token on, in the first block of a text.
+
+`answer-start` is the token before the answer's first, so the one whose output predicts it.
+"""
+
+SITE_ROLES = (*PROMPT_ROLES, *TEXT_ROLES)
+"""All roles at which a site may stand."""
+
+PATCHED = ("embedding", *LAYERED)
+"""Components that can be patched; `embedding` at the slots is the latents themselves."""
+
+PATCH_ROLES = (
+    *("box", "last-question", "last-prompt"),
+    *("lvr_start", "slot", "lvr_end", "answer-start"),
+)
+"""Roles whose positions can be patched; `box` is all image tokens in the evidence box."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One component at one role: `residual.3@slot`.
+
+    Attributes:
+        component: `residual` (output of a decoder layer), `attention` and `mlp` (what they add
+            to the residual stream), `embedding` (input of the first layer, latents included),
+            `latent` (what is fed at the slots) or `vision` (merged vision tokens).
+        layer: 0-based layer; None for a component that has no layers.
+        role: One of `SITE_ROLES`. `latent` stands at `slot` only, `vision` at `IMAGE_ROLES`.
+
+    Raises:
+        LanternError: there is no such site; the message lists what there is.
+    """
+
+    component: str
+    layer: int | None
+    role: str
+
+    def __post_init__(self) -> None:
+        if self.component not in COMPONENTS:
+            raise LanternError(
+                f"no component {self.component!r}; there are {', '.join(COMPONENTS)}"
+            )
+        known = {"latent": ("slot",), "vision": IMAGE_ROLES}.get(self.component, SITE_ROLES)
+        if self.role not in known:
+            raise LanternError(
+                f"component {self.component!r} has no role {self.role!r}; it has {', '.join(known)}"
+            )
+        if (self.layer is not None) != (self.component in LAYERED):
+            raise LanternError(
+                f"component {self.component!r} "
+                + ("needs a layer" if self.layer is None else "has no layers")
+                + f"; layers belong to {', '.join(LAYERED)}"
+            )
+
+    @property
+    def label(self) -> str:
+        """The site as it is written on the command line and in the record."""
+        layer = "" if self.layer is None else f".{self.layer}"
+        return f"{self.component}{layer}@{self.role}"
+
+
+def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
+    """Read sites: `residual.*@slot`, `residual.0-3+7@lvr_start`, `latent@slot`.
+
+        >>> [site.label for site in parse_sites(["mlp.0+2@slot", "latent@slot"], layers=4)]
+        ['mlp.0@slot', 'mlp.2@slot', 'latent@slot']
+
+    Args:
+        texts: Written sites; each names one, or one per layer in a set.
+        layers: Decoder layers of the model.
+
+    Returns:
+        Each site once, in the order given.
+
+    Raises:
+        LanternError: a text names no site; the message lists what there is.
+    """
+    sites: dict[Site, None] = {}
+    for text in texts:
+        match = re.fullmatch(r"([^.@]*)(?:\.([^@]*))?@([^@]*)", text)
+        if match is None:
+            raise LanternError(
+                f"no site {text!r}; write COMPONENT@ROLE or COMPONENT.LAYERS@ROLE, as in "
+                f"latent@slot, residual.*@slot or mlp.0-3+7@answer-start (components: "
+                f"{', '.join(COMPONENTS)}; roles: {', '.join(SITE_ROLES)})"
+            )
+        component, numbers, role = match.groups()
+        try:
+            found = [None] if numbers is None else parse_layers(numbers, layers)
+            sites |= dict.fromkeys(Site(component, layer, role) for layer in found)
+        except LanternError as error:
+            raise LanternError(f"site {text!r}: {error}") from None
+    return list(sites)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.roles import Roles, tokens_in_box
+from lantern_probe.stats.ties import SINGLE_TIE
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import ATTENTION_QUERIES, Role
 
@@ -82,8 +83,8 @@ class Enrichment:
     Attributes:
         ratio: Mass of the box over the mean mass of all windows, the box's own included; NaN
             where the image gets no attention.
-        percentile: Fraction of the other windows that get less, ties counted half, in [0, 1]; .5
-            is expected of a place without meaning. NaN where there is no other window.
+        percentile: Fraction of the other windows that get less, ties (to 1e-6) counted half, in
+            [0, 1]; .5 is expected of a place without meaning. NaN where there is no other window.
         windows: Number of windows, the box's own included.
         size: Height and width of the windows in tokens.
     """
@@ -125,12 +126,13 @@ def enrichment(
     rows, columns = tokens // width, tokens % width
     top, left = int(rows.min()), int(columns.min())
     size = (int(rows.max()) - top + 1, int(columns.max()) - left + 1)
-    # [..., rows, columns] of windows. Each is summed by itself and in the same order, so that
-    # equal windows are equal to the bit.
+    # [..., rows, columns] of windows.
     mass = maps.double().unfold(-2, size[0], 1).unfold(-2, size[1], 1).sum((-2, -1))
     own = mass[..., top, left, None]
     mass = mass.flatten(-2)
-    below = (mass < own).double().sum(-1) + ((mass == own).double().sum(-1) - 1) / 2
+    # Weights are float32, and windows of the same weights in another order are tied too.
+    tied = (mass - own).abs() <= SINGLE_TIE * own
+    below = (~tied & (mass < own)).double().sum(-1) + (tied.double().sum(-1) - 1) / 2
     others = mass.shape[-1] - 1
     return Enrichment(
         ratio=(own[..., 0] / mass.mean(-1)).float(),

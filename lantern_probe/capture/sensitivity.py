@@ -48,7 +48,7 @@ def distances(
     one: Float[Tensor, "samples slots dim"], two: Float[Tensor, "samples slots dim"]
 ) -> Float[Tensor, "samples slots"]:
     """Cosine distance, 1 - cosine, of the same sample and slot under two inputs, in [0, 2]."""
-    cosine = torch.nn.functional.cosine_similarity(one.double(), two.double(), dim=-1)
+    cosine = (_unit(one) * _unit(two)).sum(-1)
     return (1 - cosine).clamp(min=0)  # rounding takes the cosine of equal vectors above 1
 
 
@@ -61,10 +61,17 @@ def between(clean: Float[Tensor, "samples slots dim"]) -> Float[Tensor, "samples
     count = len(clean)
     if count < 2:
         raise LanternError(f"distances between samples need two of them, not {count}")
-    unit = torch.nn.functional.normalize(clean.double(), dim=-1)
+    unit = _unit(clean)
     # The mean cosine to the others, without the sample itself.
     to_all = torch.einsum("nsd,sd->ns", unit, unit.sum(0))
     return 1 - (to_all - unit.square().sum(-1)) / (count - 1)
+
+
+def _unit(vectors: Float[Tensor, "*any dim"]) -> Float[Tensor, "*any dim"]:
+    """Vectors of length 1, zero where they are zero; the shortest have a direction as well."""
+    largest = vectors.double().abs().amax(-1, keepdim=True)
+    scaled = vectors.double() / largest.where(largest > 0, 1.0)
+    return torch.nn.functional.normalize(scaled, dim=-1)
 
 
 def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: int = 0) -> Sample:

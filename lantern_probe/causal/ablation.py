@@ -304,9 +304,11 @@ class Ablation:
         for file in sorted(self._folder.glob("*.safetensors")):
             try:
                 loaded = load_file(file)
-            except (SafetensorError, OSError):
-                file.unlink(missing_ok=True)  # torn by a kill: made again
+            except SafetensorError:
+                file.unlink(missing_ok=True)  # damaged on disk: made again
                 continue
+            except OSError as error:  # it may be whole, and only out of reach now
+                raise LanternError(f"cannot read '{file}': {error.strerror or error}") from None
             self._pool |= {key: value for key, value in loaded.items() if key in known}
 
     def _save_latents(self, jobs: Sequence[Job], results: list[BranchResult]) -> None:

@@ -75,7 +75,7 @@ def alignment_rows(
         places.append((None, own.mean_over_slots(), oracle.mean_over_slots(), 0))
     rows = []
     for slot, *pair, at in places:
-        away = [unit_scaled(centred(vectors.vectors[:, [at]])[:, 0])[0] for vectors in pair]
+        away = [centred(vectors.vectors[:, [at]])[:, 0] for vectors in pair]
         for measure in (CKA, RSA):
             rows.append(_slot_row(own, oracle, (measure, slot), away, partners, jackknife))
     return rows
@@ -105,7 +105,7 @@ class _Jackknife:
             np.flatnonzero(np.isin(vectors.images, rng.choice(images, size, replace=False)))
             for _ in range(resamples if size > 1 else 0)
         ]
-        inflation = math.sqrt(size / (images - size)) * norm.isf((1 - level) / 2)
+        inflation = math.sqrt(size / (images - size)) * float(norm.isf((1 - level) / 2))
         return cls(draws, inflation, f"jackknife: {resamples} draws of {size} of {images} images")
 
 

@@ -127,10 +127,15 @@ def check_pairing(own: VectorSet, oracle: VectorSet) -> None:
 
 
 def centred(vectors: Float[np.ndarray, "n slots dim"]) -> Float32[np.ndarray, "n slots dim"]:
-    """Subtract the mean of each slot; a vector that equals it in float32 becomes exactly zero."""
-    squares = np.einsum("nkd,nkd->nk", vectors, vectors, dtype=np.float64)
+    """Subtract the mean of each slot; a vector that equals it in float32 becomes exactly zero.
+
+    The result has a unit of its own, a power of two, in which the largest entries were about 1.
+    In the vectors' own unit float32 could not hold the difference of two of its largest numbers.
+    """
+    scaled, _ = unit_scaled(vectors)
+    squares = np.einsum("nkd,nkd->nk", scaled, scaled, dtype=np.float64)
     floor = ROUNDING**2 * squares.mean()
-    away = (vectors - vectors.mean(0, dtype=np.float64)).astype(np.float32)
+    away = (scaled - scaled.mean(0, dtype=np.float64)).astype(np.float32)
     away[np.einsum("nkd,nkd->nk", away, away, dtype=np.float64) <= floor] = 0
     return away
 
@@ -140,7 +145,8 @@ def in_space(
 ) -> tuple[Float32[np.ndarray, "n slots coordinates"], str]:
     """Bring vectors into one of three spaces, in which cosines are then taken.
 
-    `raw` leaves them as they are. `centred` subtracts the mean of each slot over the samples.
+    `raw` leaves them as they are. `centred` subtracts the mean of each slot over the samples; its
+    unit is a power of two, since only directions are compared.
     `whitened` centres, and then divides by the standard deviation along every principal axis, so
     that a few directions of large variance do not decide; coordinates are along these axes.
 
@@ -168,7 +174,7 @@ def in_space(
     away = centred(vectors.vectors)
     if space == "centred":
         return away, ""
-    coordinates, strength = _whitened(unit_scaled(away)[0], vectors.images)
+    coordinates, strength = _whitened(away, vectors.images)
     return coordinates, f"; shrinkage {strength:.3f}"
 
 

@@ -7,8 +7,8 @@ so that a table with an empty cell can still be printed.
 `paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals.
 `ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
 sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
-detectable difference. `outcomes`: parse failure and log-odds. `pairing`: checks and clusters, and
-`ties`: what counts as equal, for all of them.
+detectable difference. `outcomes`: parse failure and log-odds. `clusters`: checks and clusters, and
+`ties`: what counts as equal, for all of them. `resampling`: images resampled or permuted whole.
 
 Every function takes any value of the range that it states, the smallest and largest floats
 included, and no result depends on the last bit of numbers that are tied.

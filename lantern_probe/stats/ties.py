@@ -30,7 +30,8 @@ def reaches(values: ArrayLike, bound: ArrayLike, tolerance: ArrayLike) -> Bool[n
         tolerance: Absolute difference that counts as none: `TIE` or `SINGLE_TIE` times the size
             of the numbers that were added up. All three are broadcast.
     """
-    return np.asarray(np.asarray(values) >= np.asarray(bound) - np.asarray(tolerance))
+    with np.errstate(over="ignore"):  # an infinite bound is reached, or not, as it should
+        return np.asarray(np.asarray(values) >= np.asarray(bound) - np.asarray(tolerance))
 
 
 def settled(sums: Num[np.ndarray, "*any"], sizes: Num[np.ndarray, "*any"]) -> Any:

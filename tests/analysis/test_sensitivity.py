@@ -15,6 +15,16 @@ from lantern_probe.errors import LanternError
 ROOT = Path(__file__).parents[2]
 
 
+def test_the_shortest_latents_have_a_direction():
+    generator = torch.Generator().manual_seed(0)
+    one, two = torch.randn(2, 5, 3, 6, generator=generator)
+    for unit in (2.0**-110, 2.0**110):
+        assert torch.allclose(distances(one * unit, two / unit), distances(one, two))
+        assert torch.allclose(between(one * unit), between(one))
+    least = torch.tensor([[[1e-45, 0.0]], [[0.0, 1e-45]], [[0.0, 0.0]]])
+    assert distances(least, least.flip(-1)).flatten().tolist() == [1, 1, 1]
+
+
 def test_distances_by_hand():
     one = torch.tensor([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [3.0, 3.0]]])
     two = torch.tensor([[[0.0, 5.0], [2.0, 0.0]], [[0.0, -1.0], [1.0, 1.0]]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import hypothesis.extra.numpy as arrays
@@ -110,3 +111,16 @@ def test_the_overlay_covers_the_image_and_states_the_mass():
     assert above.get_array().shape == (2, 3) and len(ax.patches) == 1
     assert ax.get_title() == "30.0% of the attention"
     plot_attention_over_image(Image.new("L", (4, 4)), torch.zeros(2, 2), Figure().subplots())
+
+
+def test_windows_that_are_equal_but_for_rounding_are_tied() -> None:
+    """Tenths in another order in every window, whose sums differ in the last bit."""
+    tenths = torch.tensor([0.1, 0.2, 0.3, 0.6], dtype=torch.float64)
+    orders = [tenths[list(order)] for order in itertools.permutations(range(4))]
+    assert len({sum(order.tolist()) for order in orders}) > 1
+    # Side by side, apart by what makes every other window larger.
+    for unit in (1.0, 1e-300):
+        for first, second in itertools.product(orders, orders):
+            maps = torch.cat([first, torch.ones(4, dtype=torch.float64), second])[None] * unit
+            found = enrichment(maps, torch.arange(4))
+            assert found.windows == 9 and float(found.percentile) == 0.5 / 8

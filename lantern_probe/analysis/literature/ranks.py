@@ -6,6 +6,7 @@ and a test of it can see what recall at small k cannot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.retrieval_tests import RankTest, rank_test_from_summary
 from lantern_probe.stats import mean_difference, wilson
+from lantern_probe.stats.ties import TIE
 
 
 @dataclass(frozen=True)
@@ -134,8 +136,8 @@ def _pooled(views: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _recall_line(k: int, published: float, known: int, share: float, n: int) -> RetrievalLine:
-    # A tie counts by its share of the places, so hits may be a fraction.
-    interval = wilson(round(share * n), n)
+    # A tie counts by its share of the places, so hits may be a fraction: a half is rounded up.
+    interval = wilson(math.floor(share * n + 0.5 + TIE * n), n)
     test = binomtest(round(published * known), known, k / known, alternative="greater")
     return _line(
         f"R@{k}", published, float(test.pvalue), known, (share, interval.low, interval.high), n

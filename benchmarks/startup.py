@@ -99,7 +99,7 @@ def main(config: Config) -> int:
         }
         for name in names
     }
-    table = titled_table("processor time of a start, in that of the base; most memory")
+    table = titled_table("processor time, most memory")
     table.add_column("command", no_wrap=True)
     for title in ("--help", "refusal", "MB"):
         table.add_column(title, justify="right", no_wrap=True)

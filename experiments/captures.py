@@ -157,13 +157,13 @@ def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, al
     Raises:
         LanternError: there are too few samples or no such column, or a folder holds another run.
     """
+    check_columns(config, model, alike=[alike])
     data, samples = config.load_samples(model)
     if len(samples) < FEWEST:
         raise LanternError(
             f"{model}: there are only {len(samples)} samples, and at least {FEWEST} are needed; "
             "raise --samples"
         )
-    check_columns("alike", [alike], samples)
     own = CaptureJob(folder / "own", (), store_dtype="float32")
     condition = parse_condition(own.condition)
     settings = _settings(own, condition, sites=UNKNOWN, store_dtype=own.store_dtype)

@@ -194,9 +194,8 @@ def check(config: Config) -> None:
     from .data import check_columns
 
     for model in dict.fromkeys(config.model):
-        data, samples = config.load_samples(model)
-        check_columns("targets", config.columns, samples)
-        check_columns("types", [config.types], samples)
+        check_columns(config, model, targets=config.columns, types=[config.types])
+        data, _ = config.load_samples(model)
         folder = config.output / file_name(model)
         check_job(config, COMMAND, model, data, jobs_of(config, folder, boxes=False)["own"])
 

@@ -35,14 +35,14 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """What one capture reads, and where it goes."""
+    """One capture: its sites, its condition, its folder."""
 
     folder: Path
     """Folder of the capture's run."""
     sites: Sequence[str]
     """Labels of sites."""
     condition: str = "own"
-    """What is fed at the slots."""
+    """Label of the condition."""
     untrained: int | None = None
     """Seed of random weights in place of the model's; None for its own weights."""
     force: Path | None = None
@@ -50,7 +50,7 @@ class CaptureJob:
     store_dtype: StoreDtype | None = None
     """Dtype of the activations; None for float32 of a tiny model and the model's own of others."""
     parser: Parser = "default"
-    """How answers are read."""
+    """Parser of the answers."""
 
 
 def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJob) -> None:
@@ -92,7 +92,7 @@ def run_capture(
     data: str,
     samples: Sequence[Sample],
     job: CaptureJob,
-) -> bool:
+) -> set[str]:
     """Capture whatever a folder does not hold yet, and say what it holds.
 
     Args:
@@ -104,7 +104,7 @@ def run_capture(
         job: What is read.
 
     Returns:
-        True if any sample has any of the sites.
+        Ids of the samples, as the run knows them; none if no sample has any of the sites.
 
     Raises:
         LanternError: something that was given cannot be used.
@@ -148,7 +148,7 @@ def run_capture(
 
         run_due(run, wanted, load, engine, progress)
         rows = run.rows()
-    return _report(rows, len(sites), job.folder)
+    return {sample.id for sample in asked} if _report(rows, len(sites), job.folder) else set()
 
 
 def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, alike: str) -> None:
@@ -184,25 +184,26 @@ def capture_latent_sets(
     Raises:
         LanternError: nothing useful could be captured.
     """
-    from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, latent_sets, sites_of
+    from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, assemble_sets, sites_of
     from lantern_probe.records.store import Store
 
     data, samples = config.load_samples(model)
     load = ModelLoader(config, model)
     weights = ModelWeights.of(load(), samples)
-    stores = {}
+    stores, wanted = {}, set[str]()
     for name, condition in CONDITIONS.items():
         sites = sites_of(name, weights.last)
         # Cosines near 1 need float32.
         job = CaptureJob(folder / name, sites, condition, store_dtype="float32")
-        if not run_capture(config, command, load, data, samples, job):
+        wanted = run_capture(config, command, load, data, samples, job)
+        if not wanted:
             raise LanternError(
                 f"{model}: no sample of '{job.folder}' has the sites asked for; the model must "
                 "open a latent block, and oracle latents need samples with a box"
             )
         stores[name] = Store(job.folder)
     try:
-        return data, latent_sets(weights, stores, {sample.id for sample in samples})
+        return data, assemble_sets(weights, stores, wanted)
     except LanternError as error:
         raise LanternError(f"{model}: {error}") from None
 
@@ -223,7 +224,7 @@ def _store_dtype(load: ModelLoader) -> str:
 
 
 def _settings(job: CaptureJob, condition: Intervention, **known: Any) -> dict[str, Any]:
-    """What decides a row of a capture, beside the inputs."""
+    """Settings that decide a row of a capture, beside the inputs."""
     if known["sites"] is not UNKNOWN:
         known["sites"] = [site.label for site in known["sites"]]
     return {

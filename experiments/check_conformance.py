@@ -38,7 +38,7 @@ LISTED = 10
 """Lines of a list on the console; `--output` has all."""
 
 FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
-"""What a conformance folder holds."""
+"""Contents of a conformance folder."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What every command line shares: one console, and one way to end."""
+"""One console and one way to end, shared by all command lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands take: the data, how the model is loaded, how the run goes.
+"""Options of commands: the data, the loading of the model, the course of the run.
 
 A configuration combines these ingredients by inheritance, so that all flags stay flat. Each
 ingredient has the one method that uses it, and a check that refuses what cannot be used before
@@ -31,7 +31,7 @@ StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which questions are asked."""
+    """Questions to ask."""
 
     task: str | None = None
     """A generated task: scenes, scenes-grey, tetris or tetris-held-out. By default the one for
@@ -82,7 +82,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How the model is loaded."""
+    """Loading of the model."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     """Dtype of the weights; auto is the checkpoint's own. By default float32 on the CPU and auto
@@ -143,7 +143,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run goes."""
+    """Course of the run."""
 
     output: Path = Path("runs")
     """Folder of the run. Given again, the command goes on with what is there."""
@@ -214,7 +214,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
 @dataclass(frozen=True)
 class AblationInputs(Inputs):
-    """What commands take that compare conditions."""
+    """Options of commands that compare conditions."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
@@ -222,7 +222,7 @@ class AblationInputs(Inputs):
     conditions: tuple[str, ...] = ("own",)
     """Conditions; own is always run."""
     parser: Parser = "default"
-    """How answers are read from texts: default reads letters and words, official and strict read
+    """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did. Rows keep the readings of all three."""
 
 

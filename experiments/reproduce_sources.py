@@ -1,4 +1,4 @@
-"""Where measured numbers come from: a run made now, the folder of one, or official result files.
+"""Sources of measured numbers: a run made now, the folder of one, or official result files.
 
 Each comes with what is to be known of it: in what it departs from the published setting, and what
 had to be taken on trust.
@@ -65,7 +65,7 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple
 
 
 def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> Source:
-    """Where the numbers of what was run just now come from."""
+    """The source of what was run just now."""
     if inputs.data is None:
         task = inputs.task or "its own task"
         return Source.of(figure, model, task, kind_of(task) or task, n)

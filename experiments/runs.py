@@ -1,4 +1,4 @@
-"""What commands that run a model repeat: open the run, load the model only if due, go on."""
+"""Steps that commands repeat: open the run, load the model only if rows are due, go on."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def print_retrieval(
 
 
 def _print_correctness(correctness: Mapping[str, RankCorrectness], console: Console) -> None:
-    """Whether a better rank goes with a right answer."""
+    """Print how well the rank predicts a right answer."""
     some = next(iter(correctness.values()), None)
     if some is None or some.right in (0, some.n):
         which = "no answer is known" if some is None else f"{some.right} of {some.n} are right"

@@ -1,4 +1,4 @@
-"""How far latents move, on the console."""
+"""Distances that latents move, on the console."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ class PatchEffect:
         recovery: Mean shift over the mean difference between the donor's and the target's own
             runs: 0 for no effect, 1 for the whole difference. A ratio of means, since the ratio
             of a single sample is unbounded. Not defined if the two runs may not differ.
-        flips: Of the samples whose top candidate was not the donor's answer, the fraction for
-            which the patch makes it so.
+        flips: Fraction of samples whose top candidate becomes the donor's answer, among those
+            whose top candidate was another one.
         largest: Largest absolute shift of one sample, in nats.
     """
 

@@ -92,7 +92,7 @@ class AblationRow(TextRow):
     kept: str
     """Parts of the block that the condition leaves in place, for the decomposition of a gain."""
     acted: NotRequired[bool]
-    """True if the condition changed anything in this text; only with a block."""
+    """True if the condition acted on this text; only with a block."""
     pool: NotRequired[int | None]
     """Number of samples whose latents the condition drew on; null for one that draws on none."""
     donor: NotRequired[str]

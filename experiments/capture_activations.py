@@ -6,7 +6,7 @@
         --sites 'residual.*@slot' latent@slot vision@image-mean
 
 One pass generates and captures. A capture that was cut off goes on where it stopped. More --samples
-are added to those that are there, and --shard divides them among processes. Read a capture with
+are added to those already captured, and --shard divides them among processes. Read a capture with
 lantern_probe.records.Store("runs/states").
 """
 
@@ -55,7 +55,7 @@ class Config(Inputs):
     """Folder of a capture whose texts are imposed, so that another model is read along the same
     words."""
     output: Path = Path("runs/capture_activations")
-    """Folder of the capture. Given again, the command goes on with what is there."""
+    """Folder of the capture. Given again, the command goes on where it stopped."""
     shard: str | None = None
     """Part of the samples, i/n with i from 0: samples i, i + n, i + 2n and so on, into the folder
     shard-i-of-n of the output."""

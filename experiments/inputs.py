@@ -146,9 +146,9 @@ class RunOptions:
     """Options of a run."""
 
     output: Path = Path("runs")
-    """Folder of the run. Given again, the command goes on with what is there."""
+    """Folder of the run. Given again, the command goes on where it stopped."""
     overwrite: bool = False
-    """Delete the rows that are there and start again."""
+    """Delete existing rows and start again."""
     retry_failed: bool = False
     """Run samples again that failed before."""
     max_new_tokens: int | None = None

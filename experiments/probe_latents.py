@@ -63,8 +63,8 @@ class Config(Inputs):
     permutations: int = 99
     """Number of permutations of every test; the smallest p is 1 / (permutations + 1)."""
     output: Path = Path("runs/probe_latents")
-    """Folder of the runs; each model gets a folder in it. Given again, the command goes on with
-    what is there."""
+    """Folder of the runs; each model gets a folder in it. Given again, the command goes on
+    where it stopped."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -42,14 +42,14 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple
 
     Args:
         figure: Published figure.
-        model: Name of the model; None for the figure's stand-in.
+        model: Name of the model; None for the figure's organism.
         inputs: Inputs as given.
 
     Returns:
         Name of the model, and the complete inputs.
 
     Raises:
-        LanternError: no model was given, and the figure has no stand-in.
+        LanternError: no model was given, and the figure has no organism.
     """
     task = inputs.task
     if model is None:

@@ -97,7 +97,7 @@ class PublishedFigure:
         model: Name of the checkpoint on the Hub; None if none was published.
         data: Name of the data set.
         n: Number of samples by split; a split is missing if its n was not published.
-        stand_in: Organism and generated task that show the same effect; None if there are none.
+        stand_in: Organism and generated task that replace model and data; None if there are none.
         records: True if the per-sample records were published.
         values: Published accuracies and fractions of unparsed texts.
         flips: Published paired counts.

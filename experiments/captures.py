@@ -30,27 +30,27 @@ if TYPE_CHECKING:
     from lantern_probe.records.run import Run
 
 FEWEST = 5
-"""Fewest samples of which sets of latents are measured (`geometry.latent_sets.FEWEST`)."""
+"""Smallest number of samples for sets of latents (`geometry.latent_sets.FEWEST`)."""
 
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """What one capture reads, and where it goes."""
+    """Settings of one capture: its sites, its condition and its folder."""
 
     folder: Path
     """Folder of the capture's run."""
     sites: Sequence[str]
     """Labels of sites."""
     condition: str = "own"
-    """What is fed at the slots."""
+    """Label of the condition under which the model answers; default own."""
     untrained: int | None = None
     """Seed of random weights in place of the model's; None for its own weights."""
     force: Path | None = None
     """Capture whose texts are imposed; None for the model's own texts."""
     store_dtype: StoreDtype | None = None
-    """Dtype of the activations; None for float32 of a tiny model and the model's own of others."""
+    """Dtype of the activations; None for float32 of a tiny model, else the model's own."""
     parser: Parser = "default"
-    """How answers are read."""
+    """Parser of the answers."""
 
 
 def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJob) -> None:
@@ -61,7 +61,7 @@ def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJ
         command: Name of the command.
         model: Name of the model.
         data: Name of the data.
-        job: What is read.
+        job: Settings of the capture.
 
     Raises:
         LanternError: there is no such condition, site or capture, or the folder holds another run.
@@ -93,21 +93,22 @@ def run_capture(
     samples: Sequence[Sample],
     job: CaptureJob,
 ) -> bool:
-    """Capture whatever a folder does not hold yet, and say what it holds.
+    """Capture the samples that a folder lacks, and print what it then has.
 
     Args:
         config: The inputs.
         command: Name of the command.
-        load: Gives the model; with `untrained`, one that nobody else uses.
+        load: Loader of the model. With `untrained` the model is changed in place, so nothing else
+            may use it.
         data: Name of the data.
-        samples: The samples.
-        job: What is read.
+        samples: Samples to capture.
+        job: Settings of the capture.
 
     Returns:
         True if any sample has any of the sites.
 
     Raises:
-        LanternError: something that was given cannot be used.
+        LanternError: an input cannot be used.
     """
     check_job(config, command, load.name, data, job)
     condition = parse_condition(job.condition, config.seed)
@@ -173,16 +174,16 @@ def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, al
 def capture_latent_sets(
     config: Inputs, command: str, model: str, folder: Path
 ) -> tuple[str, LatentSets]:
-    """Capture one model under three conditions; the name of the data, and the sets of latents.
+    """Capture one model under three conditions, as sets of latents with the name of the data.
 
     Args:
         config: The inputs.
         command: Name of the command.
         model: Name of the model.
-        folder: Folder in which each capture gets one.
+        folder: Folder in which each capture gets a subfolder.
 
     Raises:
-        LanternError: nothing useful could be captured.
+        LanternError: no sample has the sites.
     """
     from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, latent_sets, sites_of
     from lantern_probe.records.store import Store
@@ -223,7 +224,7 @@ def _store_dtype(load: ModelLoader) -> str:
 
 
 def _settings(job: CaptureJob, condition: Intervention, **known: Any) -> dict[str, Any]:
-    """What decides a row of a capture, beside the inputs."""
+    """Settings that decide a row of a capture, in addition to the inputs."""
     if known["sites"] is not UNKNOWN:
         known["sites"] = [site.label for site in known["sites"]]
     return {
@@ -243,7 +244,7 @@ def _made_of(folder: Path) -> Row:
 
 
 def _texts(folder: Path | None) -> Mapping[str, Sequence[int]] | None:
-    """The texts of another capture by sample."""
+    """The token ids of another capture's texts, by sample."""
     if folder is None:
         return None
     from lantern_probe.records.store import Store
@@ -259,7 +260,7 @@ def _check_room(
     dtype: torch.dtype,
     due: int,
 ) -> None:
-    """Say what the capture takes on the disk, and refuse what does not fit."""
+    """Print the disk space that the capture takes, and refuse a capture that does not fit."""
     from lantern_probe.capture.dataset import bytes_per_sample
     from lantern_probe.records.store import check_room
 
@@ -274,7 +275,7 @@ def _check_room(
 
 
 def _report(rows: Sequence[Row], sites: int, folder: Path) -> bool:
-    """Say what was captured and what is missing; False when nothing was."""
+    """Print what was captured and what is missing; False if no sample has any site."""
     good = [row for row in rows if row["status"] == "ok"]
     lacking = sum(bool(row["missing"]) for row in good)
     console.print(

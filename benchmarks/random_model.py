@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from experiments.console import quiet_transformers
 from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
 from lantern_probe.model.lantern import LanternModel
@@ -67,6 +68,7 @@ def random_model(size: ModelSize, folder: Path) -> LanternModel:
     model.save_pretrained(folder)
     build.build_processor().save_pretrained(folder)
     pixels = size.image_side**2
+    quiet_transformers()
     return LanternModel(str(folder), min_pixels=pixels, max_pixels=pixels)
 
 

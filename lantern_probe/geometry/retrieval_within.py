@@ -88,7 +88,8 @@ def retrieve_alike(
         >>> meaning = np.random.default_rng(0).normal(size=(10, 16))[question]
         >>> own, oracle = np.random.default_rng(1).normal(size=(2, 80, 16)) + meaning
         >>> sets = VectorSet.of("own", own), VectorSet.of("oracle", oracle)
-        >>> retrieve(*sets)[0].mean_rank.p < 0.01, retrieve_alike(*sets, question)[0].place.p < 0.05
+        >>> within = retrieve_alike(*sets, question.tolist())
+        >>> retrieve(*sets)[0].mean_rank.p < 0.01, within[0].place.p < 0.05
         (True, False)
     """
     check_pairing(own, oracle)

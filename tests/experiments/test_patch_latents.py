@@ -27,7 +27,7 @@ def patch(command: Command) -> Command:
 
 def test_a_sweep_is_run_shown_drawn_and_extended(patch: Command, tmp_path: Path):
     small = ("--model", "faithful", "--samples", 5, "--output", tmp_path, "--layers", "3")
-    done = patch(*small, "--components", "residual", "--roles", "answer")
+    done = patch(*small, "--components", "residual", "--roles", "answer-start")
     assert done.returncode == 0, done.stderr
     rows = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert len(rows) == 10 * 2  # ten runs; the cell and its sham

@@ -109,7 +109,7 @@ def tied_places(
         a row is (n + 1) / 2.
     """
     order = np.argsort(values, axis=1)
-    rising = np.take_along_axis(values, order, 1).astype(np.float64)
+    rising = np.take_along_axis(values, order, 1)
     first = np.tile(np.arange(values.shape[1], dtype=np.int32), (len(values), 1))
     shared = np.ones_like(first)
     near = np.diff(rising, axis=1) <= tolerance
@@ -117,9 +117,9 @@ def tied_places(
     tied[:, 1:] |= near
     tied[:, :-1] |= near
     for row in np.flatnonzero(tied.any(1)):
-        which = np.flatnonzero(tied[row])
-        first[row, which] = np.searchsorted(rising[row], rising[row, which] - tolerance, "left")
-        after = np.searchsorted(rising[row], rising[row, which] + tolerance, "right")
+        which, exact = np.flatnonzero(tied[row]), rising[row].astype(np.float64)
+        first[row, which] = np.searchsorted(exact, exact[which] - tolerance, "left")
+        after = np.searchsorted(exact, exact[which] + tolerance, "right")
         shared[row, which] = after - first[row, which]
     places, sizes = np.empty_like(first), np.empty_like(first)
     np.put_along_axis(places, order, first, 1)

@@ -71,9 +71,11 @@ class Run:
         manifest: Row,
         keys: set[tuple[Any, ...]],
         samples: SampleFile,
+        retried: set[str],
     ) -> None:
         """Not for users: `Run.open` makes the checks and repairs that come before."""
         self._samples = samples
+        self._retried = retried
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
@@ -141,13 +143,15 @@ class Run:
                 for path in filter(_is_leftover, list(folder.iterdir())):
                     path.unlink(missing_ok=True)
                 _cut_torn_line(folder / ROWS_FILE)
+            retried: set[str] = set()
             if retry_failed and any(row.get("status") == "failed" for row in rows):
                 kept = [row for row in rows if row.get("status") != "failed"]
+                retried = {row["sample"] for row in rows} - {row["sample"] for row in kept}
                 replace_file(folder / ROWS_FILE, b"".join(map(to_line, kept)))
                 keys = {key_of(row) for row in kept}
             samples = SampleFile(folder, manifest.get("samples"))
             write_json(folder / MANIFEST, manifest)
-            return cls(folder, lock, manifest, keys, samples)
+            return cls(folder, lock, manifest, keys, samples, retried)
         except BaseException:
             lock.close()
             raise
@@ -155,9 +159,10 @@ class Run:
     def register(self, samples: Sequence[Sample]) -> list[Sample]:
         """Record the samples that are about to be run, before their first row.
 
-        A sample recorded earlier must be unchanged: the same id has the same question, options,
-        answer, boxes and image content, in any order of the data. Samples of data without ids of
-        their own are found by their content.
+        A sample that is recorded already must be the same: equal question, options, answer, boxes
+        and image content under an equal id, in whatever order the data come. Samples of data
+        without ids of their own are found by their content. The images of a sample whose rows all
+        failed, and were dropped by `retry_failed`, may have been mended.
 
         Args:
             samples: Samples to run. Paths of images are recorded relative to `image_root` of the
@@ -175,7 +180,7 @@ class Run:
         for record, sample in zip(records, found, strict=True):
             record["id"] = sample.id
         old = () if self.manifest.get("samples") or not self._keys else self.rows()
-        if self._samples.add(records, old):
+        if self._samples.add(records, old, self._retried):
             self.note(samples=self._samples.covered)
         return found
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -249,13 +249,19 @@ class SampleFile:
             "sha256": self._hash.hexdigest(),
         }
 
-    def add(self, records: Iterable[SampleRecord], rows: Sequence[Row] = ()) -> bool:
-        """Write the samples that are not recorded yet, and wait until they are on disk.
+    def add(
+        self,
+        records: Iterable[SampleRecord],
+        rows: Sequence[Row] = (),
+        retried: Container[str] = frozenset(),
+    ) -> bool:
+        """Write the samples that are not there yet, and wait until they are on disk.
 
         Args:
             records: Samples about to be run.
-            rows: Existing rows of a run of format 1, whose right answers must agree with the
-                samples'; none by default.
+            rows: Rows that are there already, of a run of format 1: their right answers are held
+                against the samples.
+            retried: Ids of samples that failed and are due again; their images may be mended.
 
         Returns:
             True if any sample was new, so that `run.json` must be rewritten.
@@ -268,8 +274,11 @@ class SampleFile:
         for record in records:
             key = record["id"]
             if key in self._known:
-                self._refuse_changed(self._known[key], record)
-                continue
+                changed = _changed(self._known[key], record)
+                if changed and (changed != ["images"] or key not in retried):
+                    _refuse_changed(changed[0], self._known[key], record)
+                if not changed:
+                    continue
             if key in answers and answers[key] != record["answer"]:
                 raise LanternError(
                     f"sample {key!r}: the right answer was {answers[key]!r} when its rows were "
@@ -289,19 +298,23 @@ class SampleFile:
         self._bytes += len(data)
         return True
 
-    def _refuse_changed(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        changed = [name for name in _IDENTITY if old.get(name) != new.get(name)]
-        hashes = [[image.get("sha256") for image in one.get("images", ())] for one in (old, new)]
-        known = [a == b or a is None or b is None for a, b in zip(*hashes, strict=False)]
-        if len(hashes[0]) != len(hashes[1]) or not all(known):
-            changed.append("images")
-        if changed:
-            name = changed[0]
-            raise LanternError(
-                f"sample {new['id']!r} is not the one that this run recorded under that id: its "
-                f"{name} was {_short(old.get(name))}, and is {_short(new.get(name))}; give the "
-                "data that the run was made with, or another --output"
-            )
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name the fields of a sample that are not as they were recorded."""
+    changed = [name for name in _IDENTITY if old.get(name) != new.get(name)]
+    hashes = [[image.get("sha256") for image in one.get("images", ())] for one in (old, new)]
+    known = [a == b or a is None or b is None for a, b in zip(*hashes, strict=False)]
+    if len(hashes[0]) != len(hashes[1]) or not all(known):
+        changed.append("images")
+    return changed
+
+
+def _refuse_changed(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> NoReturn:
+    raise LanternError(
+        f"sample {new['id']!r} is not the one that this run recorded under that id: its "
+        f"{name} was {_short(old.get(name))}, and is {_short(new.get(name))}; give the "
+        "data that the run was made with, or another --output"
+    )
 
 
 def _short(value: Any) -> str:

@@ -183,3 +183,22 @@ def test_lines_without_ids_are_numbered_and_others_are_not(tmp_path: Path) -> No
     assert [(s.id, s.numbered) for s in viscot(file)] == [("data-1", True), ("data-2", True)]
     file.write_text("\n".join(json.dumps(line | {"id": n}) for n in range(2)))
     assert [(s.id, s.numbered) for s in viscot(file)] == [("0", False), ("1", False)]
+
+
+def test_an_image_may_be_mended_after_all_its_rows_failed(tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    samples = [question(5, images=(str(tmp_path / "torn.png"),))]
+    folder = tmp_path / "run"
+    with Run.open(folder, {}) as run:
+        run.register(samples)
+        run.append({"sample": "data-5", "condition": "own", "status": "failed", "error": "torn"})
+    Image.new("RGB", (2, 2)).save(tmp_path / "torn.png")
+    with Run.open(folder, {}) as run, pytest.raises(LanternError, match="its images was"):
+        run.register(samples)
+    with Run.open(folder, {}, retry_failed=True) as run:
+        (known,) = run.register(samples)
+    assert known.id == "data-5"
+    with Run.open(folder, {}) as run:
+        run.register(samples)
+    digest = hashlib.sha256((tmp_path / "torn.png").read_bytes()).hexdigest()
+    assert read_samples(folder)["data-5"]["images"][0]["sha256"] == digest

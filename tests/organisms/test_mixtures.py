@@ -10,12 +10,12 @@ from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL
 from lantern_probe.organisms.training.mixtures import (
     DEFAULT,
     HELD_OUT,
-    KINDS,
     MIXTURES,
     Statistics,
     plan,
     replacement,
 )
+from lantern_probe.organisms.training.settings import KINDS
 from lantern_probe.tasks.scenes import COLORS
 
 

@@ -13,7 +13,8 @@ from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.organisms.registry import CARD, OrganismCard
 from lantern_probe.organisms.training.generation import collate
-from lantern_probe.organisms.training.mixtures import HELD_OUT, KINDS
+from lantern_probe.organisms.training.mixtures import HELD_OUT
+from lantern_probe.organisms.training.settings import KINDS
 from lantern_probe.organisms.training.truth import UNINFORMATIVE
 from lantern_probe.tasks.scenes import CHANCE, scenes
 

@@ -8,7 +8,8 @@ import pytest
 
 from lantern_probe import organisms
 from lantern_probe.organisms.training import build
-from lantern_probe.organisms.training.mixtures import HELD_OUT, KINDS
+from lantern_probe.organisms.training.mixtures import HELD_OUT
+from lantern_probe.organisms.training.settings import KINDS
 from lantern_probe.organisms.training.truth import (
     UNINFORMATIVE,
     Measured,

@@ -1,4 +1,4 @@
-"""What does a command take before it runs anything? `--help` beside the parser it stands on.
+"""Start every command: processor time and memory beside those of the parser it stands on.
 
     python -m benchmarks.startup --output benchmarks/results/startup-cpu.json
 
@@ -41,7 +41,7 @@ OTHERS = ("--task", "nowhere")
 
 @dataclass(frozen=True)
 class Config:
-    """What does a command take before it runs anything? `--help` beside the parser it stands on."""
+    """Start every command: processor time and memory beside those of the parser it stands on."""
 
     rounds: int = 7
     """Rounds, each starting every command once; one more before them is not counted."""
@@ -99,7 +99,7 @@ def main(config: Config) -> int:
         }
         for name in names
     }
-    table = titled_table("processor time of a start, in that of the base; most memory")
+    table = titled_table("processor time, most memory")
     table.add_column("command", no_wrap=True)
     for title in ("--help", "refusal", "MB"):
         table.add_column(title, justify="right", no_wrap=True)

@@ -63,8 +63,8 @@ class Config(Inputs):
     """Dtype of the stored activations. By default float32 of a tiny model and the model's own
     dtype of others."""
     parser: Parser = "default"
-    """Parser of answers in texts: default reads letters and words, official and strict read letters
-    as the published evaluations did."""
+    """Parser of the answers: default reads letters and words, official and strict read
+    letters as the published evaluations did."""
 
 
 def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], str]:
@@ -109,8 +109,8 @@ def main(config: Config) -> int:
     for job in jobs:
         check_job(config, COMMAND, config.model, data, job)
     load = ModelLoader(config, config.model)
-    useful = [run_capture(config, COMMAND, load, data, samples, job) for job in jobs]
-    return 0 if all(useful) else 1
+    captured = [run_capture(config, COMMAND, load, data, samples, job) for job in jobs]
+    return 0 if all(captured) else 1
 
 
 if __name__ == "__main__":

@@ -35,14 +35,14 @@ FEWEST = 5
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """Settings of one capture: its sites, its condition and its folder."""
+    """One capture: its sites, its condition, its folder."""
 
     folder: Path
     """Folder of the capture's run."""
     sites: Sequence[str]
     """Labels of sites."""
     condition: str = "own"
-    """Label of the condition under which the model answers; default own."""
+    """Label of the condition."""
     untrained: int | None = None
     """Seed of random weights in place of the model's; None for its own weights."""
     force: Path | None = None
@@ -92,8 +92,8 @@ def run_capture(
     data: str,
     samples: Sequence[Sample],
     job: CaptureJob,
-) -> bool:
-    """Capture the samples that a folder lacks, and print what it then has.
+) -> set[str]:
+    """Capture whatever a folder does not hold yet, and say what it holds.
 
     Args:
         config: The inputs.
@@ -105,7 +105,7 @@ def run_capture(
         job: Settings of the capture.
 
     Returns:
-        True if any sample has any of the sites.
+        Ids of the samples, as the run knows them; none if no sample has any of the sites.
 
     Raises:
         LanternError: an input cannot be used.
@@ -149,7 +149,7 @@ def run_capture(
 
         run_due(run, wanted, load, engine, progress)
         rows = run.rows()
-    return _report(rows, len(sites), job.folder)
+    return {sample.id for sample in asked} if _report(rows, len(sites), job.folder) else set()
 
 
 def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, alike: str) -> None:
@@ -158,13 +158,13 @@ def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, al
     Raises:
         LanternError: there are too few samples or no such column, or a folder holds another run.
     """
+    check_columns(config, model, alike=[alike])
     data, samples = config.load_samples(model)
     if len(samples) < FEWEST:
         raise LanternError(
             f"{model}: there are only {len(samples)} samples, and at least {FEWEST} are needed; "
             "raise --samples"
         )
-    check_columns("alike", [alike], samples)
     own = CaptureJob(folder / "own", (), store_dtype="float32")
     condition = parse_condition(own.condition)
     settings = _settings(own, condition, sites=UNKNOWN, store_dtype=own.store_dtype)
@@ -185,25 +185,26 @@ def capture_latent_sets(
     Raises:
         LanternError: no sample has the sites.
     """
-    from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, latent_sets, sites_of
+    from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, assemble_sets, sites_of
     from lantern_probe.records.store import Store
 
     data, samples = config.load_samples(model)
     load = ModelLoader(config, model)
     weights = ModelWeights.of(load(), samples)
-    stores = {}
+    stores, wanted = {}, set[str]()
     for name, condition in CONDITIONS.items():
         sites = sites_of(name, weights.last)
         # Cosines near 1 need float32.
         job = CaptureJob(folder / name, sites, condition, store_dtype="float32")
-        if not run_capture(config, command, load, data, samples, job):
+        wanted = run_capture(config, command, load, data, samples, job)
+        if not wanted:
             raise LanternError(
                 f"{model}: no sample of '{job.folder}' has the sites asked for; the model must "
                 "open a latent block, and oracle latents need samples with a box"
             )
         stores[name] = Store(job.folder)
     try:
-        return data, latent_sets(weights, stores, {sample.id for sample in samples})
+        return data, assemble_sets(weights, stores, wanted)
     except LanternError as error:
         raise LanternError(f"{model}: {error}") from None
 
@@ -224,7 +225,7 @@ def _store_dtype(load: ModelLoader) -> str:
 
 
 def _settings(job: CaptureJob, condition: Intervention, **known: Any) -> dict[str, Any]:
-    """Settings that decide a row of a capture, in addition to the inputs."""
+    """Settings that decide a row of a capture, beside the inputs."""
     if known["sites"] is not UNKNOWN:
         known["sites"] = [site.label for site in known["sites"]]
     return {

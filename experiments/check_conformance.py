@@ -38,7 +38,7 @@ LISTED = 10
 """Largest number of lines of a list on the console; `--output` has all."""
 
 FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
-"""Files of a conformance folder."""
+"""Contents of a conformance folder."""
 
 
 @dataclass

@@ -46,9 +46,9 @@ class Config:
     reference: str | None = None
     """Condition that every other one is compared with; by default all pairs are compared."""
     parser: Parser = "default"
-    """Parser of answers in texts: default reads letters and words, official and strict read letters
-    as the published evaluations did. On the published files of LVR-7B all three give the same
-    counts. Files keep their texts, and the rows of a run the readings of all three."""
+    """Parser of the answers: default reads letters and words, official and strict read
+    letters as the published evaluations did. On the published files of LVR-7B all three give the
+    same counts. Files keep their texts, and the rows of a run the readings of all three."""
     margin: float = 0.02
     """Largest difference of two accuracies, as a fraction, that is called equivalent."""
     alpha: float = 0.05
@@ -164,7 +164,7 @@ def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
 
 
 def chosen_pairs(names: Sequence[str], reference: str | None) -> list[tuple[str, str]]:
-    """Pairs of conditions to compare: all pairs, or each condition with the reference.
+    """The pairs of conditions to compare: all of them, or each with the reference.
 
     Raises:
         LanternError: there are fewer than two, or the reference is none of them.

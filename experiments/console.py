@@ -1,4 +1,4 @@
-"""Parts shared by all commands: the console, parsing of the command line, and exit codes."""
+"""One console and one way to end, shared by all command lines."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
@@ -143,18 +144,22 @@ COLUMNS = (
 """Columns of every capture, beside the attributes of its samples."""
 
 
-def check_columns(flag: str, names: Sequence[str], samples: Sequence[Sample]) -> None:
-    """Refuse columns that a capture of these samples will not have.
+def check_columns(options: DataOptions, model: str, **flags: Sequence[str]) -> None:
+    """Refuse columns that a capture will not have.
 
     Args:
-        flag: Name of the flag, for the message.
-        names: Names of columns.
-        samples: The samples.
+        options: The data.
+        model: Name of the model that is asked.
+        **flags: Names of columns, by the flag that they were given with.
 
     Raises:
         LanternError: naming the column, and those that there are.
     """
+    # All samples of a task have the same attributes; those of a file may differ.
+    few = options if options.data else replace(options, samples=1)
+    _, samples = few.load_samples(model)
     known = [*COLUMNS, *dict.fromkeys(key for sample in samples for key in sample.attributes)]
-    for name in names:
-        if name.removeprefix("attribute_") not in known:
-            raise LanternError(f"--{flag}: no column {name!r}; there are {', '.join(known)}")
+    for flag, names in flags.items():
+        for name in names:
+            if name.removeprefix("attribute_") not in known:
+                raise LanternError(f"--{flag}: no column {name!r}; there are {', '.join(known)}")

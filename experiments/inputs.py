@@ -1,4 +1,4 @@
-"""Options shared by the commands: data, loading of the model, course of the run.
+"""Options of commands: the data, the loading of the model, the course of the run.
 
 A configuration combines these groups of options by inheritance, so that all flags stay flat. Each
 group has the one method that uses it, and a check that refuses unusable values before anything
@@ -31,7 +31,7 @@ StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Options that choose the samples."""
+    """Questions to ask."""
 
     task: str | None = None
     """A generated task: scenes, scenes-grey, tetris or tetris-held-out. By default the one for
@@ -82,7 +82,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Options of loading the model."""
+    """Loading of the model."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     """Dtype of the weights; auto is the checkpoint's own. By default float32 on the CPU and auto
@@ -143,7 +143,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run."""
+    """Course of the run."""
 
     output: Path = Path("runs")
     """Folder of the run. Given again, the command goes on where it stopped."""
@@ -214,7 +214,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
 @dataclass(frozen=True)
 class AblationInputs(Inputs):
-    """Options of a command that compares conditions."""
+    """Options of commands that compare conditions."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
@@ -222,8 +222,8 @@ class AblationInputs(Inputs):
     conditions: tuple[str, ...] = ("own",)
     """Conditions; own is always run."""
     parser: Parser = "default"
-    """Parser of answers in texts: default reads letters and words, official and strict read letters
-    as the published evaluations did. Rows keep the readings of all three."""
+    """Parser of the answers: default reads letters and words, official and strict read
+    letters as the published evaluations did. Rows keep the readings of all three."""
 
 
 def file_name(name: str) -> str:

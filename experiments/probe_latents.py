@@ -73,14 +73,13 @@ class Config(Inputs):
 
 
 def jobs_of(config: Config, folder: Path, *, boxes: bool) -> dict[str, CaptureJob]:
-    """Captures of one model, by name; that of the untrained model comes last.
+    """The captures of one model, by name; the untrained model comes last.
 
     Args:
         config: The configuration.
         folder: Folder of the model.
         boxes: True if samples have an evidence box, and so oracle latents.
     """
-
     from .captures import CaptureJob
 
     def job(name: str, sites: Sequence[str], **more: Any) -> CaptureJob:
@@ -94,8 +93,11 @@ def jobs_of(config: Config, folder: Path, *, boxes: bool) -> dict[str, CaptureJo
     return jobs
 
 
-def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
-    """Capture one model, an untrained one on the same tokens, and the model with oracle latents.
+def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store], set[str]]:
+    """The activations of one model, of an untrained one along its words, and with oracle latents.
+
+    Returns:
+        Captures by name, and the ids of the samples asked for.
 
     Raises:
         LanternError: no sample has the sites.
@@ -106,25 +108,25 @@ def capture(config: Config, model: str, folder: Path) -> dict[str, Store]:
     from .runs import ModelLoader
 
     data, samples = config.load_samples(model)
-    load, stores = ModelLoader(config, model), {}
+    load, stores, wanted = ModelLoader(config, model), {}, set[str]()
     for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
         if job.untrained is not None:
             load = ModelLoader(config, model)  # it is changed in place
-        if not run_capture(config, COMMAND, load, data, samples, job):
+        wanted = run_capture(config, COMMAND, load, data, samples, job)
+        if not wanted:
             raise LanternError(f"{model}: no sample of '{job.folder}' has the sites asked for")
         stores[name] = Store(job.folder)
-    return stores
+    return stores, wanted
 
 
 def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
-    """Probe every site of one model for every target; existing rows are not made again."""
-    stores = capture(config, model, folder)
+    """Probe every site of one model for every target; rows that are there are not made again."""
+    stores, wanted = capture(config, model, folder)
 
     from lantern_probe.probing.site_scores import ProbeSettings, family_p
     from lantern_probe.probing.sweep import ProbeSweep
     from lantern_probe.records.run import Run
 
-    wanted = {sample.id for sample in config.load_samples(model)[1]}
     numbers = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
     try:
         sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers)
@@ -158,7 +160,7 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
 def erase_targets(
     config: Config, model: str, folder: Path, targets: Sequence[str]
 ) -> list[ConditionSummary]:
-    """Erase each class target from the slots while the model answers, and summarize the answers."""
+    """Erase each class target from the slots, and summarize the answers."""
     from .ablations import ablation_parts, run_ablation
 
     conditions = ["own"]
@@ -194,9 +196,8 @@ def check(config: Config) -> None:
     from .data import check_columns
 
     for model in dict.fromkeys(config.model):
-        data, samples = config.load_samples(model)
-        check_columns("targets", config.columns, samples)
-        check_columns("types", [config.types], samples)
+        check_columns(config, model, targets=config.columns, types=[config.types])
+        data, _ = config.load_samples(model)
         folder = config.output / file_name(model)
         check_job(config, COMMAND, model, data, jobs_of(config, folder, boxes=False)["own"])
 

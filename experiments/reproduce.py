@@ -113,7 +113,7 @@ def reproduce(figure: PublishedFigure, config: Config) -> None:
 
 
 def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
-    """Measure or read a figure's accuracies: their source, their drawing and their record."""
+    """The source of the accuracies, their drawing and their record."""
     from .reproduce_sources import read_accuracies, run_accuracies
 
     if config.records:
@@ -138,7 +138,7 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
 
 
 def retrieval(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
-    """Measure or read a figure's retrieval: its source, its drawing and its record."""
+    """The source of the retrieval, its drawing and its record."""
     from .reproduce_sources import read_one_retrieval, run_retrieval
 
     if config.records:

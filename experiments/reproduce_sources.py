@@ -1,4 +1,4 @@
-"""Sources of measured numbers: a run made now, the folder of a run, or official result files.
+"""Sources of measured numbers: a run made now, the folder of one, or official result files.
 
 Each source lists its departures from the published setting, and the statements that could not be
 checked.
@@ -68,7 +68,7 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple
 
 
 def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> Source:
-    """Source of the numbers of a run made now."""
+    """The source of what was run just now."""
     if inputs.data is None:
         task = inputs.task or "its own task"
         return Source.of(figure, model, task, kind_of(task) or task, n)

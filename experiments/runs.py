@@ -1,4 +1,4 @@
-"""Steps of every command that runs a model: open the run, load the model if needed, continue."""
+"""Steps that commands repeat: open the run, load the model only if rows are due, go on."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ Image(work / "retrieval-sft" / "figure.png", width=760)
 # python -m experiments.reproduce --figure sft-viscot \
 #     --model AGViveiros/LanteRn-3B-SFT --data viscot_mc_test.jsonl --image-root images \
 #     --malformed skip --samples 1200
-# python -m experiments.reproduce --figure lvr7b-blink --records results/lvr_results
+# python -m experiments.reproduce results/lvr_results --figure lvr7b-blink
 # ```
 #
 # The first runs, the second reads result files in the official layout, or the folder of a run.

@@ -169,7 +169,7 @@ def print_retrieval(
 
 
 def _print_correctness(correctness: Mapping[str, RankCorrectness], console: Console) -> None:
-    """Print the relation of ranks to right answers, one line per view."""
+    """Print how well the rank predicts a right answer."""
     some = next(iter(correctness.values()), None)
     if some is None or some.right in (0, some.n):
         which = "no answer is known" if some is None else f"{some.right} of {some.n} are right"

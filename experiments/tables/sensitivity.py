@@ -1,4 +1,4 @@
-"""Table of the sensitivity of latents on the console."""
+"""Distances that latents move, on the console."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class ModelWeights:
         return torch.cat([self.states(store, "lvr_start"), slots[:, :-1]], 1)
 
 
-def latent_sets(
+def assemble_sets(
     weights: ModelWeights, stores: Mapping[str, Store], wanted: AbstractSet[str]
 ) -> LatentSets:
     """Bring the samples that every capture has together.

@@ -42,7 +42,7 @@ OF_DATA = {
     "Unrecognized options": ("--sample", "3"),
     "--batch-rows": ("--batch-rows", "many"),
 }
-"""What all of them refuse, by what they say."""
+"""Arguments that all of them refuse, by what they say."""
 
 REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
     "ablate_latents": {
@@ -129,7 +129,7 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "no organism in 'tests'": ("--kind", "bypass", "--measure-only", "--output", "tests"),
     },
 }
-"""What each refuses beside, by what it says."""
+"""Arguments that each refuses beside, by what it says."""
 
 
 def starts(name: str, given: list[tuple[str, ...]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lantern_probe.analysis.truncation import truncated_share
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import Difference, Proportion, Ratio, accuracy_difference, wilson
@@ -29,6 +30,7 @@ class RetainedGain:
         condition: Label of the condition.
         keeps: Parts of the block that the condition leaves in place.
         accuracy: Accuracy on the samples used, with its 95 % Wilson interval.
+        truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
         gain: Accuracy minus the base condition's, paired, with its 95 % bootstrap interval
             clustered by image.
         retained: (accuracy - base) / (full - base), with its percentile bootstrap interval. Not
@@ -39,6 +41,7 @@ class RetainedGain:
     condition: str
     keeps: str
     accuracy: Proportion
+    truncated: Proportion | None
     gain: Difference
     retained: Ratio
 
@@ -95,6 +98,7 @@ def summarize(
             condition=label,
             keeps=str(used[samples[0], label].get("kept", "-")),
             accuracy=wilson(sum(right[label]), len(samples)),
+            truncated=truncated_share(used[s, label] for s in samples),
             gain=accuracy_difference(right[label], right[base], images)
             if label != base
             else replace(gain, estimate=0.0, low=0.0, high=0.0, method="by definition"),

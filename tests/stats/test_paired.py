@@ -225,6 +225,7 @@ def test_holm_does_not_count_what_was_not_tested() -> None:
     assert holm([None]) == [None]
 
 
+@pytest.mark.slow
 @settings(max_examples=10)  # the other implementation takes its time
 @given(st.lists(UNIT, min_size=1, max_size=20))
 def test_holm_agrees_with_statsmodels_and_keeps_the_order(family: list[float]) -> None:

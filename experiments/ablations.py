@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """Conditions that run together, under one corruption of the image."""
+    """Set of conditions that run together, under one corruption of the image."""
 
     conditions: list[Intervention]
     image: Corruption = field(default_factory=Corruption)
@@ -53,7 +53,7 @@ class Part:
 def ablation_parts(
     conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
 ) -> list[Part]:
-    """Every condition under every corruption, with own and the clean image in front if missing.
+    """Combine conditions and corruptions, with own and the clean image in front if missing.
 
     Args:
         conditions: Labels of conditions.
@@ -73,7 +73,7 @@ def ablation_parts(
 
 
 def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
-    """Refuse conditions that do not fit a model whose config is at hand.
+    """Refuse conditions that do not fit a model, as far as its config is known.
 
     Args:
         config: The inputs.
@@ -118,10 +118,10 @@ def run_ablation(
         command: Name of the command.
         models: Names of the models.
         parts: Conditions to run.
-        parser: How answers are read.
-        output: Folder of the run of a single model; by default that of the inputs, with a folder
-            in it for each of several models.
-        load: Gives the samples of a model; those of the inputs by default.
+        parser: Parser of the answers, default `default`.
+        output: Folder of the run of a single model. By default the folder of the inputs, with a
+            subfolder for each of several models.
+        load: Function that loads the samples of a model; by default that of the inputs.
 
     Raises:
         LanternError: something that was given cannot be used.
@@ -191,7 +191,7 @@ def _summaries(
     from lantern_probe.analysis.ablation import summarize
 
     shown = [label for part in parts if part.shown for label in part.labels]
-    # A corrupted twin calls for no known answer: right and wrong are of the samples alone.
+    # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes
     }
@@ -200,7 +200,7 @@ def _summaries(
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:
-    """Print and draw an ablation; 1 when nothing useful came out."""
+    """Print and draw an ablation; exit code 1 if a model or condition has no result."""
     from lantern_probe.plots.ablation import ablation_figure
     from lantern_probe.plots.style import save_figure
 
@@ -216,7 +216,7 @@ def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> in
 
 
 def report_problems(results: Sequence[Sequence[ConditionSummary]]) -> int:
-    """Say what did not run; 1 when a model has no block to ablate or a condition no row."""
+    """Print what did not run; exit code 1 if a model has no block or a condition no row."""
     problems = []
     for summaries in results:
         own = next(s for s in summaries if s.condition == "own")

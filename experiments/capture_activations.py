@@ -6,7 +6,7 @@
         --sites 'residual.*@slot' latent@slot vision@image-mean
 
 One pass generates and captures. A capture that was cut off goes on where it stopped. More --samples
-are added to those that are there, and --shard divides them among processes. Read a capture with
+are added to those already captured, and --shard divides them among processes. Read a capture with
 lantern_probe.records.Store("runs/states").
 """
 
@@ -39,8 +39,8 @@ class Config(Inputs):
     only."""
     sites: tuple[str, ...] = ("residual.*@slot", "latent@slot", "vision@image-mean")
     """Sites to read, COMPONENT@ROLE. Components: residual.LAYERS (output of decoder layers),
-    attention.LAYERS and mlp.LAYERS (what they add to it), embedding (input of the first layer),
-    latent (what is fed at the slots), vision (merged vision tokens). LAYERS is * or such as
+    attention.LAYERS and mlp.LAYERS (their updates of it), embedding (input of the first layer),
+    latent (vectors fed at the slots), vision (merged vision tokens). LAYERS is * or such as
     0-3+7. Roles: slot (all slots of the first block), lvr_start, lvr_end, answer-start (the token
     before the answer's first), last-prompt, last-question, question-mean, image-mean, box (mean
     over the image tokens in the evidence box)."""
@@ -55,7 +55,7 @@ class Config(Inputs):
     """Folder of a capture whose texts are imposed, so that another model is read along the same
     words."""
     output: Path = Path("runs/capture_activations")
-    """Folder of the capture. Given again, the command goes on with what is there."""
+    """Folder of the capture. Given again, the command goes on where it stopped."""
     shard: str | None = None
     """Part of the samples, i/n with i from 0: samples i, i + n, i + 2n and so on, into the folder
     shard-i-of-n of the output."""
@@ -68,7 +68,7 @@ class Config(Inputs):
 
 
 def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], str]:
-    """This process's part of the samples, and the name of its folder within the output.
+    """Select this process's part of the samples, and name its folder within the output.
 
     Raises:
         LanternError: the part is not written i/n, or is empty.
@@ -85,7 +85,7 @@ def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], st
 
 
 def main(config: Config) -> int:
-    """Capture whatever the output does not hold yet; 1 when nothing useful came out."""
+    """Capture every sample that the output lacks; exit code 1 if no site was captured."""
     config.check([config.model])
     if not config.conditions:
         raise LanternError("--conditions needs at least one condition")

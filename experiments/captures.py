@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from lantern_probe.records.run import Run
 
 FEWEST = 5
-"""Fewest samples of which sets of latents are measured (`geometry.latent_sets.FEWEST`)."""
+"""Smallest number of samples for sets of latents (`geometry.latent_sets.FEWEST`)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CaptureJob:
     force: Path | None = None
     """Capture whose texts are imposed; None for the model's own texts."""
     store_dtype: StoreDtype | None = None
-    """Dtype of the activations; None for float32 of a tiny model and the model's own of others."""
+    """Dtype of the activations; None for float32 of a tiny model, else the model's own."""
     parser: Parser = "default"
     """Parser of the answers."""
 
@@ -61,7 +61,7 @@ def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJ
         command: Name of the command.
         model: Name of the model.
         data: Name of the data.
-        job: What is read.
+        job: Settings of the capture.
 
     Raises:
         LanternError: there is no such condition, site or capture, or the folder holds another run.
@@ -98,16 +98,17 @@ def run_capture(
     Args:
         config: The inputs.
         command: Name of the command.
-        load: Gives the model; with `untrained`, one that nobody else uses.
+        load: Loader of the model. With `untrained` the model is changed in place, so nothing else
+            may use it.
         data: Name of the data.
-        samples: The samples.
-        job: What is read.
+        samples: Samples to capture.
+        job: Settings of the capture.
 
     Returns:
         Ids of the samples, as the run knows them; none if no sample has any of the sites.
 
     Raises:
-        LanternError: something that was given cannot be used.
+        LanternError: an input cannot be used.
     """
     check_job(config, command, load.name, data, job)
     condition = parse_condition(job.condition, config.seed)
@@ -173,16 +174,16 @@ def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, al
 def capture_latent_sets(
     config: Inputs, command: str, model: str, folder: Path
 ) -> tuple[str, LatentSets]:
-    """Capture one model under three conditions; the name of the data, and the sets of latents.
+    """Capture one model under three conditions, as sets of latents with the name of the data.
 
     Args:
         config: The inputs.
         command: Name of the command.
         model: Name of the model.
-        folder: Folder in which each capture gets one.
+        folder: Folder in which each capture gets a subfolder.
 
     Raises:
-        LanternError: nothing useful could be captured.
+        LanternError: no sample has the sites.
     """
     from lantern_probe.capture.latent_sets import CONDITIONS, ModelWeights, assemble_sets, sites_of
     from lantern_probe.records.store import Store
@@ -244,7 +245,7 @@ def _made_of(folder: Path) -> Row:
 
 
 def _texts(folder: Path | None) -> Mapping[str, Sequence[int]] | None:
-    """The texts of another capture by sample."""
+    """The token ids of another capture's texts, by sample."""
     if folder is None:
         return None
     from lantern_probe.records.store import Store
@@ -260,7 +261,7 @@ def _check_room(
     dtype: torch.dtype,
     due: int,
 ) -> None:
-    """Say what the capture takes on the disk, and refuse what does not fit."""
+    """Print the disk space that the capture takes, and refuse a capture that does not fit."""
     from lantern_probe.capture.dataset import bytes_per_sample
     from lantern_probe.records.store import check_room
 
@@ -275,7 +276,7 @@ def _check_room(
 
 
 def _report(rows: Sequence[Row], sites: int, folder: Path) -> bool:
-    """Say what was captured and what is missing; False when nothing was."""
+    """Print what was captured and what is missing; False if no sample has any site."""
     good = [row for row in rows if row["status"] == "ok"]
     lacking = sum(bool(row["missing"]) for row in good)
     console.print(

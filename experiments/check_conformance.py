@@ -2,14 +2,14 @@
 
     python -m experiments.check_conformance tests/conformance/lantern
 
-The folder holds a checkpoint and what the official generation loop and helpers did with it
-(layout and bar: its README). Exit code 0 only if the bar is met: with the recorded tokens and
-latents imposed, every state is within 1e-3 of the recorded one relative to its size and every
-token is the recorded one, near-ties excepted, which are at most 1 % of the tokens; and every crop
-box and oracle compression agrees. Agreement of free runs is printed beside it and not judged.
+The folder holds a checkpoint and the outputs of the official generation loop and helpers for it
+(layout and bar: its README). The exit code is 0 only if the bar is met. With the recorded tokens
+and latents imposed, every state must be within 1e-3 of the recorded one relative to its size, and
+every token the recorded one. Near-ties are excepted, up to 1 % of the tokens. Every crop box and
+oracle compression must agree. Agreement of free runs is printed in addition and not judged.
 Attention is rounded as in transformers 4.57, under which the outputs were recorded, so that
-decoding is compared and not kernels; `--attn-implementation sdpa` compares with what is used
-otherwise.
+decoding is compared and not kernels. `--attn-implementation sdpa` compares the attention of all
+other commands.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from lantern_probe.model.agreement import (
 from .console import console, quiet_transformers, run_main
 
 LISTED = 10
-"""Lines of a list on the console; `--output` has all."""
+"""Largest number of lines of a list on the console; `--output` has all."""
 
 FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
 """Contents of a conformance folder."""
@@ -75,7 +75,7 @@ def print_list(title: str, lines: Sequence[str]) -> None:
 
 
 def described(token: TokenDifference) -> str:
-    """A token difference in a line."""
+    """A token difference as one line of text."""
     return (
         f"{token.case} row {token.row} step {token.step}: recorded {token.recorded}, "
         f"ours {token.ours}, logits {token.gap:.1e} apart"

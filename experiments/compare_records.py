@@ -5,8 +5,8 @@
     python -m experiments.compare_records runs/sft --against runs/rl
 
 A file is a JSON list with one object per sample (id, or img_path and question; label;
-prediction), one file per condition. A folder is a run with run.json and rows.jsonl, and stands
-for all its conditions. No model is needed.
+prediction), one file per condition. A folder is a run with run.json and rows.jsonl, with all its
+conditions. No model is needed.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Config:
     power: float = 0.8
     """Power at which the minimum detectable difference (MDE) is computed."""
     cluster: str = "cluster"
-    """Field of the records that says which samples are not independent. In files it is the
-    img_path, or the sample itself."""
+    """Field of the records whose value dependent samples share. In files it is the img_path, or the
+    sample itself."""
     every_sample: bool = False
     """Keep the samples of runs without a latent block, on which conditions on slots do nothing."""
     resamples: int = 10_000
@@ -70,7 +70,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Side:
-    """The conditions on one side of a comparison, and what to know about them."""
+    """Conditions on one side of a comparison, with a label and notes."""
 
     label: str
     conditions: dict[str, list[Row]]
@@ -111,7 +111,7 @@ def load_side(paths: Sequence[Path], names: Sequence[str], config: Config) -> Si
 
 
 def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
-    """The rows of a run that are to be compared, and what to know about them.
+    """Read the rows of a run that are to be compared, and notes on them.
 
     Raises:
         LanternError: it is no run, has no rows, or the parser cannot read its answers.
@@ -123,7 +123,7 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
         raise LanternError(f"the run in '{folder}' has no rows yet")
     if config.parser != read_manifest(folder)["config"].get("parser", "default"):
         rows = [reread(row, config.parser, folder) for row in rows]
-    # A condition on blocks that the text does not have did nothing there: no comparison at all.
+    # A condition that acts on blocks the text lacks did nothing there: there is no comparison.
     rows = [row for row in rows if row.get("acted", True)]
     without = {row["sample"] for row in rows if row["status"] == "ok" and not row["emitted"]}
     if not without or config.every_sample:
@@ -136,7 +136,7 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
 
 
 def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
-    """Both sides as one, and the conditions of equal name as pairs.
+    """Join both sides, and pair the conditions of equal name.
 
     Raises:
         LanternError: no condition occurs on both sides.
@@ -181,7 +181,7 @@ def chosen_pairs(names: Sequence[str], reference: str | None) -> list[tuple[str,
 
 
 def write_output(config: Config, comparison: Comparison) -> None:
-    """Write `comparison.json`, with all figures and what they came from, and draw the forest plot.
+    """Write `comparison.json`, with all figures and their provenance, and draw the forest plot.
 
     Raises:
         LanternError: the folder cannot be written.
@@ -228,7 +228,7 @@ def check(config: Config) -> None:
 
 
 def main(config: Config) -> int:
-    """Read, compare, show."""
+    """Read, compare and show the conditions."""
     check(config)
     side = load_side(config.records, config.names, config)
     if config.against:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 98
-"""Columns of the widest table; a narrower terminal wraps its lines, and nothing is cut off."""
+"""Width of the widest table in characters; a narrower terminal wraps its lines."""
 
 console = Console()
 if console.width < WIDTH:
@@ -32,7 +32,7 @@ ROOMS = ("experiments.", "benchmarks.")
 
 
 def print_table(table: Table, console: Console = console) -> None:
-    """Print a table as wide as it is; a narrower terminal wraps its lines, and nothing is lost."""
+    """Print a table at its full width; a narrower terminal wraps its lines, and nothing is cut."""
     from rich.measure import Measurement
 
     options = console.options.update(max_width=10_000)
@@ -41,7 +41,7 @@ def print_table(table: Table, console: Console = console) -> None:
 
 
 def titled_table(title: str) -> Table:
-    """An empty table below its title, which is taken as written."""
+    """An empty table below its title, in which markup is not interpreted."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -55,7 +55,7 @@ def titled_table(title: str) -> Table:
 
 
 def print_caption(text: str, console: Console = console) -> None:
-    """Print what a reader has to know of the table above."""
+    """Print the explanation of the table above."""
     console.print(text, style="italic", markup=False, highlight=False)
     console.print()
 
@@ -82,7 +82,7 @@ def progress_bar() -> Progress:
 
 
 def quiet_transformers() -> None:
-    """Keep what transformers says while a model is loaded, other than errors, off the console."""
+    """Keep messages of transformers other than errors off the console."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -95,12 +95,12 @@ def run_main(
 
     Args:
         config: Class of the configuration; `--help` begins with the docstring of its module.
-        main: The command.
-        program: How the command was called, for `--help`; by default `python -m` and its module.
+        main: Function that runs the command and returns its exit code.
+        program: Name of the command in `--help`; by default `python -m` and its module.
 
     Returns:
-        Its exit code; 2 with one line on stderr when an input cannot be used; 130 when
-        interrupted, with what was recorded so far kept.
+        Exit code of the command. It is 2, with one line on stderr, if an input cannot be used, and
+        130 if the command was interrupted; rows recorded before are kept.
     """
     about = sys.modules[config.__module__].__doc__ or config.__doc__ or ""
     if program is None:
@@ -128,7 +128,7 @@ def run_main(
 
 
 def _join_lines(config: type[Any]) -> None:
-    """Give every field its text in one piece; tyro would break it where the source does."""
+    """Join the lines of every field's text; tyro would break it where the source does."""
     hints = get_type_hints(config, include_extras=True)
     texts = {
         text.arg_name: " ".join(text.description.split())

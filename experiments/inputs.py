@@ -1,8 +1,8 @@
 """Options of commands: the data, the loading of the model, the course of the run.
 
-A configuration combines these ingredients by inheritance, so that all flags stay flat. Each
-ingredient has the one method that uses it, and a check that refuses what cannot be used before
-anything heavy is loaded.
+A configuration combines these groups of options by inheritance, so that all flags stay flat. Each
+group has the one method that uses it, and a check that refuses unusable values before anything
+heavy is loaded.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class DataOptions:
     """Seed of a task's samples, and of every random draw that names no seed of its own."""
 
     def check_data(self, model: str) -> None:
-        """Refuse data that cannot be asked for.
+        """Refuse options that select no data.
 
         Args:
             model: Name of the model that is asked.
 
         Raises:
-            LanternError: there is no such task, file or folder, or it is not said which.
+            LanternError: there is no such task, file or folder, or none is given.
         """
         for flag, value, least in (("samples", self.samples, 1), ("seed", self.seed, 0)):
             if value is not None and value < least:
@@ -66,7 +66,7 @@ class DataOptions:
         check_data(self, model)
 
     def load_samples(self, model: str) -> tuple[str, list[Sample]]:
-        """The name of the data, and the samples for one model.
+        """Load the samples for one model, with the name of the data.
 
         Args:
             model: Name of the model that is asked.
@@ -132,10 +132,10 @@ class ModelOptions:
         return torch.cuda.is_available()
 
     def chosen_dtype(self, gpu: bool | None = None) -> str:
-        """The dtype asked for, or the default of the device.
+        """The requested dtype, or the default of the device.
 
         Args:
-            gpu: True for a GPU, False for the CPU; found out by default.
+            gpu: True for a GPU, False for the CPU; detected by default.
         """
         gpu = self.on_gpu() if gpu is None and self.dtype is None else gpu
         return self.dtype or ("auto" if gpu else "float32")
@@ -146,9 +146,9 @@ class RunOptions:
     """Course of the run."""
 
     output: Path = Path("runs")
-    """Folder of the run. Given again, the command goes on with what is there."""
+    """Folder of the run. Given again, the command goes on where it stopped."""
     overwrite: bool = False
-    """Delete the rows that are there and start again."""
+    """Delete existing rows and start again."""
     retry_failed: bool = False
     """Run samples again that failed before."""
     max_new_tokens: int | None = None
@@ -179,7 +179,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Inputs(RunOptions, ModelOptions, DataOptions):
-    """Everything that a command which runs a model takes."""
+    """All options of a command that runs a model."""
 
     def check(self, models: Sequence[str]) -> None:
         """Refuse what cannot be used, as far as it shows before anything is loaded.
@@ -227,7 +227,7 @@ class AblationInputs(Inputs):
 
 
 def file_name(name: str) -> str:
-    """The name of a model, a column or a condition as one of a file or folder."""
+    """File or folder name for a model, a column or a condition."""
     return re.sub(r"[^\w.-]+", "_", name).strip("_")
 
 

@@ -4,11 +4,11 @@
     python -m experiments.probe_latents --model AGViveiros/LanteRn-3B-SFT --targets gold \\
         --data viscot_mc_test.jsonl --image-root images --output runs/probes
 
-Captures the model's states while it answers, those of an untrained model along the same words, and
+Captures the model's states while it answers, those of an untrained model on the same tokens, and
 the model's states with oracle latents in its slots. Probes every layer and slot for every target.
-Beside each probe stands what the question, the image's mean, the untrained model, random labels of
-the same question and the attributes of other objects give. Then erases each target from the slots
-while the model answers. A run that was cut off goes on where it stopped.
+The controls of each probe are the question, the image's mean, the untrained model, random labels of
+the same question and the attributes of other objects. Then erases each target from the slots while
+the model answers. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Config(Inputs):
     sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """Sites to read, as in capture_activations."""
     types: str = "prompt"
-    """Column to each value of which control tasks give one random label (Hewitt & Liang)."""
+    """Column whose values get random labels in control tasks (Hewitt & Liang), one label each."""
     erase: bool = True
     """Erase every class target from the slots while the model answers."""
     folds: int = 5
@@ -63,8 +63,8 @@ class Config(Inputs):
     permutations: int = 99
     """Number of permutations of every test; the smallest p is 1 / (permutations + 1)."""
     output: Path = Path("runs/probe_latents")
-    """Folder of the runs; each model gets a folder in it. Given again, the command goes on with
-    what is there."""
+    """Folder of the runs; each model gets a folder in it. Given again, the command goes on
+    where it stopped."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
         Captures by name, and the ids of the samples asked for.
 
     Raises:
-        LanternError: nothing useful could be captured.
+        LanternError: no sample has the sites.
     """
     from lantern_probe.records.store import Store
 
@@ -179,7 +179,7 @@ def erasable(names: Sequence[str]) -> list[str]:
 
 
 def check(config: Config) -> None:
-    """Refuse what cannot be used, as far as it shows before anything is loaded.
+    """Refuse unusable options, as far as possible before anything is loaded.
 
     Raises:
         LanternError: naming the flag.

@@ -6,9 +6,10 @@
         --data viscot_mc_test.jsonl --image-root images --malformed skip --samples 1200
     python -m experiments.reproduce results/lvr_results --figure lvr7b-blink
 
-Without --model, an organism stands in, on a generated task. That shows that figure and analysis
-work, on a model whose truth is known, and says nothing about LanteRn. With RECORDS nothing is run:
-give a run of this project, or result files in the official layout, CONDITION/blink/blink.json.
+Without --model, an organism on a generated task replaces the published model. It shows that figure
+and analysis work on a model whose truth is known, and says nothing about LanteRn. With RECORDS
+nothing is run: give a run of this project, or result files in the official layout,
+CONDITION/blink/blink.json.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 EVERY = "all"
 PUZZLES = 300
-"""Number of puzzles on which the program that has the intermediate image is tried."""
+"""Number of puzzles that the program with the intermediate image solves."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Config(Inputs):
     """Records to read in place of running anything: a run's folder, or result files in the
     official layout. Give them before --figure."""
     figure: tuple[str, ...] = ()
-    """Figures to make, or all; without any, they are listed."""
+    """Figures to make, or all. By default the figures are listed."""
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show the figures, what each needs, and which can be made here."""
     model: str | None = None
@@ -51,7 +52,7 @@ class Config(Inputs):
     samples: int | None = None
     """Number of samples, from the first. By default the published number, and all of --data."""
     output: Path = Path("runs/reproduce")
-    """Folder in which each figure gets one, with figure.pdf, figure.png, figure.json and the
+    """Folder in which each figure gets a subfolder with figure.pdf, figure.png, figure.json and the
     run."""
 
 
@@ -80,7 +81,7 @@ def programs() -> dict[str, float]:
 
 
 def reproduce(figure: PublishedFigure, config: Config) -> None:
-    """Measure or read one figure, print it, draw it, write it down."""
+    """Measure or read one figure, print it, draw it and write it to disk."""
     make = accuracies if figure.kind == "accuracy" else retrieval
     source, drawn, result = make(figure, config)
 
@@ -130,7 +131,7 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
     found = compare_accuracies(figure, rows, seed=config.seed)
     print_accuracies(figure, found, source)
     references = programs() if figure.data == "Tetris" else {}
-    # The dotted lines are of puzzles, and say nothing about another task.
+    # The dotted lines are bounds for puzzles, and do not apply to another task.
     there = references if not any("the data are" in d for d in source.departures) else {}
     drawn = accuracy_figure(found, heading(figure, source), there)
     return source, drawn, {"comparison": found, "references": references}
@@ -167,10 +168,10 @@ def heading(figure: PublishedFigure, source: Source) -> str:
 
 
 def check(config: Config) -> list[PublishedFigure]:
-    """The figures that are asked for.
+    """The requested figures, after a check of the options.
 
     Raises:
-        LanternError: there is no such figure, or something given with it cannot be used.
+        LanternError: there is no such figure, or an option given with it cannot be used.
     """
     config.check_run()
     ignored = [
@@ -198,7 +199,7 @@ def check(config: Config) -> list[PublishedFigure]:
 
 
 def main(config: Config) -> int:
-    """The list, or the figures asked for."""
+    """List the figures, or make the requested ones."""
     if config.list or not config.figure:
         from lantern_probe.analysis.literature.figures import published_figures
 

@@ -1,7 +1,7 @@
 """Sources of measured numbers: a run made now, the folder of one, or official result files.
 
-Each comes with what is to be known of it: in what it departs from the published setting, and what
-had to be taken on trust.
+Each source lists its departures from the published setting, and the statements that could not be
+checked.
 """
 
 from __future__ import annotations
@@ -28,25 +28,28 @@ from .inputs import Inputs, file_name
 COMMAND = "reproduce"
 
 ALIKE = "prompt"
-"""Column whose value samples share where they are alike: the question."""
+"""Column whose value is equal for samples that are alike: the question."""
 
 GREY = "scenes-grey"
-"""The generated task whose images have no evidence to begin with."""
+"""Generated task whose images contain no evidence."""
 
 
 Given = TypeVar("Given", bound=Inputs)
 
 
 def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple[str, Given]:
-    """The model, and the inputs with the task and the number of samples filled in.
+    """Fill in the model, the task and the number of samples that were not given.
 
     Args:
-        figure: A published figure.
-        model: Name of the model; None for the figure's stand-in.
-        inputs: The inputs as they were given.
+        figure: Published figure.
+        model: Name of the model; None for the figure's organism.
+        inputs: Inputs as given.
+
+    Returns:
+        Name of the model, and the complete inputs.
 
     Raises:
-        LanternError: no model was given, and no organism stands in.
+        LanternError: no model was given, and the figure has no organism.
     """
     task = inputs.task
     if model is None:
@@ -71,7 +74,7 @@ def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> So
         return Source.of(figure, model, task, kind_of(task) or task, n)
     if inputs.data.is_dir():
         return Source.of(figure, model, inputs.data.name, folder_kind(inputs.data), n)
-    # Other data sets come as folders; which questions these lines hold cannot be seen.
+    # Other data sets are folders; the origin of JSON lines cannot be told from the file.
     kind = None if figure.data == "VisCoT" else "multiple-choice JSON lines"
     return Source.of(figure, model, inputs.data.name, kind, n)
 
@@ -79,7 +82,7 @@ def source_of(figure: PublishedFigure, model: str, inputs: Inputs, n: int) -> So
 def run_accuracies(
     figure: PublishedFigure, model: str | None, inputs: Inputs, output: Path
 ) -> tuple[dict[str, list[Row]], Source]:
-    """Run what is missing of the figure's conditions, and read their rows by condition."""
+    """Run the missing rows of the figure's conditions, and read all rows by condition."""
     model, inputs = stood_in(figure, model, inputs)
     folder = output / file_name(model)
     images = figure.images if figure.images and inputs.task != GREY else "clean"
@@ -92,10 +95,10 @@ def run_accuracies(
 def read_accuracies(
     figure: PublishedFigure, paths: Sequence[Path]
 ) -> tuple[dict[str, list[Row]], Source]:
-    """The rows of a run, or of official result files by this project's names.
+    """Read the rows of a run, or of official result files, by this project's condition names.
 
     Raises:
-        LanternError: there are none, or a path is neither.
+        LanternError: there are no rows, or a path is neither a run nor result files.
     """
     runs = [path for path in paths if (path / "run.json").is_file()]
     if len(runs) == len(paths) == 1:
@@ -140,10 +143,10 @@ def _read_files(
 def result_files(figure: PublishedFigure, path: Path) -> list[tuple[str | None, Path]]:
     """The figure's result files under a folder in the official layout, with their conditions.
 
-    A file by itself has None for its condition.
+    If the path is a file, its condition is None.
 
     Raises:
-        LanternError: there are none.
+        LanternError: the folder has no result files.
     """
     if path.is_file():
         return [(None, path)]
@@ -160,9 +163,9 @@ def result_files(figure: PublishedFigure, path: Path) -> list[tuple[str | None, 
 
 
 def by_condition(figure: PublishedFigure, folder: Path) -> tuple[dict[str, list[Row]], list[str]]:
-    """A run's rows by condition, letters as the figure's parser reads them; and departures.
+    """Read a run's rows by condition, with the figure's parser, and list departures.
 
-    Where the figure is of corrupted images, the rows under that corruption, if there are any.
+    For a figure of corrupted images, only the rows under that corruption, if there are any.
     """
     found: dict[str, list[Row]] = {}
     for row in read_rows(folder):
@@ -181,7 +184,7 @@ def by_condition(figure: PublishedFigure, folder: Path) -> tuple[dict[str, list[
 
 
 def answered(rows: Mapping[str, Sequence[Row]]) -> int:
-    """Samples with an answer and a label, under the condition that has most of them."""
+    """Number of samples with an answer and a label, under the condition with most of them."""
     return max(
         (
             sum(row["status"] == "ok" and row["correct"] is not None for row in some)
@@ -194,7 +197,7 @@ def answered(rows: Mapping[str, Sequence[Row]]) -> int:
 def run_retrieval(
     figure: PublishedFigure, model: str | None, inputs: Inputs, output: Path
 ) -> tuple[Mapping[str, Any], Source]:
-    """Capture what is missing, and measure retrieval as `map_latents` records it."""
+    """Capture the missing samples, and measure retrieval as `map_latents` records it."""
     model, inputs = stood_in(figure, model, inputs)
     check_latent_sets(inputs, COMMAND, model, output / file_name(model), ALIKE)
     data, latents = capture_latent_sets(inputs, COMMAND, model, output / file_name(model))
@@ -220,10 +223,10 @@ def run_retrieval(
 def read_one_retrieval(
     figure: PublishedFigure, paths: Sequence[Path], model: str | None
 ) -> tuple[Mapping[str, Any], Source]:
-    """The one record of retrieval under the paths, or that of the model.
+    """Read the only record of retrieval under the paths, or the model's.
 
     Raises:
-        LanternError: there are several, or none.
+        LanternError: there are several such records, or none.
     """
     records = [record for path in paths for record in read_retrieval(path)]
     names = {str(record["model"]) for record in records}
@@ -240,10 +243,10 @@ def read_one_retrieval(
 
 
 def read_retrieval(path: Path) -> list[Mapping[str, Any]]:
-    """The records of a run of `map_latents`.
+    """Read the retrieval records of a run of `map_latents`.
 
     Raises:
-        LanternError: there are none there.
+        LanternError: the path has no such records.
     """
     file = path / "retrieval.json" if path.is_dir() else path
     with explained(file):

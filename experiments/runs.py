@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 Advance = Callable[[int], None]
-"""Called with the number of rows just recorded."""
+"""Function called with the number of rows just recorded."""
 Keys = AbstractSet[tuple[str, str]]
-"""Rows by sample and condition."""
+"""Keys of rows: sample and condition."""
 UNKNOWN: Any = object()
-"""A setting that only the loaded model can tell."""
+"""Value of a setting that is unknown until the model is loaded."""
 
 
 class ModelLoader:
-    """A model that is loaded when it is asked for, and only once.
+    """Loader of a model, which loads on the first call and only once.
 
     Args:
-        config: How it is loaded.
-        name: An organism, a checkpoint folder or a Hub name.
+        config: Options with which the model is loaded.
+        name: Name of the model: an organism, a checkpoint folder or a Hub name.
     """
 
     def __init__(self, config: Inputs, name: str) -> None:
@@ -53,16 +53,16 @@ class ModelLoader:
 def run_settings(
     config: Inputs, command: str, model: str, data: str, *, gpu: bool | None = None
 ) -> dict[str, Any]:
-    """Everything in the inputs that decides a sample's row: what a run's folder is held against.
+    """Settings in the inputs that decide a sample's row, with which a run's folder must agree.
 
-    How many samples there are does not, unless the samples lend each other something.
+    The number of samples is no such setting, unless samples lend each other their latents.
 
     Args:
         config: The inputs.
         command: Name of the command.
         model: Name of the model.
         data: Name of the data.
-        gpu: True for a GPU, False for the CPU; found out by default, which loads torch.
+        gpu: True for a GPU, False for the CPU; detected by default, which loads torch.
     """
     gpu = config.on_gpu() if gpu is None else gpu
     root = config.image_root
@@ -84,7 +84,7 @@ def run_settings(
 
 
 def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, **more: Any) -> Run:
-    """Start the run of one model in a folder, or resume it.
+    """Start or resume the run of one model in a folder.
 
     Args:
         config: The inputs.
@@ -107,8 +107,8 @@ def refuse_folder(
 ) -> None:
     """Refuse a folder in which this run cannot go on, before torch is loaded.
 
-    Takes what `open_run` takes. Whether there is a GPU is taken to be as the run in the folder
-    says, and so is every setting that is `UNKNOWN` before the model is loaded.
+    It has the arguments of `open_run`. The presence of a GPU, and every setting that is `UNKNOWN`
+    before the model is loaded, are assumed to be those of the run in the folder.
 
     Raises:
         LanternError: the folder cannot be used, or holds another run.
@@ -117,7 +117,7 @@ def refuse_folder(
         manifest = read_manifest(folder) if (folder / MANIFEST).is_file() else {"config": {}}
         place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         usable = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
-        # A run that was killed as it began leaves hidden files behind.
+        # A run that was killed as it began leaves hidden files.
         foreign = usable and place == folder and any(_is_shown(p) for p in place.iterdir())
     there = manifest["config"]
     settings = run_settings(config, command, model, data, gpu=bool(there.get("gpu"))) | more
@@ -146,15 +146,15 @@ def run_due(
     progress: Progress,
     title: str | None = None,
 ) -> None:
-    """Run whatever of the wanted rows is missing; the model is loaded only if any is.
+    """Make the missing ones of the wanted rows; the model is loaded only if any is missing.
 
     Args:
-        run: Run that the rows go to.
-        wanted: The rows that are asked for.
-        load: Gives the model.
-        engine: Makes the missing rows.
-        progress: Bar to show.
-        title: Name of the bar; that of the model by default.
+        run: Run that takes the rows.
+        wanted: Keys of the wanted rows.
+        load: Loader of the model.
+        engine: Function that makes the missing rows.
+        progress: Progress display.
+        title: Title of the bar; by default the name of the model.
     """
     due = len(wanted - run.done())
     bar = progress.add_task(escape(title or load.name), total=len(wanted))

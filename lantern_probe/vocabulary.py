@@ -44,9 +44,9 @@ def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
     """Read a value from its label: `zeros`, `noise:scale=2`, `zeros:slots=3,frozen=1`.
 
     Args:
-        text: The label.
-        kinds: The known kinds, by name.
-        noun: What a kind is called in error messages.
+        text: Label to read.
+        kinds: Known kinds by name.
+        noun: Word for a kind in error messages, such as `condition`.
 
     Raises:
         LanternError: the kind or a setting is unknown, or a setting has no such value; the message
@@ -78,7 +78,7 @@ def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
 
 
 def _written(value: Any) -> Any:
-    """Write a truth value as it is given on a command line: `random=1`."""
+    """Write a truth value as on a command line: `random=1`."""
     return int(value) if isinstance(value, bool) else value
 
 
@@ -100,7 +100,7 @@ STANDARD = (
     *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
     *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
 )
-"""The conditions of an ablation unless others are asked for."""
+"""Default conditions of an ablation."""
 
 SWAP_QUESTION = "swap-question"
 """A change of the input that leaves the image as it is: another sample's question."""
@@ -114,8 +114,8 @@ class Span:
     """A set of whole numbers as it is written on the command line.
 
     Attributes:
-        numbers: The numbers that were written.
-        excluded: Whether the set is all numbers but these.
+        numbers: Written numbers.
+        excluded: True if the set holds all numbers except the written ones.
     """
 
     numbers: frozenset[int]
@@ -126,8 +126,8 @@ class Span:
         """Read `3`, `0+3`, `2-5`, `!3` (all but 3), or nothing (all).
 
         Args:
-            text: The written set.
-            noun: What the numbers count, for error messages.
+            text: Written set.
+            noun: Word for the numbers in error messages; default `slots`.
 
         Raises:
             LanternError: the text is none of these.
@@ -150,8 +150,8 @@ def parse_layers(text: str, count: int) -> list[int]:
     """Read a set of layers: `3`, `0+3`, `2-5`, `!3` for all but 3, or `*` for all.
 
     Args:
-        text: The written set.
-        count: Decoder layers of the model.
+        text: Written set.
+        count: Number of decoder layers of the model.
 
     Returns:
         0-based layers, ascending.
@@ -179,7 +179,7 @@ class Role(StrEnum):
     """The role of one position of a prompt or continuation."""
 
     PAD = "pad"
-    """Left padding, and padding behind the end of a text."""
+    """Left padding, and padding after the end of a text."""
     SYSTEM = "system"
     """The system turn."""
     TEMPLATE = "template"
@@ -203,7 +203,7 @@ class Role(StrEnum):
 
 
 ATTENTION_QUERIES = (Role.LVR_START, Role.SLOT, Role.LVR_END, Role.ANSWER)
-"""Roles whose attention is recorded: where latents are made, and what follows them."""
+"""Roles whose attention is recorded: the positions that make latents, and those after them."""
 
 PROMPT_SETS = ("system", "template", "image", "question")
 """Sets of prompt positions that a cut names; each is the role of that name."""
@@ -211,8 +211,8 @@ PROMPT_SETS = ("system", "template", "image", "question")
 WRITTEN_SETS = ("thought", "lvr_start", "slot", "lvr_end", "after", "answer")
 """Sets of generated positions that a cut names: roles, and `after`.
 
-`after` is everything behind the first block's slots, its end marker and later blocks included. So a
-position may be in two sets.
+`after` is every position after the first block's slots, including its end marker and later blocks.
+So a position may be in two sets.
 """
 
 Sets = frozenset[str]
@@ -222,7 +222,7 @@ Sets = frozenset[str]
 # -- sites: a component at a role ----------------------------------------------------------------
 
 LAYERED = ("residual", "attention", "mlp")
-"""Components of every decoder layer: its output, and what its two halves add to the stream."""
+"""Components of every decoder layer: its output, and the updates of its two halves."""
 
 COMPONENTS = (*LAYERED, "embedding", "latent", "vision")
 """All components: those of a layer, the first layer's input, the fed latents, the vision tokens."""
@@ -240,7 +240,7 @@ TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
 """
 
 SITE_ROLES = (*PROMPT_ROLES, *TEXT_ROLES)
-"""All roles at which a site may stand."""
+"""All roles of sites."""
 
 PATCHED = ("embedding", *LAYERED)
 """Components that can be patched; `embedding` at the slots is the latents themselves."""
@@ -257,11 +257,11 @@ class Site:
     """One component at one role: `residual.3@slot`.
 
     Attributes:
-        component: `residual` (output of a decoder layer), `attention` and `mlp` (what they add
-            to the residual stream), `embedding` (input of the first layer, latents included),
-            `latent` (what is fed at the slots) or `vision` (merged vision tokens).
-        layer: 0-based layer; None for a component that has no layers.
-        role: One of `SITE_ROLES`. `latent` stands at `slot` only, `vision` at `IMAGE_ROLES`.
+        component: `residual` (output of a decoder layer), `attention` and `mlp` (their updates of
+            the residual stream), `embedding` (input of the first layer, latents included),
+            `latent` (vectors fed at the slots) or `vision` (merged vision tokens).
+        layer: 0-based layer; None for a component without layers.
+        role: One of `SITE_ROLES`; for `latent` only `slot`, for `vision` one of `IMAGE_ROLES`.
 
     Raises:
         LanternError: there is no such site; the message lists what there is.
@@ -303,7 +303,7 @@ def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
 
     Args:
         texts: Written sites; each names one, or one per layer in a set.
-        layers: Decoder layers of the model.
+        layers: Number of decoder layers of the model.
 
     Returns:
         Each site once, in the order given.

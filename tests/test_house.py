@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import jaxtyping
@@ -87,6 +88,31 @@ def test_nothing_foreign_is_executed(source: Path) -> None:
             assert ast.unparse(node) not in {"torch.load", "torch.save"}, f"line {node.lineno}"
         if isinstance(node, ast.keyword) and node.arg in {"trust_remote_code", "allow_pickle"}:
             assert ast.unparse(node.value) == "False", f"line {node.value.lineno}"
+
+
+RIDDLE = r"(What|How|Whether|Which|Where|Of)\b"
+"""Beginnings of a text that needs the line before it, or a noun, to be understood."""
+
+
+def texts_of(tree: ast.AST) -> Iterator[str]:
+    """The first line of every docstring, and the text of every documented field and constant."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            doc = ast.get_docstring(node) or ""
+            yield doc.partition("\n")[0]
+            yield from re.findall(r"^\s+\w+(?:, \w+)*: (.*)", doc, re.MULTILINE)
+        body = getattr(node, "body", None)
+        for item, text in pairwise(body) if isinstance(body, list) else ():
+            if isinstance(item, ast.Assign | ast.AnnAssign) and isinstance(text, ast.Expr):
+                value = getattr(text.value, "value", None)
+                if isinstance(value, str):
+                    yield value
+
+
+@each_source
+def test_every_docstring_can_be_read_by_itself(source: Path) -> None:
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    assert [text for text in texts_of(tree) if re.match(RIDDLE, text)] == []
 
 
 def floor_of(room: str) -> int:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lantern_probe.analysis.comparison import Comparison, PairReport
-from lantern_probe.analysis.format import interval, number, p_value, points
+from lantern_probe.analysis.format import interval, number, p_value, points, share
 from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.stats import Difference, Proportion
 
@@ -21,8 +21,10 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
     level = f"{100 * (1 - comparison.settings.alpha):g} %"
     table = titled_table("conditions")
     scored = any(c.likelihood.n for c in conditions)
+    known = any(c.truncated is not None for c in conditions)
     table.add_column("condition", overflow="fold")
-    for name in ("n", "right", "accuracy", "unparsed", "jointly parsed", "block"):
+    cut = ("cut",) if known else ()
+    for name in ("n", "right", "accuracy", *cut, "unparsed", "jointly parsed", "block"):
         table.add_column(name, justify="right", no_wrap=True)
     if scored:
         table.add_column("likelihood", justify="right", no_wrap=True)
@@ -32,6 +34,7 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
             str(c.n),
             str(c.accuracy.count),
             _share(c.accuracy),
+            *([share(c.truncated)] if known else []),
             str(c.unparsed),
             _share(c.jointly_parsed),
             str(c.emitted),
@@ -42,6 +45,7 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
         f"accuracy [{level} Wilson interval]: an unparsed text counts as wrong. Jointly parsed: "
         f"the same among the {conditions[0].jointly_parsed.n} samples parsed under every "
         "condition. Block: texts with a latent block."
+        + (" Cut: share of texts cut off at the token limit." if known else "")
         + (
             " Likelihood: the most probable candidate is the right one, where log-probabilities "
             "are recorded."

@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from lantern_probe.analysis.decomposition import FULL, RetainedGain
-from lantern_probe.analysis.format import interval, number
+from lantern_probe.analysis.format import interval, number, share
+from lantern_probe.analysis.truncation import truncation_notes
 
 from ..console import print_table, titled_table
 
 LEGEND = (
-    "accuracy [95 % Wilson interval]; gain, paired [95 % bootstrap interval, clustered by "
+    "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; gain, paired "
+    "[95 % bootstrap interval, clustered by "
     "image]; retained: share of own's gain [95 % percentile interval of the ratio]; kept: the "
     "markers with the slots (with other content), the markers alone, the written format "
     "(thought and answer) alone, or neither (the answer at once)"
@@ -24,7 +26,7 @@ def print_gains(gains: Sequence[RetainedGain], base: str, console: Console) -> N
     """Print one model's gains over the base."""
     table = titled_table(f"{gains[0].model}: {gains[0].accuracy.n} samples with a latent block")
     table.add_column("condition", no_wrap=True)
-    for name in ("accuracy", f"gain over {base}", "retained"):
+    for name in ("accuracy", "cut", f"gain over {base}", "retained"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("kept", no_wrap=True)
     for item in gains:
@@ -32,11 +34,15 @@ def print_gains(gains: Sequence[RetainedGain], base: str, console: Console) -> N
         table.add_row(
             escape(item.condition),
             interval(a.estimate, a.low, a.high),
+            share(item.truncated),
             interval(g.estimate, g.low, g.high, signed=True),
             interval(r.estimate, r.low, r.high) if r.defined else "-",
             item.keeps,
         )
     print_table(table, console)
+    shares = {item.condition: item.truncated for item in gains}
+    for note in truncation_notes(shares, [(item.condition, base) for item in gains]):
+        console.print(note, markup=False, highlight=False)
     whole = next(item.retained for item in gains if item.condition == FULL)
     if not whole.defined:
         console.print(

@@ -53,7 +53,7 @@ RETRIEVAL = (
 def print_geometry(
     rows: Sequence[GeometryRow], generated: Sequence[str], oracle: str, console: Console
 ) -> None:
-    """One model's cosines, ranks and sizes, and how its latents lie to their oracle."""
+    """Print one model's cosines, ranks and sizes, and its latents' alignment with the oracle."""
     found = _Rows(rows)
     for measure in (BETWEEN, ALIKE, WITHIN):
         table = _table(measure, ["set", "n", *SPACES, "sd, centred"], console)
@@ -102,14 +102,14 @@ def print_retrieval(
     correctness: Mapping[str, RankCorrectness],
     console: Console,
 ) -> None:
-    """One model's retrieval, every way to generate side by side, and whether ranks predict answers.
+    """Print one model's retrieval for all queries, and the relation of ranks to right answers.
 
     Args:
-        found: Among all, by query; the first is the free-running one.
-        alike: Among samples alike, by query.
-        column: In what they are alike.
-        correctness: By view, of the first query.
-        console: Where to print.
+        found: Retrieval among all samples, by query; the first query is the free-running one.
+        alike: Retrieval among samples alike, by query.
+        column: Column whose value samples alike share.
+        correctness: Relation of ranks to right answers for the first query, by view.
+        console: Console to print to.
     """
     first = next(iter(found.values()))
     one, inside = first[0], next(iter(alike.values()))[0]
@@ -196,7 +196,7 @@ def _print_correctness(correctness: Mapping[str, RankCorrectness], console: Cons
 
 
 class _Rows:
-    """Rows by what they are of."""
+    """Geometry rows by set, measure and space."""
 
     def __init__(self, rows: Sequence[GeometryRow]):
         self._rows: dict[tuple[str, str, str], list[GeometryRow]] = {}
@@ -205,11 +205,11 @@ class _Rows:
                 self._rows.setdefault((row.name, row.measure, row.space), []).append(row)
 
     def names(self, measure: str) -> list[str]:
-        """Sets that have a measure."""
+        """Names of the sets that have a measure."""
         return list(dict.fromkeys(name for name, found, _ in self._rows if found == measure))
 
     def by_slot(self, name: str, measure: str, space: str) -> list[GeometryRow]:
-        """One row per slot; empty for what was not measured."""
+        """The rows of single slots; empty if the measure is missing."""
         return [r for r in self._rows.get((name, measure, space), []) if r.slot is not None]
 
     def all_slots(self, name: str, measure: str, space: str) -> GeometryRow:
@@ -217,7 +217,7 @@ class _Rows:
         return next(r for r in self._rows[name, measure, space] if r.slot is None)
 
     def cell(self, name: str, measure: str, space: str) -> str:
-        """The value of all slots together, and the slots' range; `-` for what is not there."""
+        """The value of all slots together, with the slots' range; `-` if the measure is missing."""
         rows = self._rows.get((name, measure, space), [])
         values = [row.estimate for row in rows if row.slot is not None]
         whole = next((row.estimate for row in rows if row.slot is None), None)
@@ -248,7 +248,7 @@ def _in_family(test: RankTest, tests: Sequence[RankTest]) -> float | None:
 
 
 def _table(title: str, columns: Sequence[str], console: Console) -> Table:
-    """An empty table; its title is printed at once, as rich would break it at the table's width."""
+    """An empty table. Its title is printed at once; rich would break it at the table's width."""
     console.print(escape(title), style="italic", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for place, name in enumerate(columns):

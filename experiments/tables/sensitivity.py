@@ -43,7 +43,7 @@ def print_sensitivities(found: Sequence[Sensitivity]) -> None:
 
 
 def shown(moved: Difference) -> str:
-    """An estimate with its interval; alone where all samples are alike."""
+    """An estimate with its interval; without one if it is undefined."""
     if moved.method == "undefined":
         return number(moved.estimate)
     return interval(moved.estimate, moved.low, moved.high)

@@ -1,4 +1,4 @@
-"""What one sequence's attention rows say, as figures that fit into a record, and their means."""
+"""Means of attention measures over samples, from the rows of an attention run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from lantern_probe.stats import Difference, mean_difference
 from lantern_probe.vocabulary import ATTENTION_QUERIES
 
 MEASURES = ("mass:image", "mass:question", "mass:slot", "entropy", "enrichment", "percentile")
-"""Measures that are summed up by default: attention mass by role of the key, entropy in nats, and
-attention to the evidence box."""
+"""Measures averaged by default.
+
+Attention mass by role of the key, entropy in nats, and two measures of attention to the evidence
+box.
+"""
 
 
 @dataclass(frozen=True)
 class AttentionMean:
-    """One measure over the samples, mean with its 95 % bootstrap interval clustered by image.
+    """Mean of one attention measure over the samples.
 
     Attributes:
         model: Name of the model.
-        query: Group of queries.
-        measure: `mass:image`, `entropy` (nats), `enrichment` or `percentile`.
-        layer: 0-based; None for the mean over all layers.
-        mean: The figure; its `n` counts the samples that have it.
+        query: Role of the queries, such as `slot`.
+        measure: Name of the measure: `mass:ROLE`, `entropy` (nats), `enrichment` or `percentile`.
+        layer: 0-based layer; None for the mean over all layers.
+        mean: Mean with its 95 % bootstrap interval clustered by image. Its `n` is the number of
+            samples that have the measure.
     """
 
     model: str
@@ -37,13 +41,14 @@ class AttentionMean:
 def summarize(
     rows: Sequence[Row], *, model: str, measures: Sequence[str] = MEASURES, resamples: int = 2_000
 ) -> list[AttentionMean]:
-    """Means over the rows, per layer and over all layers.
+    """Average the measures over the rows, per layer and over all layers.
 
     Args:
-        rows: With the figures of `attention_figures` as `attention`; failed ones are left out.
-        model: Its name.
-        measures: `mass:ROLE`, `entropy`, `enrichment`, `percentile`.
-        resamples: Bootstrap resamples.
+        rows: Rows of an attention run, with the figures of `attention_figures` in `attention`.
+            Failed rows are left out.
+        model: Name of the model.
+        measures: Names of measures: `mass:ROLE`, `entropy`, `enrichment`, `percentile`.
+        resamples: Number of bootstrap resamples, default 2,000.
     """
     good = [row for row in rows if row["status"] == "ok"]
     found = []
@@ -63,7 +68,7 @@ def summarize(
 
 
 def _values(row: Row, query: str, measure: str) -> list[float] | None:
-    """One value per layer; None where the sequence lacks it."""
+    """Values of one measure, one per layer; None if the text lacks it."""
     figures: Mapping[str, Any] = row["attention"].get(query, {})
     name, _, role = measure.partition(":")
     values = figures.get(name, {}).get(role) if role else figures.get(name)

@@ -38,20 +38,25 @@ from lantern_probe.stats import (
 from lantern_probe.stats.ties import TIE
 
 FEW_CLUSTERS = 30
-"""Below this many, resampling clusters understates the spread (Cameron, Gelbach & Miller 2008)."""
+"""Number of clusters below which resampling them understates the spread.
+
+Source: Cameron, Gelbach & Miller 2008.
+"""
 
 
 @dataclass(frozen=True)
 class CompareSettings:
-    """What is asked of a comparison.
+    """Settings of a comparison.
 
     Attributes:
-        margin: Accuracies that differ by less are called equivalent; in (0, 1).
-        alpha: Level of the tests; intervals have level 1 - alpha.
-        power: Of the minimum detectable difference.
-        cluster: The field of a row that says which samples are not independent.
-        resamples: Of the bootstrap and, where it is not exact, of the permutation test.
-        seed: Of both.
+        margin: Margin of equivalence, a fraction in (0, 1); default 0.02. Accuracies that differ
+            by less count as equivalent.
+        alpha: Level of the tests, default 0.05; intervals have level 1 - alpha.
+        power: Power at which the minimum detectable difference is computed; default 0.8.
+        cluster: Field of a row whose value dependent samples share; default `cluster`.
+        resamples: Number of bootstrap resamples, and of sign patterns where the sign-flip test is
+            not exact; default 10,000.
+        seed: Seed of the bootstrap and of the sign-flip test; default 0.
     """
 
     margin: float = 0.02
@@ -64,19 +69,19 @@ class CompareSettings:
 
 @dataclass(frozen=True)
 class ConditionReport:
-    """One condition by itself.
+    """Summary of one condition by itself.
 
     Attributes:
-        condition: Its name.
-        n: Samples with a text and a label; what follows is over these.
-        failed: Rows without them, left out.
-        accuracy: Share of right answers, an unparsed text counting as wrong.
-        truncated: Share of texts cut off at the token limit; None where the rows do not say.
-        unparsed: Texts without a readable answer.
-        jointly_parsed: Share of right answers among the samples parsed under *every* condition.
-        likelihood: Share in which the right candidate is the most probable one, among the samples
-            with log-probabilities; no parsing.
-        emitted: Samples whose text has a latent block.
+        condition: Name of the condition.
+        n: Number of samples with a text and a label; all other samples are left out.
+        failed: Number of rows without a text or a label.
+        accuracy: Fraction of right answers; an unparsed text counts as wrong.
+        truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
+        unparsed: Number of texts without a readable answer.
+        jointly_parsed: Fraction of right answers among the samples parsed under *every* condition.
+        likelihood: Fraction of samples whose most probable candidate is the right answer, without
+            parsing. Over the samples with log-probabilities.
+        emitted: Number of samples whose text has a latent block.
     """
 
     condition: str
@@ -92,32 +97,33 @@ class ConditionReport:
 
 @dataclass(frozen=True)
 class PairReport:
-    """Two conditions on the same samples; differences are first minus second.
+    """Paired analysis of two conditions on the same samples; differences are first minus second.
 
     Attributes:
         first: Name of the first condition.
-        second: Name of the second.
-        n: Samples that both have.
-        outcomes: Right, wrong and unparsed under the one and the other.
-        mcnemar: Exact test of the accuracies.
-        holm_p: Its p after Holm over the pairs.
-        difference: Of the accuracies, with its bootstrap interval, clustered.
-        clustered: The sign-flip test of that difference with whole clusters flipped; None where
-            every sample is its own cluster, since it is McNemar's test then.
-        clustered_holm_p: Its p after Holm over the pairs.
-        equivalence: TOST within the margin, clustered.
-        detectable: The smallest difference that McNemar would have seen with the power asked
-            for, at the discordance observed and n divided by the design effect; None where n is
-            too small for any.
-        parse_failure: Exact test that equally many texts are unparsed.
-        parse_failure_holm_p: Its p after Holm over the pairs.
-        joint_n: Samples parsed under both.
-        joint: Exact test of the accuracies among these.
-        joint_holm_p: Its p after Holm over the pairs.
-        joint_difference: Of the accuracies among these, with its interval.
-        log_odds: Mean difference of the gold answer's log-odds (nats), with its interval, over
-            the samples with log-probabilities under both; None where there are none.
-        log_odds_test: The sign-flip test of that difference.
+        second: Name of the second condition.
+        n: Number of samples that both conditions have.
+        outcomes: Number of samples by outcome (right, wrong, unparsed) under both conditions.
+        mcnemar: Exact McNemar test of the accuracies.
+        holm_p: p value of `mcnemar` after Holm over the pairs.
+        difference: Difference of the accuracies, with its clustered bootstrap interval.
+        clustered: Sign-flip test of the accuracy difference, whole clusters flipped together.
+            None if every sample is its own cluster, where it would be McNemar's test.
+        clustered_holm_p: p value of `clustered` after Holm over the pairs.
+        equivalence: Equivalence test (TOST) of the accuracies within the margin, clustered.
+        detectable: Smallest difference that McNemar's test would have detected with the power of
+            the settings, at the observed discordance and n divided by the design effect. None if
+            n is too small for any difference.
+        parse_failure: Exact McNemar test that equally many texts are unparsed.
+        parse_failure_holm_p: p value of `parse_failure` after Holm over the pairs.
+        joint_n: Number of samples parsed under both conditions.
+        joint: Exact McNemar test of the accuracies among the jointly parsed samples.
+        joint_holm_p: p value of `joint` after Holm over the pairs.
+        joint_difference: Difference of the accuracies among the jointly parsed samples, with its
+            clustered bootstrap interval.
+        log_odds: Mean difference of the right answer's log-odds in nats, with its interval. Over
+            the samples with log-probabilities under both conditions; None without any.
+        log_odds_test: Sign-flip test of the log-odds difference.
     """
 
     first: str
@@ -135,7 +141,7 @@ class PairReport:
     joint_difference: Difference
     log_odds: Difference | None
     log_odds_test: SignFlip | None
-    # Known once all pairs are.
+    # Holm needs all pairs: these are filled in last.
     holm_p: float | None = None
     clustered_holm_p: float | None = None
     parse_failure_holm_p: float | None = None
@@ -143,19 +149,19 @@ class PairReport:
 
     @property
     def p(self) -> float | None:
-        """What decides: the clustered p where images repeat, McNemar's otherwise; after Holm."""
+        """The deciding p value, after Holm: clustered if images repeat, else McNemar's."""
         return self.holm_p if self.clustered is None else self.clustered_holm_p
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All conditions and pairs.
+    """Result of `compare`: every condition by itself, and every pair.
 
     Attributes:
-        settings: As asked.
-        conditions: In the order given.
-        pairs: In the order given.
-        notes: What is missing, or unusual about the data.
+        settings: Settings that the comparison was made with.
+        conditions: One report per condition, in the order given.
+        pairs: One report per pair, in the order given.
+        notes: Remarks on missing samples, few clusters and truncated texts.
     """
 
     settings: CompareSettings
@@ -172,9 +178,10 @@ def compare(
     """Analyse conditions one by one and pair by pair.
 
     Args:
-        conditions: The rows of each, by name.
-        pairs: Which to compare, and the family over which p values are adjusted; all by default.
-        settings: Margin, levels and clusters.
+        conditions: Rows of each condition, by its name.
+        pairs: Pairs of conditions to compare; all by default. They are the family over which p
+            values are adjusted.
+        settings: Margin, levels, clusters and bootstrap; the defaults of `CompareSettings` if None.
 
     Raises:
         LanternError: a sample occurs twice in a condition, has two labels or no cluster, or two
@@ -357,7 +364,7 @@ def _gold_odds(row: Row) -> float | None:
 
 
 def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:
-    """The pairs with p values adjusted over all of them."""
+    """Adjust the p values of the pairs over all pairs."""
     adjusted = zip(
         pairs,
         holm([pair.mcnemar.p for pair in pairs]),

@@ -1,9 +1,9 @@
-"""What the gain is made of: content of the slots, slots, markers, format (arXiv 2606.01287).
+"""Decomposition of the gain into slot content, slots, markers and format (arXiv 2606.01287).
 
 Each condition takes something away: `own` has everything, a replacement keeps the slots without
 their content, `skip` keeps the markers without slots, `ban` keeps the written format without
-markers, `direct` is the answer at once. How much of the gain over the last one is still there
-says what it came from.
+markers, `direct` is the answer at once. The part of the gain over `direct` that a condition
+retains shows where the gain comes from.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lantern_probe.analysis.truncation import truncated_share
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import Difference, Proportion, Ratio, accuracy_difference, wilson
@@ -22,22 +23,25 @@ FULL, BASE = "own", "direct"
 
 @dataclass(frozen=True)
 class RetainedGain:
-    """How much of the gain one condition keeps.
+    """Fraction of the gain over the base condition that one condition retains.
 
     Attributes:
         model: Name of the model.
-        condition: Label.
-        keeps: What this condition leaves in place.
-        accuracy: On the samples used, with its 95 % Wilson interval.
-        gain: Accuracy minus that of the base, paired, 95 % bootstrap, clustered by image.
-        retained: (accuracy - base) / (full - base), percentile bootstrap; not defined where the
-            whole gain may be zero.
+        condition: Label of the condition.
+        keeps: Parts of the block that the condition leaves in place.
+        accuracy: Accuracy on the samples used, with its 95 % Wilson interval.
+        truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
+        gain: Accuracy minus the base condition's, paired, with its 95 % bootstrap interval
+            clustered by image.
+        retained: (accuracy - base) / (full - base), with its percentile bootstrap interval. Not
+            defined if the whole gain may be zero.
     """
 
     model: str
     condition: str
     keeps: str
     accuracy: Proportion
+    truncated: Proportion | None
     gain: Difference
     retained: Ratio
 
@@ -50,14 +54,14 @@ def summarize(
     base: str = BASE,
     conditions: Sequence[str] | None = None,
 ) -> list[RetainedGain]:
-    """The retained gain of every condition, on the samples with a block that ran under all.
+    """Compute every condition's retained gain, on the samples with a block that ran under all.
 
     Args:
-        rows: Of one ablation with the conditions `full` and `base`.
+        rows: Rows of one ablation with the conditions `full` and `base`.
         model: Name of the model.
-        full: The condition with everything.
-        base: The condition without any of it.
-        conditions: Labels, in the order wanted; all that occur by default.
+        full: Label of the condition with everything in place; default `own`.
+        base: Label of the condition with nothing in place; default `direct`.
+        conditions: Labels of the conditions, in the order wanted; all that occur by default.
 
     Raises:
         LanternError: one of the two is missing, or no sample ran under all conditions.
@@ -77,7 +81,7 @@ def summarize(
     right = {label: [int(used[s, label]["correct"]) for s in samples] for label in labels}
     images = [used[s, full]["cluster"] for s in samples]
     whole = [a - b for a, b in zip(right[full], right[base], strict=True)]
-    # Of outcomes that are all alike a resample knows nothing; this interval has a bound for them.
+    # Resampling outcomes that are all equal has no spread; this interval has a bound for them.
     gain = accuracy_difference(right[full], right[base], images)
     known = gain.low > 0 or gain.high < 0
 
@@ -94,6 +98,7 @@ def summarize(
             condition=label,
             keeps=str(used[samples[0], label].get("kept", "-")),
             accuracy=wilson(sum(right[label]), len(samples)),
+            truncated=truncated_share(used[s, label] for s in samples),
             gain=accuracy_difference(right[label], right[base], images)
             if label != base
             else replace(gain, estimate=0.0, low=0.0, high=0.0, method="by definition"),

@@ -1,4 +1,4 @@
-"""Latent exchange from rows: does the answer follow the latents that stand in the slots?
+"""Latent exchange from rows: does the answer follow the latents fed at the slots?
 
 The rows are those of an ablation on pairs (`tasks.pairs`) with the conditions `own`,
 `self-swap` (sham), `twin` and `swap` (unrelated donor), each possibly within a scope of slots.
@@ -28,29 +28,32 @@ OWN = "own"
 
 
 SHAM = "self-swap"
-"""It changes nothing but rounding, so a test of it would be a test of rounding: it has none."""
+"""Label of the sham. It differs from `own` by rounding only: it is reported, not tested."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one exchange does to the answers.
+    """Effect of one exchange on the answers.
+
+    All intervals are 95 % bootstrap intervals clustered by pair.
 
     Attributes:
         model: Name of the model.
-        condition: Label.
-        n: Samples with a block under both conditions whose donor calls for another answer.
-        donor_rate: Share of answers that are the donor's (the interchange intervention accuracy
-            where the donor is a twin), with its 95 % bootstrap interval clustered by pair.
-        lift: The same minus the share that give this answer with their own latents anyway.
-        kept: Share of answers that are as with the own latents, with its interval.
-        margin: Shift of log p(donor's answer) - log p(own answer) in nats, over the `scored`
-            samples that open an answer under both; None without any.
-        scored: Samples in `margin`.
-        lift_test: Sign-flip test that the lift is 0, whole pairs flipped together; None for a
+        condition: Label of the exchange.
+        n: Number of samples with a block under both conditions whose donor calls for another
+            answer.
+        donor_rate: Fraction of answers that are the donor's. With a twin as donor this is the
+            interchange intervention accuracy.
+        lift: Donor rate minus the fraction of samples that give the donor's answer under `own`.
+        kept: Fraction of answers that equal the answer under `own`.
+        margin: Mean shift of log p(donor's answer) - log p(right answer) in nats; None without
+            scored samples.
+        scored: Number of samples in `margin`: those that open an answer under both conditions.
+        lift_test: Sign-flip test that the lift is 0, whole pairs flipped together. None for the
             sham, and without samples.
-        lift_holm_p: Its p value after Holm over the conditions asked for together.
-        margin_test: The same of the margin.
-        margin_holm_p: The same, a family of its own.
+        lift_holm_p: p value of `lift_test` after Holm over the conditions summarized together.
+        margin_test: Sign-flip test that the margin's shift is 0; None as for `lift_test`.
+        margin_holm_p: p value of `margin_test` after Holm, as a family of its own.
     """
 
     model: str
@@ -70,15 +73,16 @@ class Exchange:
 def summarize(
     rows: Sequence[Row], *, model: str, conditions: Sequence[str], donors: str | None = None
 ) -> list[Exchange]:
-    """One summary per condition.
+    """Summarize the exchanges of a run, one summary per condition.
 
     Args:
-        rows: Of one run.
-        model: Its name.
+        rows: Rows of one run.
+        model: Name of the model.
         conditions: Labels of exchanges, in the order wanted. Those with samples, other than shams,
             are the family of Holm's adjustment.
-        donors: The condition whose donors' answers are counted for conditions that have no donor
-            of their own, as `self-swap`; `twin` shows how often they come anyway.
+        donors: Label of the condition that lends its donors to conditions without donors, such as
+            `self-swap`. With `twin`, the donor rate of these shows how often the twin's answer is
+            given without an exchange.
 
     Raises:
         LanternError: the run has no own rows, or none of a condition.
@@ -155,6 +159,6 @@ def _exchange(
 
 
 def _margin_shift(row: Row, own: Row, donor: str) -> float | None:
-    """By how many nats the donor's answer gained on the right one; None where not scored."""
+    """Shift, in nats, of the donor's answer against the right one; None if not scored."""
     after, before = margin_of(row, donor, own["gold"]), margin_of(own, donor, own["gold"])
     return None if after is None or before is None else after - before

@@ -1,7 +1,7 @@
 """Causal mediation from rows: how much of the image's effect passes through the latents?
 
-Y is the gold answer's log-odds over the candidates, in nats. With X the image, X' its twin, Z and
-Z' the latents of each (METHODS: causal mediation):
+Y is the right answer's log-odds over the candidates, in nats. With X the image, X' its twin, Z and
+Z' the latents of each (docs/methods.md, Causal mediation):
 
     total effect                TE  = Y(X', Z') - Y(X, Z)
     natural indirect effect     NIE = Y(X, Z')  - Y(X, Z)
@@ -37,7 +37,7 @@ EFFECTS = ("te", "nie", "nde", "tie")
 
 @dataclass(frozen=True)
 class Effects:
-    """The four outcomes of one sample, in nats, and the effects they make."""
+    """The four outcomes of one sample, in nats, and the effects computed from them."""
 
     sample: str
     image: str
@@ -73,24 +73,26 @@ class Effects:
 
 @dataclass(frozen=True)
 class Mediation:
-    """The effects over a data set, each a mean in nats with its 95 % bootstrap interval clustered
-    by pair.
+    """Mean effects of one exchange over a data set.
+
+    Each effect is a mean in nats with its 95 % bootstrap interval clustered by pair.
 
     Attributes:
         model: Name of the model.
-        condition: The exchange.
-        n: Samples for which all four outcomes are known.
-        left_out: Samples with a block for which one is not: no answer was begun, or the twin
-            has no block.
+        condition: Label of the exchange.
+        n: Number of samples for which all four outcomes are known.
+        left_out: Number of samples with a block that lack an outcome, because no answer was begun
+            or the twin has no block.
         te: Total effect.
         nie: Natural indirect effect.
         nde: Natural direct effect.
         tie: Total indirect effect.
-        share: TIE / TE, the mediated share; not defined where TE may be zero.
-        share_nie: NIE / TE, likewise. The two differ where image and latents interact.
-        tests: Of each of `EFFECTS`, the sign-flip test that it is 0, whole pairs flipped together;
-            empty without samples.
-        holm_p: Their p values after Holm over the four.
+        share: Mediated share, TIE / TE; not defined if TE may be zero.
+        share_nie: NIE / TE; not defined if TE may be zero. It differs from `share` if image and
+            latents interact.
+        tests: Sign-flip test of each of `EFFECTS` against 0, whole pairs flipped together; empty
+            without samples.
+        holm_p: p values of `tests` after Holm over the four.
     """
 
     model: str
@@ -108,10 +110,11 @@ class Mediation:
 
 
 def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects], int]:
-    """Every sample's four outcomes, and how many samples lack one.
+    """Collect every sample's four outcomes, and count the samples that lack one.
 
-    Where twins call for no known answer, as corrupted images do, only the way from the sample to
-    its twin counts: the way back is its mirror image, and would cancel it in every mean.
+    If the twin's answer is unknown, as for a corrupted image, only the direction from the sample
+    to its twin counts. The opposite direction is its mirror image and would cancel it in every
+    mean.
 
     Raises:
         LanternError: the run has no exchange, or the effects of a sample do not add up.
@@ -147,7 +150,7 @@ def summarize(
     Args:
         rows: Rows of one exchange run.
         model: Name of the model.
-        conditions: Labels of exchanges; the twin's own latents by default.
+        conditions: Labels of exchanges; `twin`, the twin's own latents, by default.
 
     Raises:
         LanternError: the run has no such exchange, or the effects of a sample do not add up.

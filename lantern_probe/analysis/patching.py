@@ -1,4 +1,4 @@
-"""What each patch does on average, from the rows of a sweep."""
+"""Mean effect of every patch, from the rows of a sweep."""
 
 from __future__ import annotations
 
@@ -24,47 +24,57 @@ from lantern_probe.stats.permutation import EXACT_UP_TO, hits_p
 from lantern_probe.stats.ties import TIE, reaches
 
 DIRECTIONS = ("denoise", "noise")
-"""Clean patched into corrupted (is the place sufficient?), and corrupted into clean (is it
-necessary?)."""
+"""Directions of a patch.
+
+`denoise` patches clean into corrupted (is the place sufficient?), `noise` corrupted into clean (is
+it necessary?).
+"""
 
 RESAMPLES = 2_000
-"""Of every bootstrap here: a sweep has hundreds of cells."""
+"""Number of resamples of every bootstrap in this module; a sweep has hundreds of cells."""
 
 DRAWS_PER_CELL = 200
-"""Sign patterns drawn for every cell of a family. The smallest p value after Holm is then 1/200,
-however many cells there are; with a fixed number no cell of a large sweep could ever stand out."""
+"""Number of sign patterns drawn per cell of a family.
+
+The smallest p value after Holm is then 1/200 for any number of cells. With a fixed total, no cell
+of a large sweep could ever be significant.
+"""
 
 FEWEST_DRAWS, MOST_DRAWS = 10_000, 1_000_000
-"""Ends of their number. Beyond 5,000 cells the smallest p value after Holm grows again."""
+"""Bounds of the number of sign patterns; beyond 5,000 cells the smallest p after Holm grows."""
 
 _CHUNK = 1_000_000
-"""Signed sums held at once."""
+"""Number of signed sums held in memory at once."""
 
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class PatchEffect:
-    """One cell in one direction.
+    """Mean effect of one cell in one direction.
 
     Attributes:
         model: Name of the model.
-        condition: The cell's label.
-        direction: Of `DIRECTIONS`.
-        component, layer, role, slot, sham: Of the cell.
-        n: Samples.
-        left_out: Samples that could not be compared.
-        shift: By how many nats the logit difference, target's answer minus donor's, moved; its
-            95 % bootstrap interval is clustered by pair.
-        shift_test: Sign-flip test that it is 0, whole pairs flipped together; None for a sham,
-            which changes nothing but rounding, and without samples.
-        shift_holm_p: Its p value after Holm over all cells of the direction, single slots too.
-        recovery: Mean shift over the mean difference between donor's and target's own runs: 0 as
-            if nothing had been patched, 1 as if everything had. A ratio of means, since the ratio
-            of one sample can be anything; not defined where the two runs may not differ.
-        flips: Share of samples whose most probable candidate became the donor's answer, among all
-            that did not prefer it before.
-        largest: Largest absolute shift of one sample, nats.
+        condition: Label of the cell.
+        direction: One of `DIRECTIONS`.
+        component: Patched component.
+        layer: 0-based layer; None for a component without layers.
+        role: Role of the patched positions.
+        slot: 0-based slot that is patched alone; None for all positions of the role.
+        sham: True if the target's own activations are put back.
+        n: Number of samples compared.
+        left_out: Number of samples that could not be compared.
+        shift: Mean shift, in nats, of the logit difference (target's answer minus donor's), with
+            its 95 % bootstrap interval clustered by pair.
+        shift_test: Sign-flip test that the shift is 0, whole pairs flipped together. None for a
+            sham, which changes rounding only, and without samples.
+        shift_holm_p: p value of `shift_test` after Holm over all cells of the direction.
+        recovery: Mean shift over the mean difference between the donor's and the target's own
+            runs: 0 for no effect, 1 for the whole difference. A ratio of means, since the ratio
+            of a single sample is unbounded. Not defined if the two runs may not differ.
+        flips: Fraction of samples whose top candidate becomes the donor's answer, among those
+            whose top candidate was another one.
+        largest: Largest absolute shift of one sample, in nats.
     """
 
     model: str
@@ -86,7 +96,7 @@ class PatchEffect:
 
 
 def summarize(rows: Sequence[Row], *, model: str) -> list[PatchEffect]:
-    """One summary per cell and direction, in the order of the rows.
+    """Summarize a sweep: one effect per cell and direction, in the order of the rows.
 
     Raises:
         LanternError: there are no rows.
@@ -110,11 +120,10 @@ def summarize(rows: Sequence[Row], *, model: str) -> list[PatchEffect]:
 
 
 def _sign_flip_tests(cells: Sequence[Sequence[Row]]) -> list[SignFlip]:
-    """The sign-flip test of every cell's shifts, exact for up to `EXACT_UP_TO` pairs.
+    """Test every cell's shifts by sign flips, exactly for up to `EXACT_UP_TO` pairs.
 
-    Beyond that all cells are tested under the same sign patterns, one sign per pair, so that a
-    family of thousands takes a few matrix products. Holm holds however its tests depend on each
-    other.
+    Cells with more pairs are tested under shared sign patterns, one sign per pair, so that a
+    family of thousands takes a few matrix products. Holm is valid for dependent tests.
     """
     pairs: dict[str, int] = {}
     for rows in cells:
@@ -141,7 +150,7 @@ def _sign_flip_tests(cells: Sequence[Sequence[Row]]) -> list[SignFlip]:
 
 
 def _drawn(sums: Float[np.ndarray, "pairs cells"], draws: int) -> list[float]:
-    """The p value of every cell; as in `sign_flip_test`, the pattern seen counts as drawn."""
+    """The p value of every cell; as in `sign_flip_test`, the observed pattern counts as drawn."""
     if not sums.size:
         return []
     seen, slack = np.abs(sums.sum(0)), TIE * np.abs(sums).sum(0)

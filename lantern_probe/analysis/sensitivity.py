@@ -1,9 +1,9 @@
-"""How far the latents move when the input changes, against how far they differ anyway.
+"""Movement of the latents when the input changes, relative to their spread between samples.
 
-z(X) and z(X') of one sample under two inputs: cosine distance per slot, and the same as a share of
-the mean distance between different samples (METHODS: input -> latent sensitivity). A share near 0
-says that the slots do not see the change, near 1 that it makes them another sample's. Other sites
-of the same runs, such as text and image tokens, are the reference curves.
+z(X) and z(X') of one sample under two inputs: cosine distance per slot, and the same as a fraction
+of the mean distance between different samples (docs/methods.md, Input to latent sensitivity). A
+fraction near 0 says that the latents ignore the change, near 1 that they move as far as to another
+sample's. Other sites of the same runs, such as text and image tokens, are the reference curves.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from lantern_probe.stats import Difference, Ratio, mean_difference, ratio_of_mea
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How far one site moves under one change.
+    """Movement of one site under one change of the input.
 
     Attributes:
         model: Name of the model.
-        change: What was done to the input.
+        change: Label of the change.
         site: Label of the site.
-        slot: 0-based; None for the mean over the site's slots.
+        slot: 0-based slot; None for the mean over the site's slots.
         moved: Mean cosine distance, with its 95 % bootstrap interval clustered by image.
-        share: The same over the mean distance between samples.
+        share: Mean cosine distance over the mean distance between samples, with its interval.
     """
 
     model: str
@@ -38,13 +38,13 @@ class Sensitivity:
 
 
 def summarize(rows: Sequence[Row], *, model: str, resamples: int = 2_000) -> list[Sensitivity]:
-    """One line per change, site and slot.
+    """Average the distances over samples, for every change, site and slot.
 
     Args:
-        rows: With `moved` and `between` by site (lists over slots) under each change; rows that
-            failed, and sites a sample lacks, are left out.
-        model: Its name.
-        resamples: Bootstrap resamples.
+        rows: Rows of a sensitivity run, with `moved` and `between` by site (lists over slots).
+            Failed rows, and sites that a sample lacks, are left out.
+        model: Name of the model.
+        resamples: Number of bootstrap resamples, default 2,000.
     """
     good = [row for row in rows if row["status"] == "ok"]
     found = []

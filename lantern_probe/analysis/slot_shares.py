@@ -21,14 +21,14 @@ from lantern_probe.stats import Difference, mean_difference
 
 @dataclass(frozen=True)
 class SlotShare:
-    """What exchanging one slot does, three ways; in the unit of the measure (share or nats).
+    """Effect of exchanging one slot, measured in three ways, in the unit of the measure.
 
     Attributes:
         model: Name of the model.
-        slot: 0-based.
-        measure: `donor` (share of answers that are the donor's) or `margin` (nats).
-        alone: Only this slot exchanged, minus none.
-        left_out: All exchanged, minus all but this one (leave-one-out).
+        slot: 0-based slot.
+        measure: `donor` (fraction of answers that are the donor's) or `margin` (nats).
+        alone: Effect of exchanging this slot alone.
+        left_out: Effect of exchanging all slots minus that of all but this one (leave-one-out).
         shapley: Mean gain from exchanging this slot over all orders of exchanging them one by
             one (Shapley 1953; exact, from all 2^K subsets). The shares of all slots add up to
             the effect of exchanging all.
@@ -43,7 +43,7 @@ class SlotShare:
 
 
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
-    """The label of an exchange of some of the slots; all of them need no scope."""
+    """The label of an exchange of some of the slots; without a scope if it is all of them."""
     settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
     # With every slot in scope there is nothing left to be frozen.
     settings += ["frozen=1"] if frozen and settings else []
@@ -58,14 +58,14 @@ def subsets(size: int) -> list[tuple[int, ...]]:
 def summarize(
     rows: Sequence[Row], *, model: str, size: int, condition: str = "twin", frozen: bool = False
 ) -> list[SlotShare]:
-    """Leave-one-out, keep-one and Shapley shares of every slot.
+    """Compute the leave-one-out, keep-one and Shapley shares of every slot.
 
     Args:
-        rows: Of a run with `own` and every subset of slots (`subset_label`).
-        model: Its name.
-        size: Slots in a block.
-        condition: The exchange.
-        frozen: Whether slots out of scope kept their own values.
+        rows: Rows of a run with `own` and every subset of slots (`subset_label`).
+        model: Name of the model.
+        size: Number of slots in a block.
+        condition: Label of the exchange; default `twin`.
+        frozen: True if slots out of scope kept their own values; default False.
 
     Raises:
         LanternError: a subset was not run on any sample.
@@ -129,7 +129,7 @@ def _minus(first: Sequence[float], second: Sequence[float]) -> list[float]:
 
 
 def _shapley(value: Mapping[tuple[int, ...], list[float]], slot: int, size: int) -> list[float]:
-    """Per sample: the weighted mean of what adding the slot to each set without it brings."""
+    """Per sample: the weighted mean gain from adding the slot to each set without it."""
     total = [0.0] * len(value[()])
     for subset in [(), *subsets(size)]:
         if slot in subset:
@@ -151,7 +151,7 @@ def first_samples(rows: Sequence[Row], size: int, frozen: bool) -> list[Row]:
 def rates_by_count(
     rows: Sequence[Row], size: int, frozen: bool
 ) -> tuple[list[int], list[np.ndarray]]:
-    """For every number of exchanged slots, the donor rate of each set of so many."""
+    """The donor rate of every set of slots, grouped by the number of exchanged slots."""
     table = by_condition(rows)
     rates: dict[int, list[float]] = {}
     for subset in subsets(size):

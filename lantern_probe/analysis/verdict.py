@@ -7,7 +7,7 @@ from lantern_probe.analysis.format import points
 
 
 def read_pair(pair: PairReport, comparison: Comparison) -> str:
-    """What the figures of a pair say, and what they do not, in a sentence or three."""
+    """Describe the figures of a pair in one to three sentences."""
     settings, family = comparison.settings, len(comparison.pairs)
     p, same = pair.p, pair.equivalence
     assert p is not None

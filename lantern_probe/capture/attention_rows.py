@@ -32,26 +32,26 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 CONDITION = "own"
-"""The condition of every row: attention is read while the model feeds itself."""
+"""Condition of every row: attention is read while the model feeds its own latents."""
 
 ROWS_TOGETHER = 8
-"""Samples read together by default: a row's weights are layers x heads x queries x keys."""
+"""Default number of samples read together; one needs layers x heads x queries x keys weights."""
 
 OVERLAID = (Role.LVR_START, Role.SLOT, Role.ANSWER)
-"""Roles whose attention over the image is worth a picture."""
+"""Roles whose attention over the image is drawn."""
 
 
 @dataclass
 class AttentionReader:
-    """One model and one data set: attention read into a run.
+    """Engine that reads the attention of one model on one data set into a run.
 
     Attributes:
-        lantern: The model.
-        samples: Their ids must differ.
-        run: Where rows go; what it holds already is not run again.
-        max_new_tokens: Limit of every continuation; the model's own by default.
-        batch_rows: Samples run together, 8 by default. Halved whenever memory runs out.
-        advance: Called with the number of rows just recorded.
+        lantern: Model to read.
+        samples: Samples with different ids.
+        run: Run that takes the rows. Rows that it already has are not made again.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of samples run together, default 8. It is halved if memory runs out.
+        advance: Function called with the number of rows just recorded.
     """
 
     lantern: LanternModel
@@ -63,7 +63,7 @@ class AttentionReader:
     _batches: Batches = field(default_factory=Batches, init=False)
 
     def execute(self) -> None:
-        """Read whatever the run does not hold yet."""
+        """Read the attention of every sample that the run lacks."""
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [sample for sample in self.samples if not self.run.has(sample.id, CONDITION)]
@@ -76,7 +76,7 @@ class AttentionReader:
 
 
 def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None) -> list[Row]:
-    """One row per sample: its attention, or why it could not be run.
+    """Make one row per sample: its attention, or the reason why it could not be run.
 
     Args:
         lantern: The model.
@@ -147,7 +147,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
             image = sample.open_images()[0]
             again = replay(lantern, [sample], lantern.generate(sample, **_limited(limit)))
         except (LanternError, IndexError):
-            continue  # it stands in the rows as failed
+            continue  # the rows record it as failed
         roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0])
         for role in OVERLAID:
             at = roles.positions(role)

@@ -46,21 +46,24 @@ def check_condition(condition: Intervention, lantern: LanternModel) -> None:
 
 @dataclass
 class Capture:
-    """One model, one data set, one condition, some sites: written into a run.
+    """Engine that captures one model on one data set under one condition into a run.
 
     Attributes:
-        lantern: The model.
-        samples: Their ids must differ.
-        sites: What to read.
-        run: Where the index and the shards go; what it holds already is not captured again.
-        condition: What is fed at the slots: own latents, or those of an intervention that needs
-            no other sample's.
-        force: Generated tokens by sample id, imposed in place of the model's own text.
-        dtype: Of the activations; see `store_dtype`.
-        max_new_tokens: Limit of every continuation; the model's own by default.
-        batch_rows: Samples generated together, and kept in one shard; fewer where memory runs out.
-        parser: How answers are read.
-        advance: Called with the number of samples just recorded.
+        lantern: Model to capture.
+        samples: Samples with different ids.
+        sites: Sites to read.
+        run: Run that takes the index and the shards. Samples that it already has are not captured
+            again.
+        condition: Condition under which the model answers; own latents by default. It must not
+            need other samples' latents.
+        force: Generated tokens by sample id, imposed in place of the model's own text; None
+            (default) for the model's own text.
+        dtype: Dtype of the stored activations; by default that of `store_dtype`.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of samples generated together and kept in one shard, default 16. It is
+            halved if memory runs out.
+        parser: Parser of the answers, default `default`.
+        advance: Function called with the number of samples just recorded.
 
     Raises:
         LanternError: ids repeat, there is nothing to capture, the model lacks a site, or the
@@ -90,7 +93,7 @@ class Capture:
         check_condition(self.condition, self.lantern)
 
     def execute(self) -> None:
-        """Capture whatever the run does not hold yet."""
+        """Capture every sample that the run lacks."""
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         shards = ShardFolder(self.run)
@@ -106,7 +109,7 @@ class Capture:
     def _run_batch(
         self, samples: Sequence[Sample]
     ) -> tuple[list[_Job], list[Row], Captured | None]:
-        """What could be run of a batch, rows of what could not, and what was captured."""
+        """Capture a batch: jobs that could be run, rows of the others, and the activations."""
         jobs: list[_Job] = []
         failed: list[Row] = []
         for sample in samples:
@@ -125,7 +128,7 @@ class Capture:
                     good.append(job)
                 except LanternError as error:
                     failed.append(self._failed(job.sample, error))
-            if len(good) == len(jobs):  # it is not for a sample that cannot be read
+            if len(good) == len(jobs):  # no unreadable sample is the reason
                 raise
         return good, failed, self._capture(good)
 
@@ -199,7 +202,7 @@ def bytes_per_sample(
     condition: Intervention | None = None,
     dtype: torch.dtype | None = None,
 ) -> int:
-    """What the activations of one sample take on disk."""
+    """Size of one sample's activations on disk, in bytes."""
 
     def vectors(site: Site) -> int:
         if site.role != "slot":

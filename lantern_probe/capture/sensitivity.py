@@ -1,4 +1,4 @@
-"""Latents of the same samples under two inputs: how far they move, beside other states.
+"""Distances of latents and other states of the same samples under two inputs.
 
 Rows hold, for every sample and change of its input, the cosine distance of each state to itself
 before the change (`moved`) and its mean distance to the other samples' states (`between`).
@@ -75,17 +75,17 @@ def _unit(vectors: Float[Tensor, "*any dim"]) -> Float[Tensor, "*any dim"]:
 
 
 def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: int = 0) -> Sample:
-    """The sample with its input changed.
+    """Change the input of a sample.
 
     Args:
-        sample: A sample.
+        sample: Sample to change.
         change: Label of a corruption of the image, or `swap-question` for another sample's
             question about the same image.
-        samples: The data set, which images and questions are taken from.
-        seed: Seed of the choice of another question.
+        samples: Data set from which images and questions are taken.
+        seed: Seed of the choice of another question, default 0.
 
     Raises:
-        LanternError: there is no such change, or the sample cannot be changed like this.
+        LanternError: there is no such change, or it cannot be applied to the sample.
     """
     if change != SWAP_QUESTION:
         return parse_image_corruption(change).apply(sample, samples)
@@ -99,22 +99,22 @@ def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: i
 
 @dataclass
 class Sensing:
-    """One model, one data set, several changes of the input: written into a run.
+    """Engine that measures one model's sensitivity to several changes of the input, into a run.
 
     The sites are the latents and, as references, the last layer's states at the image tokens
     (their mean), the question's last token and the start marker.
 
     Attributes:
-        lantern: The model.
-        samples: Their ids must differ. Distances between samples are over all of them.
+        lantern: Model to run.
+        samples: Samples with different ids. Distances between samples are over all of them.
         changes: Labels of changes, see `change_input`.
-        run: Where rows go; what it holds already is not run again.
-        seed: Seed of the choice of other questions.
-        max_new_tokens: Limit of every continuation; the model's own by default.
-        batch_rows: Samples run together, 128 of a tiny model and 16 of others by default. Halved
-            whenever memory runs out.
-        looked: Called with the number of unchanged samples just run, which comes first.
-        advance: Called with the number of rows just recorded.
+        run: Run that takes the rows. Rows that it already has are not made again.
+        seed: Seed of the choice of other questions, default 0.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of samples run together, by default 128 of a tiny model and 16 of
+            others. It is halved if memory runs out.
+        looked: Function called with the number of unchanged samples just run; these come first.
+        advance: Function called with the number of rows just recorded.
     """
 
     lantern: LanternModel
@@ -136,7 +136,7 @@ class Sensing:
         self._size = self.batch_rows or samples_together(self.lantern)
 
     def execute(self) -> None:
-        """Run whatever the run does not hold yet."""
+        """Measure every sample and change that the run lacks."""
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         due = [c for c in self.changes if not all(self.run.has(s.id, c) for s in self.samples)]
@@ -198,7 +198,7 @@ class Sensing:
         self.advance(len(rows))
 
     def _states(self, samples: Sequence[Sample]) -> tuple[dict[str, States], dict[str, str]]:
-        """The states of each sample, and why others could not be run."""
+        """The states of each sample, and the reasons why others could not be run."""
         good, reasons = readable(self.lantern, samples)
         if not good:
             return {}, reasons
@@ -215,7 +215,7 @@ class Sensing:
         }, reasons
 
     def _between(self, clean: dict[str, States]) -> dict[str, dict[str, list[float]]]:
-        """By sample and site, the mean distance to all other samples at each slot."""
+        """Mean distances to all other samples at each slot, by sample and site."""
         apart: dict[str, dict[str, list[float]]] = {key: {} for key in clean}
         for label in (site.label for site in self._sites):
             # A sample without a block lacks the slots.

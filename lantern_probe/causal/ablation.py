@@ -1,8 +1,8 @@
 """Ablate the latents: every condition on every sample, forked from one prefix, into a run.
 
-Two passes. The first runs each sample's prefix, its own latents and every condition that needs
-nothing else; the second runs the conditions that need the own latents of the whole data set
-(means, matched noise, donors). Own latents are kept in the run's folder, so that a resumed run
+There are two passes. The first runs each sample's prefix, its own latents and every condition that
+looks at one sample only. The second runs the conditions that need the own latents of the whole data
+set (means, matched noise, donors). Own latents are kept in the run's folder, so that a resumed run
 does not make them again.
 """
 
@@ -41,18 +41,20 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 KEPT = 0.2
-"""Share of the free memory that prefix caches kept from the first pass for the second may take;
-the rest is run again."""
+"""Fraction of the free memory for prefix caches kept between the two passes.
+
+Other prefixes are recomputed.
+"""
 
 MOST_PREFIXES = 32
-"""Samples whose prefixes are run together."""
+"""Largest number of samples whose prefixes are run together."""
 
 Job = tuple[Sample, Intervention, Branch]
 
 
 @dataclass
 class Ablation:
-    """One model, one data set, several conditions.
+    """Engine that runs one model on one data set under several conditions.
 
         >>> from lantern_probe import Run, parse_condition, read_rows, summarize
         >>> with Run.open("runs/ablation", {}, overwrite=True) as run:
@@ -61,16 +63,17 @@ class Ablation:
         ['own', 'zeros']
 
     Attributes:
-        lantern: The model.
-        samples: Their ids must differ.
-        conditions: Interventions; `own` is added in front when it is missing.
-        run: Where rows go; what it holds already is not run again.
-        corruption: What is done to the images; conditions are recorded as `zeros@black-box`.
-        max_new_tokens: Limit of every continuation; the model's own by default.
-        batch_rows: Rows decoded together; by default as many as memory holds. Halved when it does
-            not.
-        parser: How answers are read.
-        advance: Called with the number of rows just recorded.
+        lantern: Model to run.
+        samples: Samples with different ids.
+        conditions: Interventions to run; `own` is added in front if it is missing.
+        run: Run that takes the rows. Rows that it already has are not made again.
+        corruption: Corruption of the images, none by default. Rows name it after the condition, as
+            in `zeros@black-box`.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of rows decoded together, by default as many as fit into memory. It is
+            halved if memory runs out.
+        parser: Parser of the answers, default `default`.
+        advance: Function called with the number of rows just recorded.
     """
 
     lantern: LanternModel
@@ -105,7 +108,7 @@ class Ablation:
                 )
 
     def execute(self) -> None:
-        """Run whatever the run does not hold yet."""
+        """Run every sample and condition that the run lacks."""
         alone = [c for c in self.conditions if not c.needs_pool]
         pooled = [c for c in self.conditions if c.needs_pool]
         self.samples = self.run.register(self.samples)
@@ -115,7 +118,7 @@ class Ablation:
             self._run_chunk(chunk, alone, None, keep=bool(pooled))
         if not pooled:
             return
-        # In the order of ids: what is drawn must not hang on how the data were sorted.
+        # In the order of ids: random draws must not depend on the order of the data.
         emitted = sorted((s for s in self.samples if s.id in self._pool), key=lambda s: s.id)
         pool = LatentPool({s.id: s for s in emitted}, {s.id: self._pool[s.id] for s in emitted})
         for chunk in self._chunks():
@@ -182,7 +185,7 @@ class Ablation:
         return run_cut_branches(self.lantern, [branch for _, _, branch in jobs], cuts)
 
     def _keep_prefixes(self, prefixes: dict[str, Prefix], *, keep: bool) -> None:
-        """Hold prefixes for the second pass as far as memory allows, and let go of those used."""
+        """Keep prefixes for the second pass as far as memory allows, and release those used."""
         room = KEPT * (self._kept + free_memory(self.lantern.device)) if keep else 0.0
         for key, prefix in prefixes.items():
             size = sum(t.nbytes for pair in prefix.cache for t in pair)
@@ -193,7 +196,7 @@ class Ablation:
                 self._kept -= size
 
     def _run_prefixes(self, samples: list[Sample]) -> dict[str, Prefix]:
-        """The prefixes of those samples that have one; the others are recorded as failed."""
+        """The prefixes of the samples that can be run; the others are recorded as failed."""
         found = {s.id: self._prefixes[s.id] for s in samples if s.id in self._prefixes}
         left = self._seen([s for s in samples if s.id not in found])
         for some, prefixes in self._prefixing.run(left, len(left), self._prefix_batch):
@@ -283,10 +286,10 @@ class Ablation:
     # -- own latents -----------------------------------------------------------
 
     def _latents_missing(self, sample: Sample) -> bool:
-        """Whether the second pass needs own latents that are not there.
+        """True if a sample emitted a block, but its own latents for the second pass are missing.
 
-        They are saved before the own row is written, so a row without them is one whose sample
-        has no whole block, or one whose file was lost.
+        They are saved before the own row is written. If a row has none, its sample has no whole
+        block, or the file was lost.
         """
         return sample.id not in self._pool and self._emitted_before.get(sample.id, False)
 
@@ -295,7 +298,7 @@ class Ablation:
         self._emitted_before = {
             row["sample"]: row["status"] == "ok" and row["emitted"] for row in rows
         }
-        if not rows:  # a run that starts again: what lies there is of another model
+        if not rows:  # a run that starts again: existing files may be of another model
             for file in self._folder.glob("*.safetensors"):
                 file.unlink(missing_ok=True)
         for file in self._folder.glob(".*.tmp"):  # of a run that was killed
@@ -332,10 +335,10 @@ class Ablation:
 
 
 def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
-    """The conditions with `own` among them: everything is compared with it.
+    """Add `own`, with which all conditions are compared, in front if it is missing.
 
     Raises:
-        LanternError: a condition stands there twice.
+        LanternError: a condition is given twice.
     """
     doubled = [label for label, n in Counter(c.label for c in conditions).items() if n > 1]
     if doubled:

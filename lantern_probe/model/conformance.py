@@ -3,8 +3,8 @@
 The bar is a *forced* comparison. At every step that a row's plan leaves free the recorded token is
 written, and at every slot the recorded latent is fed, so that no rounding error is carried on.
 Before they are imposed, the model's own are compared with them: its most probable token, and the
-latent it would have fed. A free run beside it says how many whole texts agree. It is not judged:
-a random network amplifies a difference of 2e-6, as two processors have it, fourfold per slot.
+latent it would have fed. A free run in addition shows how many whole texts agree. It is not judged,
+since a random network amplifies a difference of 2e-6, as between two processors, fourfold per slot.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from lantern_probe.model.recordings import Case, RecordedRow, Recordings, read_r
 from lantern_probe.tasks.crops import compress, crop_box
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
-"""Hands on the cases one by one, to show how far a check is."""
+"""Function that yields the cases one by one, to show the progress of a check."""
 
 
 def check(
     folder: Path, attn_implementation: str | None = None, progress: Progress = iter
 ) -> Report:
-    """Compare a folder's checkpoint with what the official code did with it.
+    """Compare a folder's checkpoint with the outputs that the official code recorded of it.
 
     Args:
-        folder: Holds `checkpoint/`, `manifest.json`, `generation.npz` and `compression.npz`.
+        folder: Folder with `checkpoint/`, `manifest.json`, `generation.npz` and `compression.npz`.
         attn_implementation: Attention of the model; default `REPEATED_SDPA`, sdpa with the
             rounding of transformers 4.57, under which the outputs were recorded.
-        progress: Wraps the cases.
+        progress: Function that wraps the cases.
 
     Raises:
         LanternError: a file is missing or not laid out as expected.
@@ -69,9 +69,9 @@ def compare(lantern: LanternModel, recordings: Recordings, progress: Progress = 
     """Compare a model with recordings.
 
     Args:
-        lantern: The model, in float32 on the CPU.
-        recordings: What `read_recordings` gave.
-        progress: Wraps the cases.
+        lantern: Model in float32 on the CPU.
+        recordings: Recordings from `read_recordings`.
+        progress: Function that wraps the cases.
 
     Raises:
         LanternError: the recordings are not laid out as expected.
@@ -117,7 +117,7 @@ def _paired(ours: Sequence[Tensor], recorded: Sequence[Tensor]) -> list[float]:
 
 
 class _Watch(LogitsProcessor):
-    """Compares the model's token with the recorded one at each step, and may impose the latter.
+    """Comparison of the model's token with the recorded one at each step; may impose the latter.
 
     It acts after the bias and before the forcing of latent blocks. Steps that are not imposed
     are left to that forcing: a decoder that does not force them writes another token.
@@ -156,7 +156,7 @@ class _Watch(LogitsProcessor):
 
 
 class _Feed:
-    """Feeds a row its recorded latents in the order of its slots, and keeps those of the model."""
+    """Edit that feeds a row its recorded latents, slot by slot, and keeps the model's own."""
 
     def __init__(self, row: RecordedRow, plan: RowPlan):
         self._recorded, self._edit = row.latents, plan.edit
@@ -186,7 +186,7 @@ class _Comparison:
             raise LanternError(f"{case.name}: token {largest} is not in the model's vocabulary")
 
     def run_forced(self, report: Report) -> None:
-        """Impose the recording, and add the tokens and states that the model has instead."""
+        """Impose the recording, and report the tokens and states in which the model differs."""
         feeds = [_Feed(row, plan) for row, plan in zip(self._rows, self._plans, strict=True)]
         plans = [replace(plan, edit=feed) for plan, feed in zip(self._plans, feeds, strict=True)]
         texts, decoding, watch, fed = self._decode(plans, [row.free for row in self._rows])
@@ -203,7 +203,7 @@ class _Comparison:
             self._add_states(report, index, feed, fed[index])
 
     def run_freely(self, report: Report) -> None:
-        """Generate, and add how far the texts agree."""
+        """Generate freely, and report the agreement of the texts."""
         texts, _, watch, fed = self._decode(self._plans, [()] * len(self._rows))
         for index, row in enumerate(self._rows):
             report.rows += 1
@@ -221,7 +221,7 @@ class _Comparison:
     def _decode(
         self, plans: Sequence[RowPlan], imposed: Sequence[Container[int]]
     ) -> tuple[list[list[int | None]], LatentDecoding, _Watch, list[list[Tensor]]]:
-        """Every row's tokens, and what it was fed, beside the objects that saw it."""
+        """Decode every row: its tokens, the decoding, the watch, and the latents it was fed."""
         watch = _Watch(self._case, self._rows, self._prompt_length, imposed)
         sequences, decoding = self._lantern.decode(
             dict(self._inputs),

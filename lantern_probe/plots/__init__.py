@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         plot_attention_by_layer,
         plot_attention_over_image,
     )
+    from lantern_probe.plots.attention_overlays import overlay_figure
     from lantern_probe.plots.comparison import comparison_figure, plot_differences
     from lantern_probe.plots.decomposition import plot_gains
     from lantern_probe.plots.embedding import embedding_figure, plot_embedding
@@ -64,6 +65,7 @@ __all__ = [
     "embedding_figure",
     "interactive_embedding",
     "latents_figure",
+    "overlay_figure",
     "patching_figure",
     "plot_accuracy",
     "plot_alignment",
@@ -99,6 +101,7 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     ablation="ablation_figure plot_accuracy",
+    attention_overlays="overlay_figure",
     attention="attention_figure plot_attention_by_layer plot_attention_over_image",
     comparison="comparison_figure plot_differences",
     decomposition="plot_gains",

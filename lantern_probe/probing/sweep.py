@@ -1,8 +1,8 @@
 """Probes at every site and slot of a model, for every target, with every control, into a run.
 
 Three captures of the same samples are read: of the model while it answers (`own`), of an untrained
-model along the same words (`untrained`), and of the model with oracle latents in its slots
-(`oracle`, if there is one).
+model on the same tokens (`untrained`), and, if there is one, of the model with oracle latents in
+its slots (`oracle`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from lantern_probe.records.run import Run
 from lantern_probe.records.store import Store
 
 DISTRACTOR = "distractor_"
-"""Begins the columns that hold an attribute of an object nobody asked for."""
+"""Prefix of the columns that hold an attribute of an object that is not asked about."""
 
 IMAGE_MEAN = "vision@image-mean"
 """Site of the baseline that reads the image alone."""
@@ -40,7 +40,7 @@ ORACLE_SITE = "latent@slot"
 def make_targets(
     store: Store, names: Sequence[str], types: str, settings: ProbeSettings, keep: Sequence[int]
 ) -> dict[str, Target]:
-    """Make the targets, and for each that has one the same attribute of another object.
+    """Make the targets, and the same attributes of another object where the capture has them.
 
     Args:
         store: Capture whose columns are read.
@@ -80,12 +80,12 @@ def complete(store: Store) -> set[str]:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """The samples of one capture that are probed, and what does not depend on the site.
+    """The probed samples of one capture, with the targets and scores shared by all sites.
 
     Attributes:
         keep: Indices of the samples in the capture.
         targets: Targets by name, those of other objects first: their scores are controls.
-        given: By target, the scores of the question and of the image's mean.
+        given: Scores of the question and of the image's mean, by target.
     """
 
     keep: list[int]
@@ -146,11 +146,11 @@ class ProbeSweep:
         )
 
     def execute(self, run: Run, advance: Callable[[int], None] = lambda rows: None) -> None:
-        """Probe whatever the run does not hold yet.
+        """Probe every target at every site and slot that the run lacks.
 
         Args:
-            run: Where rows go.
-            advance: Called with the number of rows that have just become sure to be there.
+            run: Run that takes the rows. Rows that it already has are not made again.
+            advance: Function called with the number of rows just made or found.
         """
         for source, label in self.places:
             array = self.stores[source].array(label)[self._views[source].keep]
@@ -176,7 +176,7 @@ class ProbeSweep:
         features: Tensor,
         blank: Tensor | None,
     ) -> Iterator[Row | None]:
-        """The row of every target at one slot; None for one that is there."""
+        """The row of every target at one slot; None for a row that the run already has."""
         others: dict[str, float] = {}
         for name, target in view.targets.items():
             if run.has(f"{site}#{'-' if slot is None else slot}", name):

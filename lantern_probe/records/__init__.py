@@ -1,4 +1,4 @@
-"""What lies on disk: runs and their rows, captured activations, official result files."""
+"""Files on disk: runs and their rows, captured activations, official result files."""
 
 from __future__ import annotations
 

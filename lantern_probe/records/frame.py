@@ -1,4 +1,4 @@
-"""Rows as a pandas frame, for one's own tables and figures."""
+"""Rows as a pandas frame, for further tables and figures."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _TRUTH = ("correct", "emitted")
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One line per row, in the order given; `sample` and `condition` come first.
 
-    What a row lacks is missing: a failed sample has no `answer`. `correct` and `emitted` are of
-    the type `boolean`, whose missing values are left out of means rather than counted as wrong.
+    A field that a row lacks is missing: a failed sample has no `answer`. `correct` and `emitted`
+    have the type `boolean`, whose missing values are left out of means instead of being wrong.
     Log-probabilities become one column per candidate, `logprobs.A` and so on; other objects and
     lists stay as they are.
 
     Args:
-        rows: Of `read_rows`, `Run.rows` or `read_published`.
+        rows: Rows from `read_rows`, `Run.rows` or `read_published`.
     """
     flat = []
     for row in rows:

@@ -1,9 +1,9 @@
-"""The official per-sample result files, brought into the form of this project's rows.
+"""Official per-sample result files, read as rows of this project.
 
 One JSON list per condition, as the LanteRn evaluation writes them (repository
 GuilhermeViveiros/LanteRn, `evals/viscot_blink_vstar_eval.py`): objects with `id`, or `img_path`
 and `question`, then `label`, `prediction` (the whole text), and often `pred_answer` and
-`category`. Nothing is dropped on the way: what is unusual about a file stands in its notes.
+`category`. Every entry becomes a row; a file's notes report what is unusual about it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OFFICIAL_NAMES = {
     "random_bbox": "random-box",
     "qwen_generate": "stock",
 }
-"""This project's names of what the official evaluation calls otherwise."""
+"""This project's names of conditions, by the official name where it differs."""
 
 
 _MARKER = "<|lvr_start|>"
@@ -53,15 +53,15 @@ class ResultFile:
     """One condition, as published.
 
     Attributes:
-        path: The file.
-        condition: From the file's or its folder's name, or as given.
-        rows: One per entry, in the order of the file: `sample`, `condition`, `status`, `gold`,
-            `answer`, `correct`, `candidates`, `emitted`, `image`, `logprobs` (None), `text` and
-            `parser`, as in the rows of an ablation, and whatever else the entry has
-            (`category`, `img_path` ...). `emitted` says whether the text has a latent block's
-            marker; where no text of any file has one, special tokens were not kept, and it is
-            True. An entry without a prediction is `failed`.
-        notes: What a reader of the figures should know: duplicates, missing labels and so on.
+        path: Path of the file.
+        condition: Name of the condition: as given, or from the name of the file or its folder.
+        rows: One row per entry, in the order of the file: `sample`, `condition`, `status`, `gold`,
+            `answer`, `correct`, `candidates`, `emitted`, `cluster`, `logprobs` (None), `text` and
+            `parser`, as in the rows of an ablation, and the entry's other fields (`category`,
+            `img_path` ...). `emitted` is True if the text has a latent block's marker. If no text
+            of any file has one, special tokens were not kept, and it is True everywhere. An entry
+            without a prediction has the status `failed`.
+        notes: Remarks on the entries: duplicates, missing labels and so on.
     """
 
     path: Path
@@ -78,18 +78,17 @@ def read_published(
 ) -> list[ResultFile]:
     """Read the files of several conditions on the same samples.
 
-    Samples are known by `id`, or else by `img_path` and `question`; the files are read together
-    so that they agree on which. A sample that occurs more than once is kept each time: copies
-    are told apart by their label, then by their order in the file.
+    Samples are identified by `id`, or else by `img_path` and `question`; the same key is used for
+    all files. A sample that occurs more than once is kept each time. Its copies are told apart by
+    their label, then by their order in the file.
 
     Args:
         paths: One file per condition.
-        names: The conditions, in the order of the paths; by default from the names of the files,
-            or from the folders where the files are called alike.
-        parser: How the answer is read from the text. `strict` is the one of METHODS.md section 4.
-            `official` takes the recorded `pred_answer` where there is one. Options are taken from
-            the entry or its question; where they are unknown, `official` and `default` read
-            letters only.
+        names: Names of the conditions, in the order of the paths. By default the names of the
+            files, or of their folders if the files have the same name.
+        parser: Parser of the answers, default `strict` (see `parse_answer`). `official` takes the
+            recorded `pred_answer` if there is one. Options are taken from the entry or its
+            question; if they are unknown, `official` and `default` read letters only.
 
     Raises:
         LanternError: a file cannot be read or is no list of such objects (file and entry are
@@ -122,7 +121,7 @@ def read_published(
 
 
 def condition_names(paths: Sequence[str | Path]) -> list[str]:
-    """What tells the files apart: their names, or else the folders in which the paths differ.
+    """Names that tell the files apart: file names, or else the folders in which the paths differ.
 
     `own/blink.json` and `zeros/blink.json` are `own` and `zeros`.
 
@@ -188,7 +187,7 @@ def _described(value: Any) -> str:
 
 
 def _key_kind(files: Sequence[Path], entries: Sequence[Sequence[Entry]]) -> KeyKind:
-    """How all the files name their samples; a mixture could not be paired."""
+    """Fields by which all files name their samples; a mixture could not be paired."""
     if all(entry.get("id") is not None for some in entries for entry in some):
         return "id"
     for path, some in zip(files, entries, strict=True):
@@ -206,7 +205,7 @@ def _key(entry: Entry, kind: KeyKind) -> str:
 
 
 def _sample_keys(entries: Sequence[Entry], kind: KeyKind, repeated: set[str]) -> list[str]:
-    """The samples' names; those of `repeated` ones, here or in another file, are numbered."""
+    """Names of the samples; those in `repeated` (by this file or another) are numbered."""
     seen: Counter[str] = Counter()
     keys = []
     for entry in entries:
@@ -240,7 +239,7 @@ def _row(
         "correct": None if gold is None else answer == gold,
         "candidates": len(options) if options else None,
         "emitted": _MARKER in text if marked else True,
-        # Without a path each sample is taken to have an image of its own.
+        # Without a path, every sample is assumed to have its own image.
         "cluster": entry.get("img_path") or key,
         "logprobs": None,
         "text": text,
@@ -249,7 +248,7 @@ def _row(
 
 
 def _gold(entry: Entry) -> str | None:
-    """The label's letter, however it is dressed; a label that is no letter as it stands."""
+    """The letter of the label, without its marks; the whole label if it is no letter."""
     label = (entry["label"] or "").strip()
     match = _LABEL.fullmatch(label)
     return match.group(1).upper() if match else label or None

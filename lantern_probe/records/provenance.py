@@ -1,4 +1,4 @@
-"""What a result came from: code, packages, machine, command."""
+"""Provenance of a result: code, packages, machine, command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def now() -> str:
 
 
 def provenance() -> dict[str, Any]:
-    """What the running process is: time, command line, commit, package versions, platform."""
+    """Describe the running process: time, command line, commit, package versions, platform."""
     versions = {}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

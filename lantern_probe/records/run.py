@@ -1,8 +1,8 @@
-"""A run on disk: what was asked (`run.json`) and one row per sample and condition (`rows.jsonl`).
+"""A run on disk: its settings (`run.json`) and one row per sample and condition (`rows.jsonl`).
 
-Everything needed to repeat a run stands in `run.json`; tables and figures are made from the rows
-alone. A run may be killed at any moment: what `append` has returned from is on disk, a line torn
-by the kill is removed when the run is opened again, and the run goes on where it stopped.
+`run.json` has everything needed to repeat a run; tables and figures are made from the rows alone. A
+run may be killed at any moment. Rows are on disk once `append` has returned. A line torn by the
+kill is removed when the run is opened again, and the run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run that is being written; made by `Run.open`, and best used as a context manager.
+    """A run that is being written, opened by `Run.open`; best used as a context manager.
 
         >>> with Run.open("runs/example", {"seed": 1}, overwrite=True) as run:
         ...     run.append({"sample": "1", "condition": "own", "status": "ok", "correct": True})
@@ -60,8 +60,8 @@ class Run:
     the status `running`.
 
     Attributes:
-        folder: Where the run lives.
-        manifest: The content of `run.json`.
+        folder: Folder of the run.
+        manifest: Content of `run.json`.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Run:
         samples: SampleFile,
         retried: set[str],
     ) -> None:
-        """Not for users: `Run.open` checks and repairs what this takes for granted."""
+        """Not for users: `Run.open` makes the checks and repairs that come before."""
         self._samples = samples
         self._retried = retried
         self.folder = folder
@@ -82,7 +82,7 @@ class Run:
         self._keys = keys
         self._broken = False
         with explained(folder):
-            # Buffering would decide when a row is written; O_APPEND puts it at the end whatever.
+            # Unbuffered, so that a row is written at once; O_APPEND always writes at the end.
             self._rows = (folder / ROWS_FILE).open("ab", buffering=0)
             self._opened = os.fstat(self._rows.fileno())
             self._size = self._opened.st_size
@@ -99,16 +99,18 @@ class Run:
         """Start a run in a folder, or resume the run of the same configuration found there.
 
         Args:
-            folder: Made if missing.
-            config: All that decides the rows; compared after conversion to JSON. Its `seed`, if
-                any, is also put at the top of `run.json`.
-            overwrite: Start again, and delete the rows that are there. Other files stay.
-            retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again.
+            folder: Folder of the run; made if missing.
+            config: All settings that decide the rows, compared after conversion to JSON. Its
+                `seed`, if any, is also put at the top of `run.json`.
+            overwrite: Delete the rows of an earlier run and start again; default False. Other
+                files stay.
+            retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again;
+                default False.
 
         Raises:
-            LanternError: the folder cannot be written, holds files but no run, or a run of
-                another configuration, is being written by somebody else, or its files are
-                corrupt. Without `overwrite`, the rows that are there stay as they were.
+            LanternError: the folder cannot be written, holds files but no run, holds a run of
+                another configuration, is being written by another process, or its files are
+                corrupt. Without `overwrite`, existing rows stay as they were.
         """
         folder = Path(folder)
         wanted = to_plain(config, "config")
@@ -121,7 +123,7 @@ class Run:
         try:
             if overwrite or not (folder / MANIFEST).exists():
                 with explained(folder):
-                    # Rows first: if killed in between, no row stands under a wrong configuration.
+                    # Rows first: if killed in between, no row has a wrong configuration.
                     (folder / ROWS_FILE).unlink(missing_ok=True)
                     (folder / SAMPLES_FILE).unlink(missing_ok=True)
                 manifest: Row = {"format": FORMAT, "status": "running", **provenance()}
@@ -133,7 +135,7 @@ class Run:
                 ended = ("finished", "rows", "error")
                 manifest = {name: item for name, item in manifest.items() if name not in ended}
                 manifest["status"] = "running"
-                # The rows that follow may come from other code: say from which.
+                # The rows that follow may come from other code: record which.
                 manifest["resumed"] = [*manifest.get("resumed", []), provenance()]
             rows = rows_in(folder / ROWS_FILE)
             keys = unique_keys(folder / ROWS_FILE, rows)
@@ -163,11 +165,11 @@ class Run:
         failed, and were dropped by `retry_failed`, may have been mended.
 
         Args:
-            samples: Samples; paths of images are recorded relative to `image_root` of the
+            samples: Samples to run. Paths of images are recorded relative to `image_root` of the
                 configuration.
 
         Returns:
-            The samples under the ids by which this run knows them.
+            The samples, with the ids under which this run has recorded them.
 
         Raises:
             LanternError: a sample has changed under its id (named), or the disk refuses.
@@ -183,10 +185,10 @@ class Run:
         return found
 
     def note(self, **facts: Any) -> None:
-        """Put facts into `run.json` that do not decide the rows, such as threads or devices.
+        """Record facts in `run.json` that do not decide the rows, such as threads or devices.
 
         Raises:
-            LanternError: a fact holds what JSON cannot, or the disk refuses.
+            LanternError: a fact has a value that JSON cannot represent, or the disk refuses.
         """
         facts = {name: to_plain(fact, name) for name, fact in facts.items()}
         if any(self.manifest.get(name) != fact for name, fact in facts.items()):
@@ -200,13 +202,13 @@ class Run:
     def append_many(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows in one piece and wait until they are on disk: all of them, or none.
 
-        Values may be what JSON knows, numpy and torch scalars and arrays, paths, enums and
+        Values may be JSON values, numpy and torch scalars and arrays, paths, enums and
         dataclasses; NaN and infinities become null. A sample that failed is a row too:
         `{"sample": ..., "condition": ..., "status": "failed", "error": ...}`.
 
         Raises:
-            LanternError: a row has no sample or condition, repeats one that is there, or holds a
-                value that JSON cannot; the run is closed; or the disk refuses (full, gone), in
+            LanternError: a row has no sample or condition, repeats an existing row, or has a value
+                that JSON cannot represent; the run is closed; or the disk refuses (full, gone), in
                 which case the file is left as it was before the call.
         """
         if self._rows.closed:
@@ -229,7 +231,7 @@ class Run:
             self._check_place()
             if self._broken:
                 self._roll_back()
-            self._broken = True  # until the books agree with the disk again
+            self._broken = True  # until size and keys agree with the disk again
             try:
                 _write_all(self._rows.fileno(), data)
                 os.fsync(self._rows.fileno())
@@ -242,7 +244,7 @@ class Run:
         self._broken = False
 
     def _check_place(self) -> None:
-        """An open file outlives its name: rows would go on into one that nobody can find."""
+        """Refuse a deleted or replaced file: an open one would take rows that nobody can find."""
         path = self.folder / ROWS_FILE
         if not path.exists() or not os.path.samestat(path.stat(), self._opened):
             raise LanternError(
@@ -266,13 +268,13 @@ class Run:
         return to_frame(self.rows())
 
     def done(self, key: Sequence[str] = KEY) -> set[tuple[Any, ...]]:
-        """The values that the given fields take together in the rows; failed rows count."""
+        """Combinations of values of the given fields in the rows, failed ones included."""
         if tuple(key) == KEY:
             return set(self._keys)
         return {tuple(row.get(name) for name in key) for row in self.rows()}
 
     def has(self, sample: str | int, condition: str | int) -> bool:
-        """Whether there is a row for this sample under this condition, failed or not."""
+        """True if there is a row for this sample under this condition, failed or not."""
         return (sample, condition) in self._keys
 
     def finish(self, status: str = "complete", error: str | None = None) -> None:
@@ -299,7 +301,7 @@ class Run:
         try:
             if error is not None:
                 stopped = not isinstance(error, Exception)
-                # The exception on its way out says more than a failure to note it.
+                # The first exception says more than a failure to record it.
                 with contextlib.suppress(LanternError):
                     self.finish(
                         "interrupted" if stopped else "failed", f"{type(error).__name__}: {error}"
@@ -313,7 +315,7 @@ class Run:
 def _refuse_foreign(folder: Path) -> None:
     if (folder / MANIFEST).exists():
         return
-    # A run killed before its run.json was in place leaves its lock and temporary file behind.
+    # A run killed before its run.json was in place leaves its lock and a temporary file.
     foreign = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not _is_leftover(p))
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "")
@@ -324,12 +326,12 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _is_leftover(path: Path) -> bool:
-    """Whether a file is a half-written replacement of one of the run's own."""
+    """True if a file is a half-written replacement of one of the run's own."""
     return path.name.startswith((f".{MANIFEST}.", f".{ROWS_FILE}.")) and path.suffix == ".tmp"
 
 
 def _modern(manifest: Row, wanted: Row) -> Row:
-    """Bring the manifest of a run of an older format into the present one."""
+    """Convert the manifest of a run of an older format to the current one."""
     if manifest["format"] == FORMAT:
         return manifest
     config = modern_config(manifest["config"], wanted)
@@ -381,7 +383,7 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
-    """One write in all likelihood; a disk that is nearly full takes a part and then refuses."""
+    """Write all bytes, mostly at once; a disk that is nearly full takes a part, then refuses."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -1,8 +1,8 @@
 """The samples of a run on disk: `samples.jsonl`, one line per sample, written before its first row.
 
-A sample is known by its content, never by its position: a run goes on with data that were sorted
-anew, and stops where a question was edited under an old id. `run.json` covers the file by its
-length and hash, so that a line torn by a kill is told from one that was edited.
+A sample is identified by its content, never by its position. A run goes on with data in another
+order, and stops if a question was edited under an old id. `run.json` has the length and hash of the
+file, which tell a line torn by a kill from an edited one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class ImageRecord(TypedDict, total=False):
     """One image of a sample."""
 
     path: str
-    """Path relative to the data's image folder where it lies in it, else as given."""
+    """Path relative to the data's image folder if the file is in it, else as given."""
     sha256: str | None
-    """Hash of the file, or of the pixels of an image that is no file; null where it is missing."""
+    """Hash of the file, or of the pixels of an image that is no file; null if it is missing."""
     bytes: int | None
     """Size of the file in bytes."""
     size: list[int]
@@ -58,7 +58,7 @@ class SampleRecord(TypedDict):
     options: list[str]
     """Options without letters; empty for an open question."""
     lettered: bool
-    """Whether the answer is the letter of an option."""
+    """True if the answer is the letter of an option."""
     answer: str | None
     """Right answer, one of the candidates; null where it is unknown."""
     category: str | None
@@ -74,7 +74,7 @@ class SampleRecord(TypedDict):
 
 
 _IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes")
-"""Fields that must not change under an id, beside the content of the images."""
+"""Fields that must not change under an id, in addition to the content of the images."""
 
 
 def sample_record(sample: Sample, root: str | Path | None = None) -> SampleRecord:
@@ -152,9 +152,9 @@ def matched(
 ) -> list[Sample]:
     """Give samples that are only numbered the ids under which a run has recorded their content.
 
-    Lines that were sorted anew, or moved by a line put in, keep their ids. A new line takes
-    a new number where its own is taken by content that has moved. Where the content recorded under
-    its number is nowhere any more, the line was edited: it keeps the id, and is refused later.
+    Lines that changed their position keep their ids. A new line gets a new id if content that has
+    moved holds its number. If the content recorded under its number no longer occurs, the line was
+    edited: it keeps the id and is refused later.
 
     Args:
         samples: Samples about to be run.
@@ -200,7 +200,7 @@ def _renamed(sample: Sample, ids: Mapping[str, str]) -> Sample:
 
 
 def _content(record: SampleRecord) -> str:
-    """Reduce a record to its content: equal for equal samples, wherever they stand."""
+    """Reduce a record to its content, which is equal for equal samples at any position."""
     content: dict[str, Any] = {name: value for name, value in record.items() if name in _IDENTITY}
     content["images"] = [image.get("sha256") or image.get("path") for image in record["images"]]
     return json.dumps(content, sort_keys=True)
@@ -211,10 +211,10 @@ class SampleFile:
 
     Args:
         folder: Folder of the run.
-        covered: `samples` of `run.json`: number of lines, bytes and hash; None for a run without.
+        covered: `samples` of `run.json`: number of lines, bytes and hash; None if it has none.
 
     Raises:
-        LanternError: the file is not what `run.json` says.
+        LanternError: the file differs from its description in `run.json`.
     """
 
     def __init__(self, folder: Path, covered: Mapping[str, Any] | None):
@@ -242,7 +242,7 @@ class SampleFile:
 
     @property
     def covered(self) -> dict[str, Any]:
-        """What `run.json` says of the file."""
+        """Description of the file for `run.json`: number of lines, bytes and hash."""
         return {
             "count": len(self._known),
             "bytes": self._bytes,
@@ -264,7 +264,7 @@ class SampleFile:
             retried: Ids of samples that failed and are due again; their images may be mended.
 
         Returns:
-            Whether any sample was new, so that `run.json` must be written anew.
+            True if any sample was new, so that `run.json` must be rewritten.
 
         Raises:
             LanternError: a sample differs from the one recorded under its id, or the disk refuses.

@@ -1,7 +1,7 @@
 """The written form of rows: one typed dictionary per kind of run, a sentence under every field.
 
 All rows share the fields of `Row`'s key and status. A reader meets a row as a plain dictionary; the
-types here are what the writers are checked against, and what `docs/runs-on-disk.md` lists.
+types here check the writers, and `docs/runs-on-disk.md` lists them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FailedRow(TypedDict):
     condition: str
     """Label of the condition."""
     status: Literal["failed", "left out"]
-    """Reason class: not run, or run and not comparable."""
+    """`failed` (could not be run) or `left out` (cannot be compared)."""
     error: str
     """Message that names the input and the way out."""
     finish: Literal["failed"]
@@ -36,7 +36,7 @@ def failed_row(sample: str, condition: str, error: Exception) -> FailedRow:
     Args:
         sample: Id of the sample.
         condition: Label of the condition.
-        error: Why; its text is recorded.
+        error: Reason; its text is recorded.
     """
     return {
         "sample": sample,
@@ -63,15 +63,15 @@ class TextRow(TypedDict):
     answer: str | None
     """Answer as the run's parser reads it; null where the text holds none."""
     correct: bool | None
-    """Whether `answer` equals `gold`; null where `gold` is unknown."""
+    """True if `answer` equals `gold`; null where `gold` is unknown."""
     emitted: bool
-    """Whether the text has at least one latent block."""
+    """True if the text has at least one latent block."""
     blocks: int
     """Number of latent blocks."""
     fed: list[int]
     """Number of latents fed in each block; fewer than K where the limit cut a block off."""
     finish: Finish
-    """Whether the text ended by itself or at the token limit."""
+    """End of the text: `closed` by itself or `truncated` by the token limit."""
     text: str
     """Generated text, with its markers."""
 
@@ -92,7 +92,7 @@ class AblationRow(TextRow):
     kept: str
     """Parts of the block that the condition leaves in place, for the decomposition of a gain."""
     acted: NotRequired[bool]
-    """Whether the condition did anything in this text; only with a block."""
+    """True if the condition acted on this text; only with a block."""
     pool: NotRequired[int | None]
     """Number of samples whose latents the condition drew on; null for one that draws on none."""
     donor: NotRequired[str]
@@ -104,7 +104,7 @@ class AblationRow(TextRow):
 
 
 class CaptureRow(TextRow):
-    """One captured sample: where its activations are, and what is known about it.
+    """One captured sample: place of its activations, and attributes of the sample.
 
     Further columns are the sample's plain attributes (see `records.store.describe`).
     """
@@ -127,7 +127,7 @@ class PatchRow(TypedDict):
     condition: str
     """Label of the patch, such as `residual.3@slot[5]`."""
     status: Status
-    """Whether the pair could be run and compared."""
+    """`ok`, `failed` (the pair could not be run) or `left out` (it could not be compared)."""
     cluster: str
     """Key of the pair of a sample and its twin."""
     component: str
@@ -139,7 +139,7 @@ class PatchRow(TypedDict):
     slot: int | None
     """0-based slot that is patched alone; null for all positions of the role."""
     sham: bool
-    """Whether the own activations were put back."""
+    """True if the own activations were put back."""
     direction: Literal["denoise", "noise"]
     """Clean patched into corrupted, or corrupted into clean."""
     donor: str
@@ -159,7 +159,7 @@ class PatchRow(TypedDict):
     answer: NotRequired[str]
     """Most probable candidate under the patch."""
     finish: NotRequired[Finish]
-    """Whether the target's text ended by itself or at the token limit."""
+    """End of the target's text: `closed` by itself or `truncated` by the token limit."""
     error: NotRequired[str]
     """Reason why there is no measurement."""
 
@@ -180,7 +180,7 @@ class SensitivityRow(TypedDict):
     between: dict[str, list[float]]
     """Mean cosine distance to the other samples, in the same layout."""
     finish: NotRequired[Finish]
-    """Whether the text under the change ended by itself or at the token limit."""
+    """End of the text under the change: `closed` by itself or `truncated` by the token limit."""
 
 
 class AttentionRow(TypedDict):
@@ -195,7 +195,7 @@ class AttentionRow(TypedDict):
     cluster: str
     """Key shared by dependent samples."""
     emitted: bool
-    """Whether the text has at least one latent block."""
+    """True if the text has at least one latent block."""
     gold: str | None
     """Right answer."""
     answer: str | None
@@ -203,7 +203,7 @@ class AttentionRow(TypedDict):
     attention: dict[str, Any]
     """By role of the query: mass by role of the key, entropy in nats, enrichment; one per layer."""
     finish: NotRequired[Finish]
-    """Whether the text ended by itself or at the token limit."""
+    """End of the text: `closed` by itself or `truncated` by the token limit."""
 
 
 KINDS: dict[str, type] = {

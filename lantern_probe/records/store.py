@@ -1,9 +1,9 @@
 """Captured activations on disk: safetensors shards, and a run's rows as their index.
 
-A row says in which shard, and at which position in it, its sample's activations are. A shard is
-on disk before a row names it, so a capture may be killed at any moment: what no row names is
-removed when it goes on. A capture on several machines writes a run each, in folders of its own
-(`shard-0-of-4` ...) within the output; `Store` reads them as one.
+A row has the shard of its sample's activations and the index within it. A shard is on disk before
+a row names it, so a capture may be killed at any moment: a shard that no row names is removed when
+the capture goes on. Each process of a divided capture writes its own run, in a folder of the output
+(`shard-0-of-4` ...); `Store` reads them as one.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from lantern_probe.records.run import Run
 from lantern_probe.tasks.sample import Sample
 
 SHARDS = "shards"
-"""Where in a run's folder the shards are."""
+"""Folder of the shards within a run's folder."""
 
 PARTS = "shard-*-of-*"
-"""Folders within an output that hold a part of the samples each."""
+"""Pattern of the folders in an output that hold one part of the samples each."""
 
 MARGIN = 200e6
-"""Bytes of the disk that a capture leaves free."""
+"""Disk space that a capture leaves free, in bytes."""
 
 
 def part_folder(folder: str | Path, index: int, count: int) -> Path:
-    """Where one of several processes writes its part of the samples."""
+    """Folder in which one of several processes writes its part of the samples."""
     return Path(folder) / f"shard-{index}-of-{count}"
 
 
 def check_room(folder: str | Path, needed: int) -> int:
-    """The bytes free on the disk of a folder that need not exist yet.
+    """The free space, in bytes, on the disk of a folder that need not exist yet.
 
     Raises:
-        LanternError: they are not enough for what is needed.
+        LanternError: the space is too small for the bytes needed.
     """
     place = Path(folder).absolute()
     while not place.exists():
@@ -71,7 +71,8 @@ class ShardFolder:
     """The shards of a run that is being written.
 
     Args:
-        run: Shards that none of its rows names, left by a kill or another run, are removed.
+        run: Run that the shards belong to. Shards that none of its rows names, left by a kill or
+            another run, are removed.
     """
 
     def __init__(self, run: Run):
@@ -84,14 +85,14 @@ class ShardFolder:
                     file.unlink(missing_ok=True)
 
     def write(self, samples: Sequence[str], activations: Mapping[str, Tensor]) -> str:
-        """Put one batch on disk, whole or not at all, and wait until it is there.
+        """Write one batch, whole or not at all, and wait until it is on disk.
 
         Args:
-            samples: Ids, from which the name is made.
-            activations: By label of the site, [samples, slots, D].
+            samples: Ids of the samples, from which the file name is made.
+            activations: Activations by label of the site, [samples, slots, D].
 
         Returns:
-            The name of the file.
+            Name of the file.
 
         Raises:
             LanternError: the disk refuses.
@@ -103,12 +104,12 @@ class ShardFolder:
 
 
 def describe(sample: Sample, row: Row) -> Row:
-    """The row with what is known about its sample, in plain columns.
+    """Add the sample's properties to its row, in plain columns.
 
-    `cluster` (the same for dependent samples), `prompt` (the user's text), `box_x`,
-    `box_y`, `box_width`, `box_height` (centre and size of the first box, as shares of the
-    image), and every attribute that is a text, a number or a truth value. An attribute named like
-    another column gets `attribute_` in front.
+    These are `cluster` (the same for dependent samples), `prompt` (the user's text), `box_x`,
+    `box_y`, `box_width`, `box_height` (centre and size of the first box, as fractions of the
+    image), and every attribute that is a text, a number or a truth value. An attribute with the
+    name of another column gets `attribute_` in front.
     """
     box: dict[str, float | None] = dict.fromkeys(("box_x", "box_y", "box_width", "box_height"))
     if sample.boxes:
@@ -125,23 +126,24 @@ def describe(sample: Sample, row: Row) -> Row:
 
 
 class Store:
-    """A capture that is read: activations by site, and columns by name, in one order.
+    """Reader of a capture: activations by site, and columns by name, in the same order.
 
-    The order is that of the sample ids, numbers in them by value, so that it does not depend on
-    how often the capture was resumed or among how many processes it was divided. Failed samples
-    are left out. Tensors are read when asked for, one site at a time.
+    Samples are sorted by id, with numbers in ids sorted by value. The order does not depend on
+    resumptions or on the number of processes. Failed samples are left out. Tensors are read on
+    request, one site at a time.
 
     Attributes:
+        folder: Folder of the capture.
         sites: Labels of the sites.
-        samples: The rows of the index, one per sample.
-        config: What was captured: model, weights, data, condition ...
+        samples: Rows of the index, one per sample.
+        config: Settings of the capture: model, weights, data, condition ...
 
     Args:
-        folder: The output of a capture; its parts by several processes are read with it.
+        folder: Output of a capture; the parts of several processes are read together.
 
     Raises:
-        LanternError: there is no capture, its parts were made with different settings, or a
-            file of it is corrupt.
+        LanternError: there is no capture, its parts were made with different settings, or one of
+            its files is corrupt.
     """
 
     def __init__(self, folder: str | Path):
@@ -193,9 +195,9 @@ class Store:
         return values
 
     def array(self, label: str) -> Float[Tensor, "samples slots dim"]:
-        """The activations of one site, as stored; NaN where a sample lacks it.
+        """The activations of one site, in the stored dtype; NaN where a sample lacks the site.
 
-        One slot at roles other than `slots`.
+        Roles other than `slot` have one slot.
 
         Raises:
             LanternError: the site was not captured, there is no sample, or a shard is missing or
@@ -219,7 +221,7 @@ class Store:
     def features(
         self, site: str, slot: int | None = None, *, target: str = "gold"
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vectors, labels and clusters in the form that scikit-learn takes.
+        """Vectors, labels and clusters for scikit-learn.
 
             >>> from lantern_probe import Run
             >>> from lantern_probe.capture import Capture
@@ -236,7 +238,7 @@ class Store:
             target: Column to predict; `gold`, the right answer, by default.
 
         Returns:
-            X [samples, D] in float32, y [samples] and the clusters [samples], for folds that keep
+            X [samples, D] in float32, y [samples] and the clusters [samples], with which folds keep
             dependent samples together. Samples that lack the site or the target are left out.
 
         Raises:
@@ -268,6 +270,6 @@ def _read(file: Path, label: str) -> Tensor:
 
 
 def _natural(text: str) -> list[Any]:
-    """A key that sorts `scene-2` before `scene-10`."""
+    """Sort key that puts `scene-2` before `scene-10`."""
     parts = re.split(r"(\d+)", text)
     return [int(part) if index % 2 else part for index, part in enumerate(parts)]

@@ -22,24 +22,24 @@ from lantern_probe.stats.percentile import percentile_interval, shares_interval
 from lantern_probe.stats.ties import TIE, merged, reaches, rescaled, unit_scaled
 
 _CHUNK = 4_000_000
-"""Entries of a resampling matrix held at once: 32 MB of counts."""
+"""Number of entries of a resampling matrix held at once: 32 MB of counts."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of the first condition minus the second's, on the same samples.
+    """Mean of the first condition minus the second's on the same samples, with its interval.
 
     Attributes:
-        n: Samples.
-        clusters: Independent units resampled: images, or the samples themselves.
-        estimate: Mean difference, of accuracies in [-1, 1]; NaN when n is 0.
+        n: Number of samples.
+        clusters: Number of independent units resampled: images, or the samples themselves.
+        estimate: Mean difference, of accuracies in [-1, 1]; NaN if n is 0.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        level: Nominal coverage.
-        method: `bca`, `percentile`, or `exact bound` or `undefined` where resampling cannot say
-            anything (see `accuracy_difference` and `mean_difference`).
-        resamples: Bootstrap resamples drawn.
-        seed: Seed of their generator.
+        level: Nominal coverage of the interval.
+        method: `bca` or `percentile`; `exact bound` or `undefined` if resampling has no spread
+            (see `accuracy_difference` and `mean_difference`).
+        resamples: Number of bootstrap resamples drawn.
+        seed: Seed of the bootstrap's generator.
     """
 
     n: int
@@ -80,10 +80,10 @@ def accuracy_difference(
     Args:
         first: Right (1, True) or wrong (0, False) per sample [n].
         second: The same samples in the same order [n].
-        clusters: The image (or other unit) of each sample [n]; each sample its own if None.
-        level: Nominal coverage.
-        resamples: Bootstrap resamples.
-        seed: Of the generator; equal input and seed give equal ends.
+        clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
+        level: Nominal coverage, default 0.95.
+        resamples: Number of bootstrap resamples, default 10,000.
+        seed: Seed of the bootstrap's generator, default 0; equal input and seed give equal ends.
         method: `bca` or `percentile`; the result says `percentile` where BCa is undefined.
 
     Raises:
@@ -107,16 +107,16 @@ def accuracy_difference(
 def clustered_share(
     outcomes: ArrayLike, clusters: Clusters = None, *, resamples: int = 10_000, seed: int = 0
 ) -> Difference:
-    """Bootstrap interval, 95 %, of a share whose samples come in clusters, such as pairs.
+    """Bootstrap interval, 95 %, of a fraction whose samples come in clusters, such as pairs.
 
-    Where all clusters are alike resampling says nothing; the exact bound is then that of a share
-    in [0, 1]: with g clusters at 0, at most 1 - .025^(1/g).
+    If all clusters have the same mean, resampling has no spread. The exact bound is then that of a
+    fraction in [0, 1]: with g clusters at 0, at most 1 - .025^(1/g).
 
     Args:
         outcomes: 1 or 0 (True, False) per sample [n].
         clusters: As in `accuracy_difference`.
-        resamples: Bootstrap resamples.
-        seed: Of the generator.
+        resamples: Number of bootstrap resamples, default 10,000.
+        seed: Seed of the bootstrap's generator, default 0.
 
     Raises:
         LanternError: as for `accuracy_difference`.
@@ -141,15 +141,15 @@ def mean_difference(
     seed: int = 0,
     method: str = "bca",
 ) -> Difference:
-    """The same interval for any real-valued measure, such as letter log-odds, in its own unit.
+    """Bootstrap interval of a mean difference of any measure, such as log-odds, in its own unit.
 
     Args:
         differences: First condition minus second, per sample [n]; finite.
-        clusters: As in `accuracy_difference`, and so are the options.
+        clusters: As in `accuracy_difference`; so are the options.
 
     Returns:
-        The interval; from minus to plus infinity, as `undefined`, where there are no samples or
-        all clusters have the same mean: an unbounded measure leaves nothing to bound it with.
+        Mean difference with its interval. The interval is infinite, with the method `undefined`,
+        without samples or if all clusters have the same mean: an unbounded measure has no bound.
 
     Raises:
         LanternError: a value is not a finite number, or an option is out of range.
@@ -189,7 +189,7 @@ def _bootstrap(
     draws = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
     shares = _bca_shares(level, draws, estimate, sums, sizes) if method == "bca" else None
     if shares is None:
-        # Too skewed for the correction to have a meaning: say so in the result.
+        # Too skewed for the correction to have a meaning: the result names the other method.
         method, (low, high) = "percentile", percentile_interval(draws, level)
     else:
         low, high = shares_interval(draws, *shares)
@@ -221,7 +221,7 @@ def _bca_shares(
     sums: Num[np.ndarray, " g"],
     sizes: Int[np.ndarray, " g"],
 ) -> tuple[float, float] | None:
-    """The shares at which BCa reads the bootstrap distribution; None where undefined."""
+    """Probabilities of the bootstrap quantiles that BCa takes; None if undefined."""
     # The statistic is discrete: resamples equal to the estimate count half.
     slack = TIE * float(np.abs(sums).sum() / sizes.sum())
     at_least, at_most = reaches(draws, estimate, slack), reaches(-draws, -estimate, slack)

@@ -1,4 +1,4 @@
-"""Paired data on their way in: checked outcomes, samples gathered into clusters."""
+"""Checks of paired data, and sums over clusters of samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.stats.ties import TIE, unit_scaled
 
 Clusters = Sequence[Hashable] | NDArray[Any] | None
-"""The image, or other independent unit, of each sample; each sample its own if None."""
+"""Image, or other independent unit, of each sample; None makes each sample its own cluster."""
 
 
 def check_level(level: float) -> None:
@@ -110,17 +110,17 @@ def by_cluster(
 
 
 def design_effect(differences: Num[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
-    """How much more the mean difference varies than that of independent samples would, and g.
+    """Design effect of the clusters on the mean difference, and the number of clusters g.
 
-    The ratio of the cluster-robust variance of the mean, with its g / (g - 1) correction, to the
-    variance of independent samples (Kish 1965; Rao & Scott 1992); n / effect is then the number
-    of independent samples worth as much. Never below 1: clusters that seem to *help* are mostly
-    noise in the estimate. Where no cluster deviates from the mean, or there is a single one,
-    nothing is known of the variance, and each cluster counts as one sample: n / g.
+    It is the ratio of the cluster-robust variance of the mean, with its g / (g - 1) correction, to
+    the variance of independent samples (Kish 1965; Rao & Scott 1992). n / effect is the equivalent
+    number of independent samples. It is never below 1: clusters that seem to *help* are mostly
+    noise in the estimate. If no cluster deviates from the mean, or there is a single one, the
+    variance is unknown, and each cluster counts as one sample: n / g.
 
     Args:
         differences: One finite number per sample [n], in any unit.
-        clusters: The image (or other unit) of each sample [n]; each sample its own if None.
+        clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
     """
     n = len(differences)
     values, _ = unit_scaled(np.asarray(differences, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Equivalence of two paired accuracies: what it takes to claim that nothing changes."""
+"""Equivalence of two paired accuracies: a test of the claim that nothing changes."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class Equivalence:
     """Two one-sided tests (TOST) that two paired accuracies differ by less than a margin.
 
     Attributes:
-        n: Samples.
-        b: Samples that only the first condition gets right.
-        c: Samples that only the second gets right.
-        margin: The difference, in [0, 1], from which on it would matter; to be chosen beforehand.
-        estimate: (b - c) / n; NaN when n is 0.
+        n: Number of samples.
+        b: Number of samples that only the first condition gets right.
+        c: Number of samples that only the second condition gets right.
+        margin: Smallest difference, in (0, 1), that would matter; to be chosen beforehand.
+        estimate: (b - c) / n; NaN if n is 0.
         p_lower: p value against "the first is worse by the margin or more".
         p_upper: p value against "the first is better by the margin or more".
-        p: The larger of the two: of the claim of equivalence.
+        p: p value of the claim of equivalence, the larger of the two.
         alpha: Level of each one-sided test, and of the claim.
         low: Lower end of the 1 - 2 alpha interval (90 % at alpha = .05).
-        high: Its upper end; the claim holds when the interval lies within +-margin.
-        equivalent: Whether p <= alpha.
-        clusters: Independent units.
-        design_effect: By how much repeated images inflate the variance; 1 without them.
+        high: Upper end of that interval; the claim holds if the interval lies within +-margin.
+        equivalent: True if p <= alpha.
+        clusters: Number of independent units.
+        design_effect: Factor by which repeated images inflate the variance; 1 without them.
     """
 
     n: int
@@ -71,10 +71,10 @@ def accuracy_equivalence(
 
     Both one-sided tests are Tango's (1998) score test for the difference of paired proportions,
     and the interval is the set of differences that it does not reject, so test and interval agree
-    and exist without any discordant sample too. Where images repeat, all counts are divided by
-    the design effect (`pairing.design_effect`) before, as Rao & Scott (1992) do, and t with one
-    degree of freedom less than clusters stands in for the normal, as few clusters say little about
-    that effect.
+    and exist even without a discordant sample. If images repeat, all counts are first divided by
+    the design effect (`clusters.design_effect`), as Rao & Scott (1992) do. The t distribution with
+    one degree of freedom less than clusters then replaces the normal one, because few clusters
+    determine that effect poorly.
 
     Args:
         first: Right (1, True) or wrong (0, False) per sample [n].
@@ -110,10 +110,10 @@ def equivalence_of_counts(
         b: Samples that only the first condition gets right.
         c: Samples that only the second gets right.
         n: All samples.
-        margin: As above.
-        alpha: As above.
+        margin: Accuracies that differ by less are called equivalent; in (0, 1).
+        alpha: Level of the claim, in (0, 0.5); default 0.05.
         effect: Design effect, at least 1.
-        clusters: Independent units; n by default.
+        clusters: Number of independent units; n by default.
 
     Raises:
         LanternError: the counts contradict each other, or an option is out of range.

@@ -1,4 +1,4 @@
-"""What one answer is worth: right, wrong or unparsed; or the log-odds of the right letter."""
+"""Score of one answer: right, wrong or unparsed; or the log-odds of the right candidate."""
 
 from __future__ import annotations
 
@@ -16,51 +16,55 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 @dataclass(frozen=True)
 class OutcomeTable:
-    """Two conditions on the same samples, with parse failure as an outcome of its own.
+    """Outcomes of two conditions on the same samples, with parse failure as a third outcome.
 
     Attributes:
-        counts: Samples by outcome under the first (row) and under the second condition (column),
-            [3 x 3], in the order of `OUTCOMES`.
+        counts: Number of samples by outcome under the first (row) and under the second condition
+            (column), [3 x 3], in the order of `OUTCOMES`.
     """
 
     counts: tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
     @property
     def n(self) -> int:
-        """All samples."""
+        """Number of samples."""
         return sum(map(sum, self.counts))
 
     @property
     def first(self) -> tuple[int, int, int]:
-        """Right, wrong and unparsed under the first condition."""
+        """Number right, wrong and unparsed under the first condition."""
         right, wrong, unparsed = (sum(row) for row in self.counts)
         return right, wrong, unparsed
 
     @property
     def second(self) -> tuple[int, int, int]:
-        """Right, wrong and unparsed under the second condition."""
+        """Number right, wrong and unparsed under the second condition."""
         right, wrong, unparsed = (sum(column) for column in zip(*self.counts, strict=True))
         return right, wrong, unparsed
 
     @property
     def jointly_parsed(self) -> int:
-        """Samples with a readable answer under both conditions."""
+        """Number of samples with a readable answer under both conditions."""
         return sum(sum(row[:2]) for row in self.counts[:2])
 
     def accuracy_test(self) -> McNemar:
-        """McNemar on right answers, an unparsed text counting as wrong."""
+        """McNemar's test on right answers; an unparsed text counts as wrong."""
         return mcnemar(sum(self.counts[0][1:]), self.counts[1][0] + self.counts[2][0])
 
     def jointly_parsed_test(self) -> McNemar:
-        """McNemar on right answers among the jointly parsed: content, without format.
+        """McNemar's test on right answers among the jointly parsed: content, without format.
 
-        Which texts can be read is itself an outcome, so this is a description of those samples
-        and not the effect on all of them.
+        Being readable is itself an outcome, so this describes those samples and not the effect on
+        all of them.
         """
         return mcnemar(self.counts[0][1], self.counts[1][0])
 
     def parse_failure_test(self) -> McNemar:
-        """McNemar on parse failure: b and c are the texts that only the first, or second, lost."""
+        """McNemar's test on parse failure.
+
+        b and c are the numbers of texts unparsed under the first condition only, and under the
+        second only.
+        """
         return mcnemar(sum(self.counts[2][:2]), self.counts[0][2] + self.counts[1][2])
 
 
@@ -104,8 +108,9 @@ def log_odds(logprobs: Mapping[str, float], gold: str) -> float:
     """Log-odds, in nats, of the right candidate against all the others; no parsing.
 
     Args:
-        logprobs: Log-probability of every candidate; they need not add up to 1.
-        gold: The right one.
+        logprobs: Log-probability of every candidate, in nats; the probabilities need not add up
+            to 1.
+        gold: Right candidate.
 
     Raises:
         LanternError: `gold` is no candidate, it is the only one, or a value is not finite.

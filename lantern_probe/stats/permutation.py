@@ -17,13 +17,13 @@ from lantern_probe.stats.ties import TIE, reaches, rescaled, settled, unit_scale
 TAILS = ("upper", "lower", "both")
 
 EXACT_UP_TO = 20
-"""Clusters whose 2^g sign patterns are all gone through: a million."""
+"""Largest number of clusters g whose 2^g sign patterns are all enumerated: a million."""
 
 _WIDEST = 20_000
 """Largest sum of absolute whole-number differences whose distribution is made exactly."""
 
 _CHUNK = 8_000_000
-"""Signs held at once."""
+"""Number of signs held in memory at once."""
 
 
 def permutation_p(
@@ -41,10 +41,10 @@ def permutation_p(
     rounding counts as extreme, since the same numbers in another order add up to other last bits.
 
     Args:
-        seen: The statistic as observed.
-        drawn: The statistic under each permutation [m].
-        tail: What is extreme: `upper` large values, `lower` small ones, `both` twice the smaller
-            of the two p values, at most 1.
+        seen: Observed statistic.
+        drawn: Statistic under each permutation [m].
+        tail: Direction of extreme values: `upper` (default), `lower`, or `both`, which doubles the
+            smaller of the two p values, to at most 1.
         scale: Size of the numbers that make up the statistic, in its unit; its absolute value by
             default, which is too small where positive and negative terms cancel.
         tie: Difference relative to `scale` that is rounding: `ties.TIE`, or `ties.SINGLE_TIE`
@@ -69,7 +69,8 @@ def hits_p(hits: Any, draws: int) -> Any:
     """The p value of `permutation_p` where the extreme draws were counted elsewhere.
 
     Args:
-        hits: Draws at least as extreme as what was seen; a number or an array of them.
+        hits: Number of draws at least as extreme as the observed statistic, or an array of such
+            numbers.
         draws: Number of draws.
     """
     return (hits + 1) / (draws + 1)
@@ -80,13 +81,13 @@ class SignFlip:
     """A paired permutation test that the differences are symmetric around 0.
 
     Attributes:
-        n: Samples.
-        clusters: Units whose signs are flipped as a whole.
-        estimate: Mean difference, in the unit of the measure; NaN when n is 0.
+        n: Number of samples.
+        clusters: Number of units whose signs are flipped as a whole.
+        estimate: Mean difference, in the unit of the measure; NaN if n is 0.
         p: Two-sided p value.
         method: `exact` (every sign pattern counts) or `monte carlo`.
-        resamples: Sign patterns drawn; 0 when exact.
-        seed: Seed of their generator.
+        resamples: Number of sign patterns drawn; 0 if exact.
+        seed: Seed of the generator of sign patterns.
     """
 
     n: int
@@ -105,20 +106,20 @@ def sign_flip_test(
     resamples: int = 9_999,
     seed: int = 0,
 ) -> SignFlip:
-    """Test that the mean difference is no farther from 0 than coin tosses for signs would put it.
+    """Test that the mean difference is 0, by flipping the signs of the differences.
 
-    Under the null hypothesis the two conditions are exchangeable within a sample, so every
-    difference might as well have the other sign; the differences of one cluster (image) flip
-    together. The p value is the share of sign patterns whose sum is at least as far from 0 as the
-    one seen, or as far up to rounding. It is exact for whole numbers (right minus wrong: by
-    convolution; without clusters that *is* the exact McNemar test) and for up to `EXACT_UP_TO`
-    clusters with a difference; otherwise m patterns are drawn, and p is that of `permutation_p`.
+    Under the null hypothesis the two conditions are exchangeable within a sample, so the opposite
+    sign of every difference is as likely. The differences of one cluster (image) flip together.
+    The p value is the fraction of sign patterns whose sum is at least as far from 0 as the
+    observed one, up to rounding. It is exact for whole numbers (right minus wrong: by convolution;
+    without clusters that *is* the exact McNemar test) and for up to `EXACT_UP_TO` clusters with a
+    difference. Otherwise m patterns are drawn, and p is that of `permutation_p`.
 
     Args:
         differences: First condition minus second per sample [n], such as letter log-odds (nats).
         clusters: The image (or other unit) of each sample [n]; each sample its own if None.
-        resamples: Patterns drawn where the test is not exact: m.
-        seed: Of the generator.
+        resamples: Number m of patterns drawn if the test is not exact; default 9,999.
+        seed: Seed of the generator of sign patterns, default 0.
 
     Raises:
         LanternError: a difference is not finite, or `resamples` is below 1.

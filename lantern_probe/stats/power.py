@@ -1,10 +1,10 @@
 """Planning and reading nulls: the power of the exact McNemar test, n, and what can be seen.
 
-Power here is *unconditional*: over the number of discordant samples too, which is binomial and
-not known when an experiment is planned. It is enumerated, not approximated, but for numbers of
-discordant samples that have less than 1e-12 of the probability in each tail. Where more than 65,536
-numbers are left, which takes some ten million discordant samples, equally spaced ones stand for all
-of them, and beyond 10^8 the normal distribution for the binomial one; power is then right to 1e-4.
+Power here is *unconditional*: it averages over the number of discordant samples, which is binomial
+and unknown when an experiment is planned. It is enumerated, not approximated, except for the tails
+of that number, of probability 1e-12 each. If more than 65,536 numbers are left, which takes some
+ten million discordant samples, equally spaced ones represent them. Beyond 10^8 the normal
+distribution replaces the binomial one. Power is then exact to 1e-4.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from lantern_probe.stats.ties import TIE
 
 _TAIL = 1e-12
 _MOST = 10_000_000
-"""Samples beyond which `required_n` gives up."""
+"""Number of samples beyond which `required_n` gives up."""
 
 MOST_SAMPLES = 10**12
-"""Samples up to which power is computed."""
+"""Largest number of samples for which power is computed."""
 
 _SIZES = 65_536
-"""Numbers of discordant samples gone through at once."""
+"""Largest number of discordant counts that are enumerated."""
 
 _RARE = 2.0**-60
 """Discordance below which the binomial number of discordant samples is Poisson to the last bit.
@@ -44,13 +44,13 @@ _SMALLEST = 5e-324
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest accuracy difference that a test would have been likely to see.
+    """Smallest accuracy difference that a test would have been likely to detect.
 
     Attributes:
-        difference: In [0, 1], in either direction.
-        discordance: Share of discordant samples that it was computed at: the one asked for, or
-            the difference itself where that is larger (all discordant samples then agree).
-        n: Samples.
+        difference: Absolute difference in [0, 1].
+        discordance: Fraction of discordant samples that it was computed for: the one asked for, or
+            the difference itself if that is larger (all discordant samples then agree).
+        n: Number of samples.
         alpha: Level of the exact McNemar test.
         power: Probability of p <= alpha at that difference.
     """
@@ -66,8 +66,8 @@ def mcnemar_power(n: int, discordance: float, difference: float, *, alpha: float
     """Probability that the exact two-sided McNemar test gives p <= alpha.
 
     Args:
-        n: Samples, taken as independent, at most 10^12; where images repeat, divide by the design
-            effect.
+        n: Number of samples, taken as independent, at most 10^12. If images repeat, divide by the
+            design effect.
         discordance: Probability that exactly one of the two conditions is right, in [0, 1].
         difference: Accuracy of one condition minus the other's; its sign does not matter. At 0
             power is the size of the test, which lies below alpha because the test is exact.
@@ -87,8 +87,8 @@ def required_n(
 ) -> int:
     """Number of samples that the exact McNemar test needs.
 
-    Power does not rise evenly with n, because p values are discrete; this is the n from which on
-    it is reached and stays reached (over the stretch in which it can fall back).
+    Power does not rise monotonically with n, because p values are discrete. The result is the n
+    from which on the power stays reached, checked over the range in which it can fall back.
 
     Args:
         difference: Difference of the accuracies that is to be detected; not 0.
@@ -142,15 +142,15 @@ def detectable_difference(
 ) -> Detectable | None:
     """The minimum detectable effect of the exact McNemar test, at the discordance observed.
 
-    A difference cannot exceed the share of discordant samples. So where even a wholly one-sided
-    discordance of the observed size would be missed, as with few discordant samples, the answer
-    is the smallest one-sided discordance that would be seen.
+    A difference cannot exceed the fraction of discordant samples. If even a wholly one-sided
+    discordance of the observed size would be missed, as with few discordant samples, the result is
+    the smallest one-sided discordance that would be detected.
 
     Args:
-        n: Samples, taken as independent, at most 10^12.
-        discordance: Share of discordant samples, (b + c) / n, in [0, 1].
+        n: Number of samples, taken as independent, at most 10^12.
+        discordance: Fraction of discordant samples, (b + c) / n, in [0, 1].
         alpha: Level of the test, in (0, 1).
-        power: Probability of seeing the difference, in (0, 1).
+        power: Probability of detecting the difference, in (0, 1).
 
     Returns:
         The difference; None when n is too small to reach the power with any difference.
@@ -179,7 +179,7 @@ def detectable_difference(
 
 
 def _root(shortfall: Callable[[float], float], high: float) -> float:
-    """Where the shortfall, which is negative at 0, changes its sign, to ten digits."""
+    """Root of the shortfall, which is negative at 0, to ten digits."""
     low = 0.0
     while shortfall(high) < 0:
         low, high = high, min(1.0, 2 * high)
@@ -215,7 +215,7 @@ def _power(n: int, discordance: float, difference: float, alpha: float) -> float
 
 
 def _discordant(n: int, discordance: float) -> tuple[range, Float[np.ndarray, " sizes"]]:
-    """Numbers of discordant samples, and the probability that each stands for."""
+    """Numbers of discordant samples, and the probability that each represents."""
     rare = discordance < _RARE
     law, of = (poisson, (n * discordance,)) if rare else (binom, (n, discordance))
     few, many = int(law.ppf(_TAIL, *of)), int(law.isf(_TAIL, *of))
@@ -250,7 +250,7 @@ def _narrow(
     count: Float[np.ndarray, " sizes"],
     alpha: float,
 ) -> None:
-    """Move one end of each bracket to a count between them, by whether its p value is small."""
+    """Move one end of each bracket to a count between them: the lower if its p is <= alpha."""
     asked = np.flatnonzero((low < count) & (count < high))
     fits = two_sided(count[asked], sizes[asked]) <= alpha
     low[asked[fits]], high[asked[~fits]] = count[asked[fits]], count[asked[~fits]]

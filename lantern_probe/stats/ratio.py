@@ -15,10 +15,10 @@ from lantern_probe.stats.percentile import percentile_interval
 from lantern_probe.stats.ties import rescaled, settled, unit_scaled
 
 _CHUNK = 4_000_000
-"""Entries of a resampling matrix held at once: 32 MB of counts."""
+"""Number of entries of a resampling matrix held at once: 32 MB of counts."""
 
 FEWEST = 5
-"""Clusters below which a bootstrap interval says nothing."""
+"""Smallest number of clusters for which a bootstrap interval is reported."""
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,20 @@ class Ratio:
     """Mean of one difference over the mean of another, on the same samples.
 
     Attributes:
-        n: Samples.
-        clusters: Independent units resampled.
-        estimate: The ratio; NaN where `defined` is False, infinite where no float is that large.
-        low: Lower end of the percentile interval; minus infinity where not defined.
-        high: Upper end; infinity where not defined.
-        level: Nominal coverage.
+        n: Number of samples.
+        clusters: Number of independent units resampled.
+        estimate: Ratio; NaN if it is not defined, infinite if no float is that large.
+        low: Lower end of the ratio's percentile interval; minus infinity if not defined.
+        high: Upper end of the ratio's percentile interval; infinity if not defined.
+        level: Nominal coverage of both intervals.
         part: Mean of the numerator.
         whole: Mean of the denominator.
-        whole_low: Lower end of the denominator's own percentile interval.
-        whole_high: Upper end.
-        defined: Whether that interval leaves zero out, and there are clusters enough for it to
-            mean anything. A ratio to something that may be zero can be anything, and is not
-            reported.
-        resamples: Bootstrap resamples drawn.
-        seed: Seed of their generator.
+        whole_low: Lower end of the denominator's percentile interval.
+        whole_high: Upper end of the denominator's percentile interval.
+        defined: True if the denominator's interval excludes zero and there are at least `FEWEST`
+            clusters. A ratio whose denominator may be zero is unbounded, and is not reported.
+        resamples: Number of bootstrap resamples drawn.
+        seed: Seed of the bootstrap's generator.
     """
 
     n: int
@@ -76,9 +75,9 @@ def ratio_of_means(
         part: Numerator per sample [n], in the unit of `whole`; finite.
         whole: Denominator per sample [n]; finite.
         clusters: The image (or other unit) of each sample [n]; each sample its own if None.
-        level: Nominal coverage, of the ratio's and of the denominator's interval.
-        resamples: Bootstrap resamples.
-        seed: Of the generator.
+        level: Nominal coverage of the ratio's and of the denominator's interval, default 0.95.
+        resamples: Number of bootstrap resamples, default 10,000.
+        seed: Seed of the bootstrap's generator, default 0.
 
     Raises:
         LanternError: lengths differ, a value is not finite, or an option is out of range.

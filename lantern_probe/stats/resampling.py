@@ -41,7 +41,7 @@ def image_sums(
 def bootstrap_counts(
     images: Int[np.ndarray, " n"], resamples: int, seed: int
 ) -> Float[np.ndarray, "resamples g"]:
-    """How often each image occurs in each resample with replacement."""
+    """Number of times that each image occurs in each resample with replacement."""
     if resamples < 1:
         raise LanternError(f"the bootstrap needs at least 1 resample, not {resamples}")
     g = int(images.max()) + 1
@@ -54,9 +54,9 @@ def permute_images(
 ) -> Int[np.ndarray, "permutations n"]:
     """Random partners: permutations of the samples in which images move as a whole.
 
-    An image changes places with another of as many samples, the order within it kept, since
-    samples of one image are not exchangeable with those of another. One with a number of samples
-    that no other has stays where it is, which makes a test weaker, not wrong.
+    An image changes places with another of as many samples, and the order within it is kept, since
+    samples of one image are not exchangeable with those of another. An image whose number of
+    samples is unique is never moved: the test loses power, not validity.
 
     Raises:
         LanternError: less than one permutation is asked for.

@@ -1,8 +1,8 @@
-"""Numbers that differ by rounding only: what counts as equal, and scales that no number leaves.
+"""Numbers that differ by rounding only: one tolerance, and scales that avoid overflow.
 
-The same numbers added in another order, or in another unit, differ in their last bits. A p value
-that counts such sums, a rank and a bias correction must not: here is the one tolerance for all of
-them.
+Sums of the same numbers in another order, or in another unit, differ in their last bits. A p value
+that counts such sums, a rank and a bias correction must not depend on these bits. This module has
+the one tolerance for all of them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from jaxtyping import Bool, Float, Int, Num
 from numpy.typing import ArrayLike
 
 TIE = 1e-12
-"""Relative difference up to which two results in float64 are equal. Sums of a hundred thousand
-numbers are rounded by less, and measured numbers that differ differ by more."""
+"""Relative difference up to which two results in float64 count as equal.
+
+Rounding in sums of a hundred thousand numbers is smaller, and differences between measured numbers
+are larger.
+"""
 
 SINGLE_TIE = 1e-6
-"""The same for results of float32 arithmetic, such as cosines of latents."""
+"""Relative difference up to which two results in float32, such as cosines, count as equal."""
 
 
 def reaches(values: ArrayLike, bound: ArrayLike, tolerance: ArrayLike) -> Bool[np.ndarray, "..."]:
@@ -26,7 +29,7 @@ def reaches(values: ArrayLike, bound: ArrayLike, tolerance: ArrayLike) -> Bool[n
 
     Args:
         values: Any numbers.
-        bound: What they are compared with.
+        bound: Numbers that the values are compared with.
         tolerance: Absolute difference that counts as none: `TIE` or `SINGLE_TIE` times the size
             of the numbers that were added up. All three are broadcast.
     """
@@ -35,7 +38,7 @@ def reaches(values: ArrayLike, bound: ArrayLike, tolerance: ArrayLike) -> Bool[n
 
 
 def settled(sums: Num[np.ndarray, "*any"], sizes: Num[np.ndarray, "*any"]) -> Any:
-    """Sums whose terms cancel up to rounding become 0.
+    """Set sums whose terms cancel up to rounding to 0.
 
     Args:
         sums: Sums of terms of either sign.
@@ -45,7 +48,7 @@ def settled(sums: Num[np.ndarray, "*any"], sizes: Num[np.ndarray, "*any"]) -> An
 
 
 def merged(sums: Num[np.ndarray, " n"], sizes: Num[np.ndarray, " n"]) -> Num[np.ndarray, " n"]:
-    """Sums that are equal up to rounding become the same number, the smallest of them.
+    """Set sums that are equal up to rounding to the smallest of them.
 
     Args:
         sums: Sums of terms of either sign.
@@ -61,18 +64,18 @@ def merged(sums: Num[np.ndarray, " n"], sizes: Num[np.ndarray, " n"]) -> Num[np.
 
 
 def unit_scaled(values: Float[np.ndarray, "*any"], axes: Any = None) -> tuple[Any, Any]:
-    """The values times powers of two that bring the largest to [1/2, 1), and the powers undone.
+    """Scale values by powers of two that bring the largest to [1/2, 1).
 
-    Squares, cubes and sums of scaled values neither overflow nor vanish, and the scaling rounds
-    nothing but what is too small beside the largest to matter.
+    Squares, cubes and sums of scaled values neither overflow nor vanish. The scaling rounds only
+    values that are negligible next to the largest.
 
     Args:
         values: Finite numbers, in any unit.
         axes: Axes of the values that share a power; all values share one if None.
 
     Returns:
-        The scaled values, and the exponents with which `rescaled` brings a result back: one, or
-        with the axes that share one kept at length 1.
+        The scaled values, and the exponents with which `rescaled` restores the unit. There is one
+        exponent if `axes` is None, else an array in which these axes have length 1.
     """
     largest = np.abs(values).max(axis=axes, keepdims=axes is not None, initial=0)
     exponents = np.frexp(largest)[1]
@@ -81,7 +84,7 @@ def unit_scaled(values: Float[np.ndarray, "*any"], axes: Any = None) -> tuple[An
 
 
 def rescaled(values: ArrayLike, exponents: ArrayLike) -> Any:
-    """The values times 2^exponents; infinite or 0 where no float is that large or small."""
+    """Multiply values by 2^exponents; infinite or 0 where no float is that large or small."""
     with np.errstate(over="ignore", under="ignore"):
         return np.ldexp(np.asarray(values, dtype=np.float64), exponents)
 
@@ -89,7 +92,7 @@ def rescaled(values: ArrayLike, exponents: ArrayLike) -> Any:
 def tied_places(
     values: Float[np.ndarray, "rows n"], tolerance: float
 ) -> tuple[Int[np.ndarray, "rows n"], Int[np.ndarray, "rows n"]]:
-    """The places of the values of each row, smallest first, and how many share each.
+    """Places of the values in each row, smallest first, and the number that share each place.
 
     All values within the tolerance of a value share its place. Ties do not form chains: of three
     values, each a little more than half the tolerance apart, the outer ones are not tied.
@@ -99,12 +102,14 @@ def tied_places(
         tolerance: Absolute difference up to which two values are tied.
 
     Returns:
-        The number of values in the row that are smaller than each, and of those tied with it,
-        itself included. The expected place, ties in random order and counted from 1, is then
-        places + (shared + 1) / 2, and its mean over a row is (n + 1) / 2.
+        places: For each value, the number of smaller values in the row.
+        shared: For each value, the number of values tied with it, itself included.
+
+        The expected rank from 1, ties in random order, is places + (shared + 1) / 2. Its mean over
+        a row is (n + 1) / 2.
     """
     order = np.argsort(values, axis=1)
-    rising = np.take_along_axis(values, order, 1).astype(np.float64)
+    rising = np.take_along_axis(values, order, 1)
     first = np.tile(np.arange(values.shape[1], dtype=np.int32), (len(values), 1))
     shared = np.ones_like(first)
     near = np.diff(rising, axis=1) <= tolerance
@@ -112,9 +117,9 @@ def tied_places(
     tied[:, 1:] |= near
     tied[:, :-1] |= near
     for row in np.flatnonzero(tied.any(1)):
-        which = np.flatnonzero(tied[row])
-        first[row, which] = np.searchsorted(rising[row], rising[row, which] - tolerance, "left")
-        after = np.searchsorted(rising[row], rising[row, which] + tolerance, "right")
+        which, exact = np.flatnonzero(tied[row]), rising[row].astype(np.float64)
+        first[row, which] = np.searchsorted(exact, exact[which] - tolerance, "left")
+        after = np.searchsorted(exact, exact[which] + tolerance, "right")
         shared[row, which] = after - first[row, which]
     places, sizes = np.empty_like(first), np.empty_like(first)
     np.put_along_axis(places, order, first, 1)

@@ -1,8 +1,8 @@
 """From generated text to an answer: one of a sample's candidates, or None.
 
-Three parsers. `default` is the one to use. `official` and `strict` reproduce published figures,
-flaws included: they read letters only, and hand back the letter they found even where no option
-has it, because that is how the published figures told "wrong" from "unparsed".
+There are three parsers. `default` is the one to use. `official` and `strict` reproduce published
+figures, flaws included. They read letters only, and return the letter they find even if no option
+has it, because the published figures distinguish "wrong" from "unparsed" in this way.
 """
 
 from __future__ import annotations
@@ -56,26 +56,31 @@ _OFFICIAL_THRESHOLD = 90
 
 
 def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str | None:
-    """Read the answer out of a generated text.
+    """Read the answer from a generated text.
+
+    `default` reads the text after the last `<answer>`, closed or cut off. As a whole it must be a
+    letter ("B", "(b)", "B."), a letter with its own option ("B. a dog") or an option. For word
+    answers it may also be a phrase that names exactly one option. A text that is ambiguous or
+    contradicts itself gives None.
+
+    `official` is the parser of the LanteRn evaluation (docs/methods.md, The official system;
+    repository GuilhermeViveiros/LanteRn, commit 65f64b2). It takes the first standalone letter, in
+    its own case, after the last `<answer>`, or of the whole text if there is none. Without a letter
+    it takes the option that is more than 90 % alike. So "a man" gives "a", which equals no right
+    letter.
+
+    `strict` is the regular expression for published result files (docs/methods.md, Statistics). It
+    takes the capital right after the first `<answer>` that has one.
 
     Args:
-        text: The decoded generation; special tokens may be left in.
-        sample: Supplies the candidates: letters (`sample.lettered`) or the options themselves.
-        parser: `default`: what follows the last `<answer>`, closed or cut off, must as a whole be
-            a letter ("B", "(b)", "B."), a letter with its own option ("B. a dog") or an option;
-            for word answers it may also be a phrase that names exactly one option. Whatever can
-            be read in two ways, or contradicts itself, is None.
-            `official`: the parser of the LanteRn evaluation (METHODS.md section 1; repository
-            GuilhermeViveiros/LanteRn, commit 65f64b2): the first standalone letter, in its own
-            case, after the last `<answer>` (of the whole text if there is none), else the option
-            that is more than 90 % alike. So "a man" gives "a", which equals no gold letter.
-            `strict`: the regular expression of METHODS.md section 4, for result files: a capital
-            right after the first `<answer>` that has one.
+        text: Decoded generation; special tokens may be left in.
+        sample: Sample whose candidates are read: letters if it is `lettered`, else its options.
+        parser: Name of the parser: `default`, `official` or `strict`.
 
     Returns:
-        One of `sample.candidates`, or None for a text that cannot be read; for an open question,
-        which has none, what stands in the answer. `official` and
-        `strict` may return a letter that is no candidate.
+        One of `sample.candidates`, or None for a text that cannot be read. For an open question,
+        which has no candidates, the text of the answer. `official` and `strict` may return a
+        letter that is no candidate.
 
     Raises:
         LanternError: the parser is unknown, or reads letters and the sample is answered in words.
@@ -103,9 +108,9 @@ def parsers(sample: Sample) -> tuple[Parser, ...]:
 
 
 def parse_strict(text: str) -> str | None:
-    """The capital right after `<answer>` (first match), without a sample to check it against.
+    """Read the capital right after `<answer>` (first match), without checking it against a sample.
 
-    For result files that keep the text but not the options; see `parse_answer`.
+    It serves result files that keep the text but not the options; see `parse_answer`.
     """
     match = _STRICT.search(text)
     return match.group(1) if match else None
@@ -149,7 +154,7 @@ def _read_letter(content: str, sample: Sample) -> str | None:
         letter, mark, rest = match.group(1).upper(), match.group(2), match.group(3)
         if letter in letters:
             if _ONLY_MARKS.fullmatch(rest):
-                # The form that was asked for, so it wins over an option that is itself a letter.
+                # The requested form, so it wins over an option that is itself a letter.
                 return letter
             own = _matching(rest, (sample.options[letters.index(letter)],))
             # Without a mark, a small "a" before a noun is an article.
@@ -165,7 +170,7 @@ def _read_words(content: str, sample: Sample) -> str | None:
 
 
 def _matching(content: str, options: tuple[str, ...]) -> list[int]:
-    """Which options the content is, by the strictest comparison that any of them passes."""
+    """Indices of the options equal to the content, by the strictest comparison that any passes."""
     for form in (_spaced, _folded, _words):
         given = form(content)
         hits = [i for i, option in enumerate(options) if given and form(option) == given]
@@ -175,7 +180,7 @@ def _matching(content: str, options: tuple[str, ...]) -> list[int]:
 
 
 def _contained(content: str, options: tuple[str, ...]) -> list[int]:
-    """Which options occur in the content as whole words, outside a longer option's words."""
+    """Indices of the options in the content, as whole words outside a longer option's words."""
     words = _words(content)
     spans = [
         (start, start + len(option), index)

@@ -25,29 +25,28 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One question, its image(s), and what is known about the answer.
+    """One question, its images, the right answer if it is known, and attributes.
 
         >>> cup = Sample(id="1", images=("a.jpg",), question="what?", options=("cup", "plate"))
         >>> cup.candidates
         ('cup', 'plate')
 
     Attributes:
-        id: Unique within a data set; seeds and records refer to it.
-        images: Paths, PIL images or arrays [H, W, 3] (uint8). Opened when needed, so that a
-            missing file fails this sample and not the data set.
-        question: The bare question.
-        options: The texts to choose from, without letters; empty for an open question.
-        answer: The expected answer, one of `candidates`; None when unknown.
-        boxes: Regions that hold the evidence, in pixels of the first image.
-        attributes: Anything known by construction or annotation (colour, shape, cell ...).
-        lettered: Whether the answer is the letter of an option (else its text).
-        prompt: The exact text the model is given; the question itself by default.
-        oracle_images: Images from which oracle latents are cropped, with the same sizes and
-            boxes; the images themselves by default. They differ where the evidence is hidden
-            from the model.
-        made: Task, seed and index of a generated sample; None for one that was read.
-        numbered: Whether the id is only the sample's place in its file, because the data have no
-            ids of their own. A run then knows the sample by its content.
+        id: Id, unique within a data set; seeds and records refer to it.
+        images: Paths, PIL images or arrays [H, W, 3] (uint8). They are opened when needed, so that
+            a missing file fails this sample and not the data set.
+        question: Bare question, without options.
+        options: Texts to choose from, without letters; empty (default) for an open question.
+        answer: Right answer, one of `candidates`; None (default) if unknown.
+        boxes: Regions that hold the evidence, in pixels of the first image; none by default.
+        attributes: Properties known by construction or annotation (colour, shape, cell ...).
+        lettered: True if the answer is the letter of an option, False (default) if it is its text.
+        prompt: Exact text of the user turn; the question by default.
+        oracle_images: Images from which oracle latents are cropped, with the same sizes and boxes;
+            `images` by default. They differ if the evidence is hidden from the model.
+        made: Task, seed and index of a generated sample; None (default) for one that was read.
+        numbered: True if the id is only the sample's position in its file, because the data have
+            no ids; default False. A run then identifies the sample by its content.
     """
 
     id: str
@@ -76,19 +75,19 @@ class Sample:
 
     @property
     def cluster(self) -> str:
-        """What dependent samples share: the pair of a sample and its twin, else the images."""
+        """Key shared by dependent samples: the pair of a sample and its twin, else the images."""
         return str(self.attributes.get("pair") or self.image_key)
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """The strings an answer is parsed to and scored over: letters, or the options."""
+        """Possible results of parsing and scoring: the options' letters, or the options."""
         if self.lettered:
             return tuple(string.ascii_uppercase[: len(self.options)])
         return self.options
 
     @property
     def text(self) -> str:
-        """What the user turn says."""
+        """Text of the user turn."""
         return self.question if self.prompt is None else self.prompt
 
     @cached_property
@@ -98,7 +97,7 @@ class Sample:
 
     @property
     def image_key(self) -> str:
-        """The keys of all images as one text: what samples of the same images share."""
+        """The keys of all images as one text, equal for samples of the same images."""
         return "|".join(sorted(self.image_keys))
 
     def open_images(self) -> list[Image.Image]:

@@ -99,7 +99,7 @@ def test_the_counts_of_lvr_agree_with_their_flips(name: str) -> None:
     ("name", "z"), [("retrieval-sft", -3.3), ("retrieval-rl", -2.0), ("retrieval-sft-1200", -6.7)]
 )
 def test_the_rank_test_of_the_published_mean_ranks(name: str, z: float) -> None:
-    """The values of METHODS section 5, to the digit given there."""
+    """The values of docs/methods.md, Published figures to reproduce, to the digit given there."""
     found = compare_retrieval(published_figure(name), record(8), query="own").published_test
     assert found.z == pytest.approx(z, abs=0.05)
 

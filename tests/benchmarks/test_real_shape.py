@@ -166,6 +166,7 @@ def test_shards_are_loaded_bit_for_bit(cut_down: Any, tmp_path: Path) -> None:
         torch.testing.assert_close(lantern.hf.get_buffer(key).float(), buffer)
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs(cut_down: Any, tmp_path: Path) -> None:
     output = tmp_path / "figures.json"
     config = real_shape.Config(

@@ -46,6 +46,7 @@ def outcome(rows: list[dict[str, Any]]) -> dict[tuple[str, str], tuple[Any, ...]
     return {(r["sample"], r["condition"]): tuple(r.get(key) for key in keys) for r in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["faithful", "bypass", "collapsed", "vanilla"])
 def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
     """ORGANISMS: the bar, at an n that takes seconds; the cards hold the figures for 600."""
@@ -113,6 +114,7 @@ def test_a_run_that_was_cut_off_ends_like_an_undisturbed_one(
     assert len(rows) == len(whole) and outcome(rows) == whole
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_batches(faithful: LanternModel, tmp_path: Path):
     samples = load_task("scenes", 10, SEED + 3)
     found = [

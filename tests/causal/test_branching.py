@@ -38,6 +38,7 @@ def prefixes(official: Any, official_inputs: Any) -> list[Any]:
     return list(itertools.chain.from_iterable(runs))
 
 
+@pytest.mark.slow
 def test_packed_rows_equal_rows_run_one_by_one(official: Any, prefixes: list[Any]):
     branches = [Branch(prefix, plan) for prefix in prefixes for plan in PLANS]
     packed = run_branches(official, branches, **bias(official))
@@ -49,6 +50,7 @@ def test_packed_rows_equal_rows_run_one_by_one(official: Any, prefixes: list[Any
             assert torch.allclose(one.latents, two.latents, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_branches_equal_whole_generations(official: Any, official_inputs: Any, prefixes: list[Any]):
     row = 0
     for number in range(6):

@@ -179,6 +179,7 @@ def test_faithful_answers_through_the_slots_alone():
     assert cut["after->image:random=1"].estimate > 0.9
 
 
+@pytest.mark.slow
 def test_bypass_needs_no_slots_but_has_two_ways():
     """With the slots cut it looks at the image; with the image cut, at what the slots hold of it:
     only both together leave it guessing."""

@@ -29,3 +29,10 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Commands in processes of their own take seconds each: `make check` leaves them out."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.path.name != "test_startup.py":
+            item.add_marker(pytest.mark.slow)

@@ -76,7 +76,7 @@ def run_folder(folder: Path, conditions: dict[str, str], *, without_block: int =
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Counts as of LVR-7B on V* (METHODS.md section 4): 154 and 145 of 191, 12:3, 9 unparsed."""
+    """LVR-7B on V* (docs/methods.md, Statistics): 154 and 145 of 191, 12:3, 9 unparsed."""
     return [
         published(tmp_path, "own", "A" * 154 + "B" * 37),
         published(tmp_path, "no_lvr", "A" * 142 + "B" * 5 + "?" * 7 + "AAA" + "B" * 32 + "??"),

@@ -145,6 +145,7 @@ def test_rsa_is_the_spearman_correlation_of_the_distances() -> None:
     assert pick(rows, CKA).p is not None
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_nothing_is_shared() -> None:
     found: dict[str, list[float]] = {CKA: [], RSA: []}
     for seed in range(150):

@@ -101,6 +101,7 @@ def test_the_answer_is_an_attribute_like_others(planted: Any):
     assert attribute_of(samples[0], "absent") is None
 
 
+@pytest.mark.slow
 def test_decodable_is_not_used(tmp_path: Path):
     """faithful loses its answer with the colour, bypass does not, the controls cost neither."""
     samples = load_task("scenes", 160, 812)

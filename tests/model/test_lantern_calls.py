@@ -177,7 +177,7 @@ def test_a_call_that_failed_leaves_nothing_behind(
 # -- memory ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.extra
 @pytest.mark.filterwarnings("ignore:.*was never reached")
 def test_traces_do_not_pile_up(faithful: LanternModel):
     """300 of them: forwards, generations, and some that fail."""

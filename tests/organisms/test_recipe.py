@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lantern_probe.organisms.training.recipe import train_instruct, train_kind
-from lantern_probe.organisms.training.settings import KINDS, Recipe
+from lantern_probe.organisms.training.recipe import Recipe, train_instruct, train_kind
+from lantern_probe.organisms.training.settings import KINDS
 
 TINY = Recipe(instruct_steps=2, sft_steps=5, batch=16, crops=4, pool=32)
 

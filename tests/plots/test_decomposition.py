@@ -14,7 +14,7 @@ from lantern_probe.stats import wilson
 def gains(difference, ratio) -> list[RetainedGain]:
     made = {"own": 0.5, "skip": 0.3, "direct": 0.0}
     return [
-        RetainedGain("tiny", name, "", wilson(20, 40), difference(gain), ratio(2 * gain))
+        RetainedGain("tiny", name, "", wilson(20, 40), None, difference(gain), ratio(2 * gain))
         for name, gain in made.items()
     ]
 

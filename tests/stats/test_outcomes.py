@@ -11,8 +11,8 @@ from lantern_probe.stats import OUTCOMES, mcnemar, outcome, outcome_table
 
 
 def test_counts_and_tests_by_hand() -> None:
-    # As own and no_lvr of LVR-7B on V* (METHODS.md section 4): 154 and 145 of 191 right, 9 of the
-    # second unparsed, 12:3; how the 9 split is made up.
+    # As own and no_lvr of LVR-7B on V* (docs/methods.md, Statistics): 154 and 145 of 191 right, 9
+    # of the second unparsed, 12:3; how the 9 split is made up.
     pairs = (
         [("right", "right")] * 142 + [("right", "wrong")] * 5 + [("right", "unparsed")] * 7
         + [("wrong", "right")] * 3 + [("wrong", "wrong")] * 32 + [("wrong", "unparsed")] * 2

@@ -22,7 +22,7 @@ from lantern_probe.stats import (
     wilson,
 )
 
-# METHODS.md section 4: b, c, p as printed there, but for 5:12, whose p is exactly
+# docs/methods.md, Statistics: b, c, p as printed there, but for 5:12, whose p is exactly
 # 2 * 9402 / 2^17 = .14346 (.144 there).
 LVR_7B = [
     (8, 22, 0.0161), (7, 24, 0.00333), (7, 28, 0.000508), (2, 5, 0.453), (5, 12, 0.143),
@@ -225,6 +225,7 @@ def test_holm_does_not_count_what_was_not_tested() -> None:
     assert holm([None]) == [None]
 
 
+@pytest.mark.slow
 @settings(max_examples=10)  # the other implementation takes its time
 @given(st.lists(UNIT, min_size=1, max_size=20))
 def test_holm_agrees_with_statsmodels_and_keeps_the_order(family: list[float]) -> None:

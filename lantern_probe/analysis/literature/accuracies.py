@@ -12,20 +12,22 @@ from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import Proportion, holm, mcnemar, wilson
 
 OWN = "own"
-"""What the other conditions are compared with, where no pairs were published."""
+"""Condition with which the others are compared if no pairs were published."""
 
 
 @dataclass(frozen=True)
 class AccuracyLine:
-    """One published share and the measured one.
+    """One published fraction next to the measured one.
 
     Attributes:
-        published: With its n, if that is known.
-        published_interval: Its 95 % Wilson interval; None for a range, or where n is not known.
-        measured: The same share here, with its 95 % Wilson interval; None where there are no such
-            samples, or conditions are missing that decide which samples are jointly parsed.
+        published: Published value, with its n if that is known.
+        published_interval: 95 % Wilson interval of the published value; None for a range, or if n
+            is unknown.
+        measured: Measured fraction, with its 95 % Wilson interval. None without such samples, or
+            if conditions are missing that decide which samples are jointly parsed.
         with_block: Accuracy among the samples with a latent block; None for other measures.
-        inside: Whether the published value (of a range: any of it) lies in the measured interval.
+        inside: True if the published value, or a part of the published range, lies in the measured
+            interval. None without a measured value.
     """
 
     published: Value
@@ -37,18 +39,19 @@ class AccuracyLine:
 
 @dataclass(frozen=True)
 class PairLine:
-    """Two conditions: the published difference of their accuracies and the measured one.
+    """Published difference of two conditions' accuracies next to the measured one.
 
     Attributes:
-        first: Condition whose accuracy counts as plus.
-        second: The other.
-        low: Published difference.
-        high: The same, or the end of a range.
-        flips: The published paired counts; None where only accuracies were published.
-        p: Exact McNemar of these; None without them.
-        holm_p: The same after Holm over the published pairs.
-        measured: The paired analysis here; None where a condition is missing.
-        inside: Whether the published difference lies in the measured 95 % interval.
+        first: Name of the condition from whose accuracy the other's is subtracted.
+        second: Name of the other condition.
+        low: Published difference, or the lower end of its range.
+        high: Published difference, or the upper end of its range.
+        flips: Published paired counts; None if only accuracies were published.
+        p: p value of the exact McNemar test of `flips`; None without them.
+        holm_p: p value of `flips` after Holm over the published pairs; None without them.
+        measured: Measured paired analysis; None if a condition is missing.
+        inside: True if the published difference lies in the measured 95 % interval. None without a
+            measured one.
     """
 
     first: str
@@ -64,14 +67,15 @@ class PairLine:
 
 @dataclass(frozen=True)
 class AccuracyComparison:
-    """A published figure of accuracies, beside what was measured.
+    """Published accuracies of a figure next to the measured ones.
 
     Attributes:
-        lines: One per published value, in their order.
-        pairs: One per published pair, or every condition against `own`.
-        samples: Samples with an own answer, or under the first condition that there is.
-        without_block: How many of these have no latent block, so that no condition does anything.
-        notes: What is missing, or unusual about the rows.
+        lines: One line per published value, in their order.
+        pairs: One line per published pair, or per condition against `own`.
+        samples: Number of samples with an answer under `own`, or else under the first condition
+            that has rows.
+        without_block: Number of these samples without a latent block, on which no condition acts.
+        notes: Remarks on missing conditions and unusual rows.
     """
 
     lines: tuple[AccuracyLine, ...]
@@ -86,14 +90,14 @@ def compare_accuracies(
 ) -> AccuracyComparison:
     """Put every published accuracy of a figure next to the one that the rows give.
 
-    Accuracy is over all samples that ran, with or without a latent block, as it was published;
-    where some have none, that among the others stands beside it.
+    Accuracy is over all samples that ran, with or without a latent block, as it was published. The
+    accuracy among the samples with a block is given in addition.
 
     Args:
-        figure: Of kind `accuracy`.
-        conditions: Rows by condition, as of a run or of `read_published`; others than the figure's
-            are left aside. Splits are told by the field `category`.
-        seed: Of the bootstrap intervals.
+        figure: Published figure of kind `accuracy`.
+        conditions: Rows by condition, of a run or of `read_published`. Conditions that the figure
+            lacks are ignored. The field `category` tells the splits apart.
+        seed: Seed of the bootstrap intervals, default 0.
 
     Raises:
         LanternError: none of the figure's conditions is there, or their samples do not fit.

@@ -1,6 +1,6 @@
-"""Published figures: what was reported, by whom, and how we know.
+"""Published figures: the numbers reported, their sources, and how each is known.
 
-All of them stand in `figures.toml`, and nowhere else in the code.
+All numbers are in `figures.toml`, and nowhere else in the code.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MARKS = {
     "C": "computed from published per-sample records",
 }
 ALL = "all"
-"""The split that is no split."""
+"""Name of the split that holds all samples."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Value:
     """One published number about one condition, or a range where a range was published.
 
     Attributes:
-        measure: What is shared out of `n`: right answers (an unparsed text is wrong), texts that
-            were not parsed, or right answers among the samples parsed under every condition.
+        measure: `accuracy` (an unparsed text is wrong), `unparsed`, or `jointly parsed` (accuracy
+            among the samples parsed under every condition).
         condition: Label of the condition, in this project's names.
         split: Category of the samples, or `all`.
-        low: The share, in [0, 1].
-        high: The same, or the end of a range.
-        n: Out of how many samples; None where that was not published.
+        low: Published fraction in [0, 1], or the lower end of its range.
+        high: Published fraction in [0, 1], or the upper end of its range.
+        n: Number of samples; None if it was not published.
     """
 
     measure: Measure
@@ -49,7 +49,7 @@ class Value:
 
     @property
     def count(self) -> int | None:
-        """How many samples that is; None for a range, or without n."""
+        """Number of samples that the fraction amounts to; None for a range, or without n."""
         return None if self.n is None or self.low != self.high else round(self.low * self.n)
 
 
@@ -65,12 +65,12 @@ class Flips:
 
 @dataclass(frozen=True)
 class RetrievalFigures:
-    """Retrieval of the own oracle latents among those of n samples.
+    """Published retrieval of each sample's oracle latents among those of n samples.
 
     Attributes:
-        recall: Share with the right one among the first 1, 5, 10.
-        mean_rank: 1 is best.
-        mrr: Mean reciprocal rank.
+        recall: Recall at k by k (1, 5, 10), a fraction in [0, 1].
+        mean_rank: Mean rank, from 1 (best) to n.
+        mrr: Mean reciprocal rank, in (0, 1].
     """
 
     recall: dict[int, float]
@@ -83,25 +83,26 @@ class PublishedFigure:
     """One figure or table of the literature.
 
     Attributes:
-        name: As given on the command line.
-        title: What it is of.
-        kind: What was measured.
-        mark: How we know, see `MARKS`.
-        source: Where it stands.
-        shows: What the numbers show at face value, in our words.
-        note: What else a reader should know.
-        caveat: Why a run of ours is never the published setting; empty where it can be.
-        images: Corruption of the images under which it was measured; empty for clean ones.
-        parser: How the published answers were read.
-        model: The checkpoint's name on the Hub; None where none was published.
+        name: Name on the command line.
+        title: Title: model and data.
+        kind: `accuracy` or `retrieval`.
+        mark: Kind of evidence for the numbers, one of `MARKS`.
+        source: Paper or repository, with the table or section.
+        shows: Finding that the numbers suggest at face value, in this project's words.
+        note: Further remarks for the reader; may be empty.
+        caveat: Reason why a run of this project is never the published setting; empty if it can
+            be.
+        images: Corruption of the images under which it was measured; empty for clean images.
+        parser: Parser that read the published answers.
+        model: Name of the checkpoint on the Hub; None if none was published.
         data: Name of the data set.
-        n: Samples by split; a split is missing where its n was not published.
-        stand_in: The organism and the generated task that show the same today, if any do.
-        records: Whether the per-sample records were published.
-        values: Accuracies and shares of what was not parsed.
-        flips: Paired counts.
-        flips_mark: How we know these.
-        retrieval: Of a figure of that kind.
+        n: Number of samples by split; a split is missing if its n was not published.
+        stand_in: Organism and generated task that replace model and data; None if there are none.
+        records: True if the per-sample records were published.
+        values: Published accuracies and fractions of unparsed texts.
+        flips: Published paired counts.
+        flips_mark: Kind of evidence for the paired counts, one of `MARKS`.
+        retrieval: Published retrieval; None for a figure of kind `accuracy`.
     """
 
     name: str
@@ -126,7 +127,7 @@ class PublishedFigure:
 
     @property
     def file_name(self) -> str:
-        """What official result files of its data are called: CONDITION/blink/blink.json."""
+        """Name of the official result files of its data: `blink` for CONDITION/blink/blink.json."""
         return self.data.lower().replace("*", "star")
 
     @property
@@ -136,19 +137,19 @@ class PublishedFigure:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """`all`, and the categories that were reported by themselves."""
+        """Names of the splits: `all`, and the categories that were reported by themselves."""
         return tuple(dict.fromkeys(value.split for value in self.values))
 
 
 @cache
 def published_figures() -> dict[str, PublishedFigure]:
-    """All of them by name, in the order of METHODS: accuracies, then retrieval."""
+    """All figures by name (docs/methods.md, Published figures to reproduce)."""
     text = resources.files(__package__).joinpath("figures.toml").read_text(encoding="utf-8")
     return {name: _figure(name, table) for name, table in tomllib.loads(text).items()}
 
 
 def published_figure(name: str) -> PublishedFigure:
-    """One of them.
+    """The published figure of one name.
 
     Raises:
         LanternError: there is none of that name.

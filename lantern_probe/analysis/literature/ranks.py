@@ -1,7 +1,7 @@
 """Published retrieval figures next to measured ones, in both readings.
 
-The authors read recall at k against k / n and find chance. The mean rank uses all of the ranks,
-and a test of it can see what recall at small k cannot.
+The authors compare recall at k with k / n and find chance. The mean rank uses all ranks, so its
+test can detect what recall at small k misses.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ from lantern_probe.stats.ties import TIE
 
 @dataclass(frozen=True)
 class RetrievalLine:
-    """One measure of retrieval.
+    """One measure of retrieval, published and measured.
 
     Attributes:
-        measure: `R@1` and so on, `mean rank` or `MRR`.
-        published: As published.
-        published_p: Of recall: exact binomial test against k / n, one-sided, by itself. None for
-            the others.
-        chance: Its expectation under random pairing of n.
-        measured: The same here.
-        low: Lower end of its 95 % interval: Wilson's for recall, bootstrap by image otherwise.
-        high: Upper end.
-        n: Samples measured.
-        inside: Whether the published value lies in the interval; None where n is another one, as
-            all of these depend on it.
+        measure: Name of the measure: `R@1` and so on, `mean rank` or `MRR`.
+        published: Published value.
+        published_p: p value of the exact one-sided binomial test of published recall against
+            k / n, unadjusted. None for other measures.
+        chance: Expected value under random pairing of the published n samples.
+        measured: Measured value.
+        low: Lower end of the 95 % interval of `measured`: Wilson's for recall, else a bootstrap
+            by image.
+        high: Upper end of that interval.
+        n: Number of samples measured.
+        inside: True if the published value lies in the interval. None if the published n is
+            another one, since every measure depends on n.
     """
 
     measure: str
@@ -52,16 +53,16 @@ class RetrievalLine:
 
 @dataclass(frozen=True)
 class RetrievalComparison:
-    """A published figure of retrieval, beside one measured set of queries.
+    """Published retrieval of a figure next to one measured set of queries.
 
     Attributes:
-        query: What was measured: own latents as generated, or teacher-forced.
-        lines: One per published measure.
-        published_test: The rank test of the published mean rank, from that and n alone.
-        measured_test: That of the measured ranks, by random pairings.
-        among_alike: The mean place, from 0 to 1, among the samples of the same question, and its
-            test; None where no sample has its like.
-        n_alike: Samples that have.
+        query: Name of the set of queries: own latents as generated, or teacher-forced.
+        lines: One line per published measure.
+        published_test: Rank test of the published mean rank, computed from it and n alone.
+        measured_test: Rank test of the measured ranks, by random pairings.
+        among_alike: Rank test of the mean place, from 0 to 1, among the samples of the same
+            question. None if all questions differ.
+        n_alike: Number of samples that share their question with another.
     """
 
     query: str
@@ -78,10 +79,10 @@ def compare_retrieval(
     """Put a published figure of retrieval next to the pooled latents of one set of queries.
 
     Args:
-        figure: Of kind `retrieval`.
-        record: One model's object of the `retrieval.json` of `experiments.map_latents`.
-        query: Name of the set of queries in it.
-        seed: Of the bootstrap.
+        figure: Published figure of kind `retrieval`.
+        record: One model's object in the `retrieval.json` of `experiments.map_latents`.
+        query: Name of the set of queries in the record.
+        seed: Seed of the bootstrap, default 0.
 
     Raises:
         LanternError: the record lacks what is needed.
@@ -117,7 +118,7 @@ def compare_retrieval(
 
 
 def chance_of(measure: str, n: int) -> float:
-    """What random pairing of n with n gives.
+    """Expected value of a measure under random pairing of n queries with n candidates.
 
     Raises:
         LanternError: there is no such measure.

@@ -1,4 +1,4 @@
-"""Where measured figures come from, and in what that departs from the published setting."""
+"""Source of measured figures, and its departures from the published setting."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lantern_probe.tasks import TASKS
 
 @dataclass(frozen=True)
 class Source:
-    """What was measured.
+    """Source of measured figures.
 
     Attributes:
-        label: In words, for headings.
-        departures: In what this is not the published setting; empty where it is.
-        trust: What could not be checked.
-        notes: What is unusual about result files.
+        label: Model, data and n in words, for headings.
+        departures: Differences from the published setting; empty if there are none.
+        trust: Statements about model and data that could not be checked.
+        notes: Remarks on unusual result files.
     """
 
     label: str
@@ -29,7 +29,16 @@ class Source:
     def of(
         cls, figure: PublishedFigure, model: str, data: str, kind: str | None, n: int, how: str = ""
     ) -> Source:
-        """Of a model on data of a kind, which is None where nobody can tell."""
+        """Compare a measurement's model, data and n with those of a published figure.
+
+        Args:
+            figure: Published figure.
+            model: Name of the model that was run.
+            data: Name of the data.
+            kind: Data set that the data are of; None if it cannot be told.
+            n: Number of samples.
+            how: Text to add to the label; default none.
+        """
         departures, trust = [], []
         if model != figure.model:
             named = figure.model and Path(model).name == figure.model.partition("/")[2]
@@ -49,5 +58,5 @@ class Source:
 
 
 def kind_of(task: str) -> str | None:
-    """The data set that a generated task is of, or the task itself; None for other names."""
+    """The data set to which a generated task belongs, or the task itself; None for other names."""
     return "Tetris" if task.startswith("tetris") else task if task in TASKS else None

@@ -1,4 +1,4 @@
-"""All cells on all pairs, into a run: one row per sample and cell."""
+"""Patching of all cells on all pairs, into a run: one row per sample and cell."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 MOST_PAIRS = 8
-"""Pairs that are generated and recorded together."""
+"""Largest number of pairs that are generated and recorded together."""
 
 Pair = tuple[Sample, Sample]
 
 
 @dataclass
 class Sweep:
-    """One model, pairs of samples, cells.
+    """Engine that patches every cell on every pair of samples, in both directions.
 
-    The donor's answer is the pair's `twin_answer`, or what the donor's run prefers where no
-    answer is known. Where target and donor call for the same answer there is nothing to measure:
-    such a row, and one whose texts do not line up, has the status `left out` and says why; one
-    that could not be run has `failed`.
+    The donor's answer is the pair's `twin_answer`, or the top candidate of the donor's run if the
+    former is unknown. A row has the status `left out`, with the reason, if target and donor call
+    for the same answer or their texts do not line up. It has the status `failed` if the pair could
+    not be run.
 
     Attributes:
-        lantern: The model.
-        samples: Each followed by its twin, as `tasks.pairs.with_twins` makes them.
-        cells: What is patched.
-        run: Where rows go; what it holds already is not run again.
-        max_new_tokens: Limit of every text; the model's own by default.
-        batch_rows: Cells run together; by default as many as memory holds.
-        advance: Called with the number of rows just recorded.
+        lantern: Model to patch.
+        samples: Samples, each followed by its twin, as made by `tasks.twins.with_twins`.
+        cells: Patches to run.
+        run: Run that takes the rows. Rows that it already has are not made again.
+        max_new_tokens: Limit of every text in tokens; the model's own by default.
+        batch_rows: Number of cells run together, by default as many as fit into memory.
+        advance: Function called with the number of rows just recorded.
     """
 
     lantern: LanternModel
@@ -57,7 +57,11 @@ class Sweep:
     _finish: dict[str, str] = field(default_factory=dict, init=False)
 
     def execute(self) -> None:
-        """Run whatever the run does not hold yet."""
+        """Run every sample and cell that the run lacks.
+
+        Raises:
+            LanternError: a sample is not followed by its twin.
+        """
         pairs: list[Pair] = list(zip(self.samples[::2], self.samples[1::2], strict=True))
         if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
             raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
@@ -75,7 +79,7 @@ class Sweep:
         return [cell for cell in self.cells if not self.run.has(sample.id, cell.label)]
 
     def _record(self, pairs: Sequence[Pair]) -> list[tuple[Recording | LanternError, ...]]:
-        """Each pair's recordings, or why there are none."""
+        """The recordings of each pair, or the errors that prevented them."""
         samples = [sample for pair in pairs for sample in pair]
         limit = {"max_new_tokens": self.max_new_tokens} if self.max_new_tokens else {}
         try:
@@ -94,7 +98,7 @@ class Sweep:
     def _rows(
         self, sample: Sample, target: Recording | LanternError, donor: Recording | LanternError
     ) -> list[Row]:
-        """The rows of one target that are due."""
+        """The missing rows of one target."""
         due = self._due(sample)
         shared = {
             "cluster": sample.cluster,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
@@ -15,7 +16,12 @@ from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import viscot
 
 from .console import console
-from .inputs import SCENE_TWINS, DataOptions
+
+if TYPE_CHECKING:
+    from .inputs import DataOptions
+
+SCENE_TWINS = ("color", "shape", "cell")
+"""Edits of scenes after which the right answer is known."""
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""

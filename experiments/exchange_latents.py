@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lantern_probe.errors import LanternError
 
 from .console import console, run_main
-from .inputs import SCENE_TWINS, AblationInputs
+from .inputs import AblationInputs
 
 if TYPE_CHECKING:
     from .ablations import Part
@@ -71,6 +71,8 @@ def set_size(config: Config) -> int | None:
     Raises:
         LanternError: there are too many slots, or fewer than no samples are asked for.
     """
+    from .data import SCENE_TWINS
+
     if config.subsets < 0:
         raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
     if not config.subsets or config.twin not in SCENE_TWINS:
@@ -90,6 +92,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     from lantern_probe.interventions import Twin
 
     from .ablations import Part, ablation_parts
+    from .data import SCENE_TWINS
 
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
@@ -109,7 +112,7 @@ def main(config: Config) -> int:
     config.check(config.model)
     size = set_size(config)
     from .ablations import report_problems, run_ablation
-    from .data import check_twin, load_pairs
+    from .data import SCENE_TWINS, check_twin, load_pairs
 
     check_twin(config.twin, SCENE_TWINS)
     parts = exchange_parts(config, size)

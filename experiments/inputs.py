@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.tasks import Sample
 
-SCENE_TWINS = ("color", "shape", "cell")
-"""Edits of scenes after which the right answer is known."""
-
 Parser = Literal["default", "official", "strict"]
 StoreDtype = Literal["float32", "bfloat16", "float16"]
 

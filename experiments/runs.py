@@ -121,14 +121,13 @@ def refuse_folder(
         foreign = usable and place == folder and any(_is_shown(p) for p in place.iterdir())
     there = manifest["config"]
     settings = run_settings(config, command, model, data, gpu=bool(there.get("gpu"))) | more
-    unknown = [name for name, value in settings.items() if value is UNKNOWN]
-    assumed = settings | {name: there.get(name) for name in unknown}
-    if config.overwrite and there:
-        refused = False
-    elif there:
-        wanted = to_plain(assumed, "config")
-        there = there if manifest["format"] == FORMAT else modern_config(there, wanted)
-        refused = any(differences(there, wanted))
+    known = {name: value for name, value in settings.items() if value is not UNKNOWN}
+    if there and manifest["format"] != FORMAT:
+        there = modern_config(there, to_plain(known, "config"))
+    assumed = {name: there.get(name) for name in settings} | known
+    if there:
+        changed = any(differences(there, to_plain(assumed, "config")))
+        refused = changed and not config.overwrite
     else:
         refused = foreign
     if refused or not usable:  # the run says why

@@ -71,6 +71,9 @@ def modern_row(row: dict[str, Any]) -> dict[str, Any]:
         row["missing"] = [modern_label(site) for site in row["missing"]]
     if isinstance(row.get("site"), str):
         row["site"] = modern_label(row["site"])
+        probe = re.fullmatch(r".+(#(?:-|\d+))", str(row.get("sample")))
+        if probe:  # its key is the site and the slot
+            row["sample"] = row["site"] + probe[1]
     if "parsed" in row and "kept" not in row:
         name = str(row["condition"]).partition("@")[0].partition(":")[0]
         row["kept"] = _KEPT.get(name, "markers, slots" if name in _REPLACEMENTS else "-")

@@ -69,11 +69,13 @@ def test_collapsed_latents_say_what_the_question_says_and_no_more(run: Path):
 
 def test_oracles_retrieve_themselves_and_ties_are_counted(run: Path):
     for record in by_model(run, "retrieval.json").values():
-        for views in record["among_all"].values():
+        for query, views in record["among_all"].items():
             for found in views:
                 assert found["oracle_recall"] == 1 and found["identical"] == 0
                 assert found["n"] == found["candidates"] == SAMPLES == len(found["ranks"])
-                assert found["tied"] == found["shared_images"] == 0
+                assert found["shared_images"] == 0
+                # Latents without the image lie close together: two oracles may be equally near.
+                assert found["tied"] == 0 or query == "dummy"
 
 
 def test_ranks_against_answers(run: Path):

@@ -113,3 +113,27 @@ def test_an_old_run_is_held_against_the_right_answers(tmp_path: Path) -> None:
     said = "the right answer was .* when its rows were written"
     with Run.open(tmp_path / "other", config) as run, pytest.raises(LanternError, match=said):
         run.register(others)
+
+
+def test_an_old_probe_is_known_by_its_new_site() -> None:
+    for row in read_rows(OLD / "probes"):
+        slot = "-" if row["slot"] is None else row["slot"]
+        assert row["sample"] == f"{row['site']}#{slot}"
+
+
+@pytest.mark.parametrize(
+    ("said", "made"),
+    [
+        ("ablate_latents", "knock_out"),
+        ("ablate_latents", "probe_latents"),
+        ("capture_activations", "map_latents"),
+        ("capture_activations", "reproduce"),
+    ],
+)
+def test_a_part_of_an_old_run_goes_on_under_the_command_that_made_it(said: str, made: str) -> None:
+    wanted = {"experiment": made, "capture": {"experiment": made}}
+    old = {"experiment": said, "capture": {"experiment": said}}
+    assert modern_config(old, wanted) == wanted
+    assert modern_config(old) == old
+    other = {"experiment": "patch_latents"}
+    assert modern_config(other, wanted) == other

@@ -161,6 +161,7 @@ class Sensing:
     ) -> None:
         """Record every sample under one change."""
         failed: list[Row] = []
+        clusters = {sample.id: sample.cluster for sample in self.samples}
         changed = []
         for sample in self.samples:
             if self.run.has(sample.id, change):
@@ -183,7 +184,8 @@ class Sensing:
                         "sample": sample.id,
                         "condition": change,
                         "status": "ok",
-                        "cluster": sample.cluster,
+                        # That of the sample as it is: a black image is no common origin.
+                        "cluster": clusters[sample.id],
                         "moved": _moved(
                             clean[sample.id].sites, states[sample.id].sites, apart[sample.id]
                         ),

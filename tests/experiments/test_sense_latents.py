@@ -38,6 +38,10 @@ def test_a_collapsed_model_does_not_notice_its_image(run: Path) -> None:
 
 def test_rows_say_how_far_every_site_moved(run: Path) -> None:
     rows = read_rows(run / "faithful")
+    # Another sample's image makes no cluster: each sample is its own, whatever it was shown.
+    own = {key: sample["cluster"] for key, sample in read_samples(run / "faithful").items()}
+    assert len(set(own.values())) == len(own) == 16
+    assert {(row["sample"], row["cluster"]) for row in rows} == set(own.items())
     assert {(row["sample"], row["condition"]) for row in rows} == {
         (sample.id, change) for sample in scenes(16) for change in CHANGES
     }

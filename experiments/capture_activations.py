@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.rows import part_name
 
 from .console import run_main
 from .inputs import Inputs, Parser, StoreDtype
@@ -81,7 +82,7 @@ def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], st
         raise LanternError(f"--shard takes i/n with i from 0 to n - 1, such as 0/4, not {shard!r}")
     if index >= len(samples):
         raise LanternError(f"--shard {shard}: there are only {len(samples)} samples")
-    return list(samples[index::count]), f"shard-{index}-of-{count}"
+    return list(samples[index::count]), part_name(index, count)
 
 
 def main(config: Config) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lantern_probe.records.official import read_published
     from lantern_probe.records.rows import FORMAT, KEY, Row, read_manifest, read_rows, reread
     from lantern_probe.records.run import Run
+    from lantern_probe.records.samples import read_samples
     from lantern_probe.records.store import ShardFolder, Store
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "read_manifest",
     "read_published",
     "read_rows",
+    "read_samples",
     "reread",
     "to_frame",
     "write_json",
@@ -34,6 +36,7 @@ __getattr__ = lazily(
     run="Run",
     rows="FORMAT KEY Row read_manifest read_rows reread",
     json_files="write_json",
+    samples="read_samples",
     store="Store ShardFolder",
     frame="to_frame",
     official="read_published",

@@ -23,6 +23,16 @@ Row = dict[str, Any]
 """One row as it is read; `records.schema` has the fields of each kind."""
 
 
+def part_name(index: int, count: int) -> str:
+    """Name the folder, within an output, of one of several processes.
+
+    Args:
+        index: 0-based index of the process.
+        count: Number of processes that share the samples.
+    """
+    return f"shard-{index}-of-{count}"
+
+
 def counts(row: Row, *, block: bool = True, graded: bool = True) -> bool:
     """Decide whether a row counts in an analysis; the one filter that all analyses use.
 

@@ -42,11 +42,6 @@ MARGIN = 200e6
 """Disk space that a capture leaves free, in bytes."""
 
 
-def part_folder(folder: str | Path, index: int, count: int) -> Path:
-    """Folder in which one of several processes writes its part of the samples."""
-    return Path(folder) / f"shard-{index}-of-{count}"
-
-
 def check_room(folder: str | Path, needed: int) -> int:
     """The free space, in bytes, on the disk of a folder that need not exist yet.
 

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.rows import part_name
 from lantern_probe.records.run import Run
-from lantern_probe.records.store import ShardFolder, Store, check_room, describe, part_folder
+from lantern_probe.records.store import ShardFolder, Store, check_room, describe
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 
@@ -74,16 +75,16 @@ def test_one_order_whatever_was_written_when(tmp_path: Path):
 
 def test_parts_are_read_as_one_and_each_sample_once(tmp_path: Path):
     for index in range(3):
-        write(part_folder(tmp_path, index, 3), [names(list(range(index, 10, 3)))])
+        write(tmp_path / part_name(index, 3), [names(list(range(index, 10, 3)))])
     check(Store(tmp_path), list(range(10)))
-    check(Store(part_folder(tmp_path, 1, 3)), [1, 4, 7])
+    check(Store(tmp_path / part_name(1, 3)), [1, 4, 7])
     # Another division over more samples, and a run in the folder itself.
-    write(part_folder(tmp_path, 0, 2), [names([0, 2, 10, 12])])
-    shutil.copytree(part_folder(tmp_path, 1, 3), tmp_path / "own", dirs_exist_ok=True)
+    write(tmp_path / part_name(0, 2), [names([0, 2, 10, 12])])
+    shutil.copytree(tmp_path / part_name(1, 3), tmp_path / "own", dirs_exist_ok=True)
     for file in (tmp_path / "own").iterdir():
         file.rename(tmp_path / file.name)
     check(Store(tmp_path), [*range(11), 12])
-    write(part_folder(tmp_path, 1, 2), [names([1])], {**CONFIG, "model": "other"})
+    write(tmp_path / part_name(1, 2), [names([1])], {**CONFIG, "model": "other"})
     with pytest.raises(LanternError, match="different settings"):
         Store(tmp_path)
 

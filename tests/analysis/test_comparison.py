@@ -168,10 +168,11 @@ def test_in_words() -> None:
     same, noisy, worse, bit, mute, _ = (reading(found, i) for i in range(6))
     assert same.startswith("no difference shown, and the two are equivalent within 3.0 pp (90 %")
     assert "equivalence within 3.0 pp not shown either" in noisy
-    detectable = found.pairs[1].detectable
-    assert detectable is not None
+    one, every = found.pairs[1].detectable, found.pairs[1].detectable_in_family
+    assert one is not None and every is not None and every.difference > one.difference
     larger = (
-        f"one larger than {points(detectable.difference)} pp would have been seen with 80 % power"
+        f"one larger than {points(every.difference)} pp would have been seen with 80 % power among "
+        f"6 comparisons (one test at 0.05 / 6; {points(one.difference)} pp for a single test at"
     )
     assert larger in noisy
     assert worse.startswith("own is right more often than worse, by 7.0 pp (95 % interval ")

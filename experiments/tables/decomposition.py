@@ -16,10 +16,10 @@ from ..console import print_table, titled_table
 LEGEND = (
     "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; gain, paired "
     "[95 % interval, Tango's], n / design effect where images repeat; p: exact McNemar (sign flips "
-    "of whole images where they repeat) after Holm over the conditions; retained: share of own's gain [95 % percentile "
-    "interval of the ratio]; kept: the "
-    "markers with the slots (with other content), the markers alone, the written format "
-    "(thought and answer) alone, or neither (the answer at once)"
+    "of whole images where they repeat) after Holm over the conditions; retained: share of own's "
+    "gain [95 % percentile interval of the ratio]; kept: the markers with the slots (with other "
+    "content), the markers alone, the written format (thought and answer) alone, or neither (the "
+    "answer at once)"
 )
 
 

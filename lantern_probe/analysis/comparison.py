@@ -203,8 +203,8 @@ def _pair(
     difference = accuracy_difference(right, other, groups, level=level)
     same = accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha)
     signs = [a - b for a, b in zip(right, other, strict=True)]
-    lost = [[rows[key]["answer"] is None for key in shared] for rows in (one, two)]
-    both = [[values[i] for i in readable] for values in (right, other)]
+    lost, gone = ([rows[key]["answer"] is None for key in shared] for rows in (one, two))
+    joint, joint_other = ([values[i] for i in readable] for values in (right, other))
     joint_groups = [groups[i] for i in readable]
     seen = partial(
         detectable_difference,
@@ -227,11 +227,11 @@ def _pair(
         detectable=seen(),
         detectable_in_family=seen(family=family),
         parse_failure=table.parse_failure_test(),
-        parse_failure_test=accuracy_test(*lost, groups, **draws),
+        parse_failure_test=accuracy_test(lost, gone, groups, **draws),
         joint_n=len(readable),
         joint=table.jointly_parsed_test(),
-        joint_test=accuracy_test(*both, joint_groups, **draws),
-        joint_difference=accuracy_difference(*both, joint_groups, level=level),
+        joint_test=accuracy_test(joint, joint_other, joint_groups, **draws),
+        joint_difference=accuracy_difference(joint, joint_other, joint_groups, level=level),
         log_odds=mean_difference(values, units, level=level, **draws) if values else None,
         log_odds_test=sign_flip_test(values, units, **draws) if values else None,
     )

@@ -84,15 +84,15 @@ def summarize(
             if not shared:
                 continue
             base = [int(bool(own[key]["correct"])) for key in shared]
-            effects = [
+            effect, sham = (
                 [
                     int(bool(rows[one][key]["correct"])) - right
                     for key, right in zip(shared, base, strict=True)
                 ]
                 for one in (label, control)
-            ]
+            )
             images = [rows[label][key]["cluster"] for key in shared]
-            contrast = difference_of_differences(*effects, images)
+            contrast = difference_of_differences(effect, sham, images)
             found.append(ControlContrast(label, control, contrast, None))
     adjusted = holm([item.contrast.test.p for item in found])
     return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]

@@ -190,6 +190,31 @@ def test_in_words() -> None:
     assert "none is parsed under both" in reading(silent)
 
 
+def test_no_reading_contradicts_its_interval() -> None:
+    base = "+" * 191
+    found = compare({"own": rows(base), "five": rows("-" * 5 + base[5:]), "same": rows(base)})
+    for pair in found.pairs:
+        assert (pair.p <= 0.05) == (pair.difference.low > 0 or pair.difference.high < 0)
+    assert reading(found).startswith("no difference shown, ")
+    assert "0 discordant of 191; at most 2.0 points" in reading(found, 1)
+    raw = [pair.equivalence.p for pair in found.pairs]
+    assert [pair.equivalence_holm_p for pair in found.pairs] == holm(raw)
+
+
+def test_parse_failures_of_one_image_are_one_observation() -> None:
+    images = ["same.png"] * 10 + [f"{i}.png" for i in range(40)]
+    found = compare(
+        {
+            name: [r | {"cluster": image} for r, image in zip(rows(signs), images, strict=True)]
+            for name, signs in (("own", "-" * 50), ("zeros", "?" * 10 + "-" * 40))
+        },
+        settings=QUICK,
+    )
+    (pair,) = found.pairs
+    assert pair.parse_failure.p < 0.01 and pair.parse_failure_test.p == 1
+    assert pair.parse_failure_holm_p == 1
+
+
 def test_points() -> None:
     assert [points(x, signed=True) for x in (0.0213, -0.0213, -1e-5)] == ["+2.1", "-2.1", "0.0"]
 

@@ -49,7 +49,7 @@ def test_the_interval_is_tangos_and_that_of_the_equivalence_test() -> None:
         assert (found.low, found.high) == pytest.approx((same.low, same.high))
     # Its ends are where the score is the normal quantile.
     z = norm.isf(0.025)
-    assert paired_score(12, 3, 191, score_interval(12, 3, 191)) == pytest.approx([z, -z])
+    assert paired_score(12, 3, 191, [*score_interval(12, 3, 191)]) == pytest.approx([z, -z])
 
 
 def test_no_discordant_sample_excludes_no_more_than_one_does() -> None:

@@ -116,7 +116,7 @@ columns = {
     "diff_high": "high",
     "only_own": "only own right",
     "only_this": "only this right",
-    "mcnemar_p": "p",
+    "p": "p",
     "holm_p": "Holm p",
 }
 

@@ -221,6 +221,19 @@ class AblationInputs(Inputs):
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did. Rows keep the readings of all three."""
+    margin: float = 0.02
+    """Largest difference from own's accuracy, as a fraction, that is called equivalent; to be fixed
+    before the run. It decides no row."""
+
+    def check_run(self) -> None:
+        """Refuse limits below 1, and a margin that is no fraction.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        super().check_run()
+        if not 0 < self.margin < 1:
+            raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
 
 
 def file_name(name: str) -> str:

@@ -16,8 +16,8 @@ from benchmarks import real_shape
 from lantern_probe import LanternModel, load_task
 from lantern_probe.capture.dataset import bytes_per_sample
 from lantern_probe.model.blocks import LvrTokens
-from lantern_probe.model.checkpoint import OFFICIAL_PIXELS
 from lantern_probe.model.memory import SHARE, cache_bytes_per_token, footprint
+from lantern_probe.model.pixels import OFFICIAL_PIXELS
 from lantern_probe.model.sites import layer_count, submodule
 from lantern_probe.vocabulary import LAYERED, parse_sites
 

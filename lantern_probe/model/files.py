@@ -227,8 +227,8 @@ def _check_processor(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
     if not isinstance(settings.get("processor_config.json", {}).get("image_processor"), dict):
         raise LanternError(
             f"cannot load the checkpoint '{folder}': it has no image processor, as it lacks "
-            "preprocessor_config.json (or processor_config.json with image_processor); copy it from "
-            "the model it was trained from"
+            "preprocessor_config.json (or processor_config.json with image_processor); copy it "
+            "from the model it was trained from"
         )
 
 

@@ -19,7 +19,7 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
-from .console import console, progress_bar
+from .console import console, end_explained, explaining, progress_bar
 from .data import Load
 from .inputs import Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
@@ -132,13 +132,17 @@ def run_ablation(
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
-            data, samples = (load or config.load_samples)(name)
-            with open_run(
-                config, folder, command, name, data, samples=len(samples), parser=parser
-            ) as run:
-                samples = run.register(samples)
-                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
-            results[folder] = _summaries(folder, name, parts, samples)
+            with explaining():
+                data, samples = (load or config.load_samples)(name)
+                with open_run(
+                    config, folder, command, name, data, samples=len(samples), parser=parser
+                ) as run:
+                    samples = run.register(samples)
+                    _ablate(
+                        config, ModelLoader(config, name), run, parts, samples, parser, progress
+                    )
+                results[folder] = _summaries(folder, name, parts, samples)
+    end_explained(config.explain_resume)
     from lantern_probe.analysis.ablation import as_records
 
     records = [record for found in results.values() for record in as_records(found)]

@@ -24,6 +24,9 @@ from lantern_probe.model.files import (
 QUIET_BELOW = 200e6
 """Bytes of weights below which loading shows no progress bar, and memory is not checked."""
 
+TINY = 50e6
+"""Number of parameters below which a model is tiny."""
+
 
 def locate(source: str) -> str:
     """The folder of an organism or of a local checkpoint; a Hub name is returned as it is.

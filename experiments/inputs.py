@@ -177,7 +177,7 @@ class RunOptions:
     """Show, part by part, how the run in the folder and this start compare, and run nothing."""
     allow_changed: tuple[str, ...] = ()
     """Parts that may differ from the run in the folder, as --explain-resume names them: code,
-    versions, threads, batch_rows and so on. The change is recorded in run.json."""
+    versions, threads and so on. The change is recorded in run.json."""
     max_new_tokens: int | None = None
     """Most tokens of a continuation, latent slots included. By default the checkpoint's own limit,
     or 512."""

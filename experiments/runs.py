@@ -65,7 +65,8 @@ def run_settings(
 ) -> dict[str, Any]:
     """Settings in the inputs that decide a sample's row, with which a run's folder must agree.
 
-    The number of samples is no such setting, unless samples lend each other their latents.
+    The number of samples is no such setting, unless samples lend each other their latents. Nor are
+    the rows of a batch, which depend on the memory that happens to be free.
 
     Args:
         config: The inputs.
@@ -93,7 +94,6 @@ def run_settings(
         "image_root": None if root is None else root.resolve(),
         "seed": config.seed,
         "max_new_tokens": config.max_new_tokens,
-        "batch_rows": config.batch_rows,
     }
     if "weights" in there and "checkpoint" not in there:
         settings["weights"] = identity(model)
@@ -255,4 +255,6 @@ def run_due(
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
     progress.advance(bar, len(wanted) - due)
     if due:
+        # Batches shrink with the memory, and so are no setting of a row.
+        run.note(batch_rows=load.config.batch_rows)
         engine(load(), lambda rows: progress.advance(bar, rows))

@@ -166,7 +166,8 @@ def compare_facts(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[Par
         here: Facts of this start.
     """
     then = {name: _kind_of_device(there[name]) for name in DECIDING if name in there}
-    now = {name: value for name, value in here.items() if name in then or value is not LATER}
+    given = {name: value for name, value in here.items() if name in then or value is not LATER}
+    now = {name: _kind_of_device(value) for name, value in given.items()}
     return list(compare(then, now, lenient=True))
 
 

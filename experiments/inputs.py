@@ -117,7 +117,7 @@ class ModelOptions:
         Args:
             name: Name of the model.
         """
-        from lantern_probe.model.identity import parameter_count
+        from lantern_probe.model.content import parameter_count
         from lantern_probe.model.location import TINY, fetch
 
         tiny = parameter_count(fetch(name, self.revision, self.offline)) < TINY

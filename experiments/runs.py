@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.identity import checkpoint_content
+from lantern_probe.model.content import checkpoint_content
 from lantern_probe.model.location import commit_of, fetch, identity
 from lantern_probe.records.json_files import explained, to_plain
 from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown

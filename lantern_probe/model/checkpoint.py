@@ -19,6 +19,8 @@ from lantern_probe.model.blocks import LvrTokens
 from lantern_probe.model.files import CONFIG, check_settings
 from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch
 from lantern_probe.model.memory import footprint, free_memory
+from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
+from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
 from lantern_probe.model.pixels import limit_pixels
 from lantern_probe.model.settings import (
     check_generation,

@@ -82,7 +82,7 @@ def check_loaded(source: str, info: Mapping[str, Any]) -> None:
 
 
 def _hint(unexpected: Sequence[str]) -> str:
-    """What the names of tensors without a place look like."""
+    """Guess from the names of tensors without a place who wrote them; empty without a guess."""
     starts = Counter(start for name in unexpected for start in _WRAPPERS if name.startswith(start))
     if starts:
         start = starts.most_common(1)[0][0]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model import identity, location
-from lantern_probe.model.identity import checkpoint_content, parameter_count
+from lantern_probe.model import content, location
+from lantern_probe.model.content import checkpoint_content, parameter_count
 from lantern_probe.model.lantern import LanternModel
 
 
@@ -53,10 +53,10 @@ def test_the_digest_of_a_large_file_is_kept_until_the_file_changes(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(identity, "CACHED_FROM", 1)
+    monkeypatch.setattr(content, "CACHED_FROM", 1)
     file, hashed = copy / "model.safetensors", []
-    original = identity._hash
-    monkeypatch.setattr(identity, "_hash", lambda f: hashed.append(f.name) or original(f))
+    original = content._hash
+    monkeypatch.setattr(content, "_hash", lambda f: hashed.append(f.name) or original(f))
     first = checkpoint_content(copy)
     assert hashed.count(file.name) == 1
     assert checkpoint_content(copy) == first and hashed.count(file.name) == 1

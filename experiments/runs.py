@@ -130,7 +130,10 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     refuse_folder(config, folder, command, model, data, **more)
     there = _manifest(folder)["config"]
     settings = run_settings(config, command, model, data, there=there) | more
-    facts = {"threads": config.threads(model)} if _is_at_hand(model, config) else {}
+    # Batches shrink with the memory: recorded, and no setting of a row.
+    facts: dict[str, Any] = {"batch_rows": config.batch_rows}
+    if _is_at_hand(model, config):
+        facts["threads"] = config.threads(model)
     if config.explain_resume:
         explain(folder, settings, facts)
         raise Explained
@@ -255,6 +258,4 @@ def run_due(
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
     progress.advance(bar, len(wanted) - due)
     if due:
-        # Batches shrink with the memory, and so are no setting of a row.
-        run.note(batch_rows=load.config.batch_rows)
         engine(load(), lambda rows: progress.advance(bar, rows))

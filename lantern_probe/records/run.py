@@ -118,7 +118,7 @@ class Run:
             retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again;
                 default False.
             facts: Facts that are known before the model is loaded, such as `threads`; none by
-                default.
+                default. Those that decide rows are compared, all are recorded.
             allow_changed: Names of parts that may differ from the run in the folder, such as
                 `code` or `threads`; none by default. The change is recorded in `resumed`.
 

@@ -370,6 +370,18 @@ def test_weights_in_shards_are_read(copy: Path, untrained: LanternModel) -> None
     assert all(torch.equal(read[k], v) for k, v in untrained.hf.state_dict().items())
 
 
+@pytest.mark.parametrize("first", [0x80, 0x1F, 0xFF, 0x3C])
+def test_weights_whose_first_byte_looks_like_another_kind_are_read(copy: Path, first: int) -> None:
+    """The length of the header comes first, and may be any number."""
+    file = copy / "model.safetensors"
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    wanted = next(n for n in range(length, length + 300) if n % 256 == first)
+    header = data[8 : 8 + length] + b" " * (wanted - length)
+    file.write_bytes(wanted.to_bytes(8, "little") + header + data[8 + length :])
+    assert len(check_weights(copy)) == 81
+
+
 def test_numbers_too_large_for_float16_are_named(copy: Path) -> None:
     weights(lambda t: t | {HEAD: t[HEAD].float() + 1e5})(copy)
     with pytest.raises(LanternError, match="too large for float16: take bfloat16"):

@@ -19,7 +19,7 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
-from .console import console, progress_bar
+from .console import console, end_explained, explaining, progress_bar
 from .data import Load
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
@@ -134,14 +134,18 @@ def run_ablation(
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
-            data, samples = (load or config.load_samples)(name)
-            with open_run(
-                config, folder, command, name, data, samples=len(samples), parser=parser
-            ) as run:
-                samples = run.register(samples)
-                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
-            margin = config.margin if isinstance(config, AblationInputs) else MARGIN
-            results[folder] = _summaries(folder, name, parts, samples, margin)
+            with explaining():
+                data, samples = (load or config.load_samples)(name)
+                with open_run(
+                    config, folder, command, name, data, samples=len(samples), parser=parser
+                ) as run:
+                    samples = run.register(samples)
+                    _ablate(
+                        config, ModelLoader(config, name), run, parts, samples, parser, progress
+                    )
+                margin = config.margin if isinstance(config, AblationInputs) else MARGIN
+                results[folder] = _summaries(folder, name, parts, samples, margin)
+    end_explained(config.explain_resume)
 
     records = [record for found in results.values() for record in as_records(found)]
     write_json((output or config.output) / "summary.json", records)

@@ -43,6 +43,7 @@ class Prefix:
         rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
+        unmarked: Number of tokens before the first generated LVR token; all of them without one.
     """
 
     sample: Sample | None
@@ -52,6 +53,7 @@ class Prefix:
     rope_delta: int
     limit: int
     emitted: bool
+    unmarked: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +72,18 @@ class Branch:
     def length(self) -> int:
         """The number of the prefix's tokens with which the row starts.
 
-        A row that must not open a block starts one token earlier, where the marker was chosen. A
-        row with an opening of its own starts right after the prompt.
+        A row without LVR tokens starts where the first of them was chosen. A row with an opening
+        of its own starts right after the prompt.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
-        return len(self.prefix.ids) - (1 if self.plan.ban and self.prefix.emitted else 0)
+        return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
 
     @property
     def goes_on(self) -> bool:
         """True if there is anything left to decode."""
-        begins = self.prefix.emitted or self.plan.opening is not None
+        earlier = self.length < len(self.prefix.ids)
+        begins = self.prefix.emitted or self.plan.opening is not None or earlier
         return begins and self.length < self.prefix.limit
 
 
@@ -153,6 +156,7 @@ def run_prefixes(
         first = int((~mask[row]).sum())
         last = first_of(sequence[width:].tolist(), lantern.eos_ids | {tokens.start})
         stop = width + (len(sequence) - width if last is None else last + 1)
+        marked = first_of(sequence[width:stop].tolist(), {tokens.start, tokens.sep, tokens.end})
         prefixes.append(
             Prefix(
                 sample=None if questions is None else questions[row],
@@ -168,6 +172,7 @@ def run_prefixes(
                 rope_delta=deltas[row],
                 limit=width - first + max_new_tokens,
                 emitted=int(sequence[stop - 1]) == tokens.start and stop > width,
+                unmarked=stop - first if marked is None else width - first + marked,
             )
         )
     return prefixes

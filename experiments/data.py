@@ -11,6 +11,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
 from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
+from lantern_probe.tasks.boxes import BoxForm
 from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import viscot
@@ -42,8 +43,11 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        if options.image_root is not None or options.malformed != "raise":
-            raise LanternError("--image-root and --malformed are about --data; give it too")
+        about = (options.image_root, options.boxes)
+        if any(value is not None for value in about) or options.malformed != "raise":
+            raise LanternError(
+                "--image-root, --malformed and --boxes are about --data; give it too"
+            )
         if task_of(options, model) not in TASKS:
             raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
         return
@@ -51,6 +55,8 @@ def check_data(options: DataOptions, model: str) -> None:
         raise LanternError("give --task or --data, not both")
     if not options.data.exists():
         raise LanternError(f"--data: there is no file or folder '{options.data}'")
+    if options.boxes is not None:
+        BoxForm.parse(options.boxes)
     if options.image_root is not None and not options.image_root.is_dir():
         raise LanternError(f"--image-root: there is no folder '{options.image_root}'")
 
@@ -86,9 +92,17 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
         task = task_of(options, model)
         return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
     if options.data.is_dir():
-        found = load_folder(options.data, options.seed)
+        found = load_folder(
+            options.data, options.seed, malformed=options.malformed, boxes=options.boxes
+        )
         return options.data.resolve().name, found[: options.samples]
-    found = viscot(options.data, options.image_root, options.samples, malformed=options.malformed)
+    found = viscot(
+        options.data,
+        options.image_root,
+        options.samples,
+        malformed=options.malformed,
+        boxes=options.boxes or "pixels",
+    )
     return options.data.name, found
 
 

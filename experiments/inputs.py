@@ -39,8 +39,11 @@ class DataOptions:
     image_root: Path | None = None
     """Folder under which the image paths of JSON lines are looked up; by default the file's."""
     malformed: Literal["raise", "skip"] = "raise"
-    """Lines of --data that are no multiple choice: raise stops at the first, skip leaves them out
-    and counts them."""
+    """Lines of --data that cannot be used, such as no multiple choice: raise stops at the first,
+    skip leaves them out and counts them."""
+    boxes: str | None = None
+    """Form of the boxes in --data, where it is not the data set's own: pixels, fraction, percent or
+    thousandths of the image; with x, y, width, height: xywh, fraction-xywh and so on."""
     samples: int | None = None
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0

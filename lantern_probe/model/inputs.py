@@ -10,7 +10,8 @@ from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource, upright
+from lantern_probe.tasks.sample import Sample
 
 
 def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
@@ -66,7 +67,8 @@ def asked_question(image: ImageSource, question: str, options: Sequence[str] = (
     """A sample made of one image and one question, with options lettered A, B, C ...
 
     Args:
-        image: A path, a PIL image or an array [H, W, 3] (uint8).
+        image: A path, a PIL image or an array [H, W, 3] (uint8); a photo is turned as its EXIF
+            orientation says.
         question: The question.
         options: Answers to choose from; empty for an open question.
 
@@ -78,7 +80,7 @@ def asked_question(image: ImageSource, question: str, options: Sequence[str] = (
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
     return Sample(
         id="question",
-        images=(image,),
+        images=(upright(image),),  # a photo as its owner sees it; there are no boxes to mislead
         question=question,
         options=tuple(options),
         lettered=bool(options),

@@ -9,11 +9,12 @@ image (repository BLINK-Benchmark/BLINK on the Hub).
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
+from lantern_probe.tasks.json_rows import LeftOut, Malformed, valid_text
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
@@ -28,6 +29,7 @@ def blink(
     *,
     hub: str | None = None,
     sub_tasks: Sequence[str] = SUB_TASKS,
+    malformed: Malformed = "raise",
 ) -> list[Sample]:
     """Read the validation questions of BLINK's sub-tasks.
 
@@ -42,10 +44,13 @@ def blink(
         hub: Repository on the Hub, in place of a folder, such as "BLINK-Benchmark/BLINK". It needs
             the package `datasets`, and may download.
         sub_tasks: Sub-tasks to read, in this order; by default both.
+        malformed: Treatment of a line or row that cannot be used, or whose `idx` occurred before:
+            `raise` (default) stops; `skip` leaves it out, with a warning that counts such lines.
 
     Returns:
         Lettered samples whose ids are `idx`, with the sub-task as the attribute `category`. Images
-        of Parquet files and of the Hub stay in memory.
+        of Parquet files and of the Hub stay in memory, turned upright as the official evaluation
+        sees them; those of image files are shown as stored, and an EXIF orientation is said.
 
     Raises:
         LanternError: a file or field cannot be used; the message names the file, the line or row,
@@ -58,26 +63,41 @@ def blink(
         raise LanternError(f"BLINK: no folder '{root}'; a repository on the Hub is named by hub=")
     samples: dict[str, Sample] = {}
     for sub_task in sub_tasks:
-        rows = hub_rows(str(hub), sub_task, SPLIT) if root is None else _local(root, sub_task)
-        for row in rows:
-            sample = _sample(row, sub_task, root)
-            if sample.id in samples:
-                raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
-            samples[sample.id] = sample
+        for rows, left_out in _rows(root, hub, sub_task, malformed):
+            for row in rows:
+                try:
+                    sample = _sample(row, sub_task, root)
+                    if sample.id in samples:
+                        raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
+                    samples[sample.id] = sample
+                except LanternError as error:
+                    left_out.add(row.number, error)
+            left_out.report()
+    if not samples:
+        raise LanternError(f"BLINK: no samples in '{root or hub}'")
     return list(samples.values())
 
 
-def _local(root: Path, sub_task: str) -> list[Entry]:
+def _rows(
+    root: Path | None, hub: str | None, sub_task: str, malformed: Malformed
+) -> Iterator[tuple[list[Entry], LeftOut]]:
+    """The rows of each file of a sub-task, and what takes those that cannot be used."""
+    if root is None:
+        rows = hub_rows(str(hub), sub_task, SPLIT)
+        yield rows, LeftOut(f"{hub} {sub_task} {SPLIT}", malformed, "row")
+        return
     shards = sorted(root.glob(f"{sub_task}/{SPLIT}-*.parquet"))
-    if shards:
-        return [row for shard in shards for row in parquet_rows(shard)]
+    for shard in shards:
+        yield parquet_rows(shard), LeftOut(str(shard), malformed, "row")
     lines = root / f"{sub_task}.jsonl"
-    if lines.is_file():
-        return json_lines(lines)
-    raise LanternError(
-        f"'{root}' has neither {sub_task}/{SPLIT}-*.parquet nor {sub_task}.jsonl; give the folder "
-        "of a copy of BLINK-Benchmark/BLINK"
-    )
+    if not shards and lines.is_file():
+        left_out = LeftOut(str(lines), malformed)
+        yield json_lines(lines, left_out), left_out
+    elif not shards:
+        raise LanternError(
+            f"'{root}' has neither {sub_task}/{SPLIT}-*.parquet nor {sub_task}.jsonl; give the "
+            "folder of a copy of BLINK-Benchmark/BLINK"
+        )
 
 
 def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
@@ -86,7 +106,7 @@ def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
     there = [name for name in _IMAGES if row.fields.get(name) is not None] or _IMAGES[:1]
     lines = [f"{letter}. {choice}\n" for letter, choice in zip(letters, choices, strict=True)]
     return Sample(
-        id=row.text("idx"),
+        id=valid_text(row.text("idx")),
         images=tuple(row.image(name, root) for name in there),
         question=question,
         options=choices,

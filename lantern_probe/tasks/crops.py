@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL.Image import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.boxes import check_box
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -61,8 +62,10 @@ def crop_box(
         Left, top, right, bottom in whole pixels.
 
     Raises:
-        LanternError: nothing of the enlarged box lies inside the image.
+        LanternError: the box is under one pixel wide or high, or nothing of the enlarged box lies
+            inside the image.
     """
+    check_box(box, image_size)
     width, height = image_size
     left, top, right, bottom = box
     half_width, half_height = (right - left) * context / 2, (bottom - top) * context / 2

@@ -8,8 +8,6 @@ names a repository.
 from __future__ import annotations
 
 import importlib
-import io
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from PIL import Image
-
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource
+from lantern_probe.tasks.file_kinds import file_kind
+from lantern_probe.tasks.images import UNREADABLE, ImageSource, encoded_image, upright
+from lantern_probe.tasks.json_rows import LeftOut, parse_object, read_json_file, read_objects
 
 _LETTER = re.compile(r"\s*\(?([A-Za-z])\)?\s*")
 
@@ -32,10 +30,12 @@ class Entry:
     Attributes:
         where: File and line, or repository and row; every error about the row begins with it.
         fields: Values by name.
+        number: Number of its line or row, as in `where`; default 0.
     """
 
     where: str
     fields: Mapping[str, Any]
+    number: int = 0
 
     def error(self, message: str) -> LanternError:
         """Make an error about this row, to be raised."""
@@ -97,7 +97,9 @@ class Entry:
     def image(self, name: str, folder: Path | None) -> ImageSource:
         """Image of a field: a path in the folder, or the undecoded image of a `datasets` row.
 
-        A file that is missing or no image raises when its sample is opened.
+        The image of a row is turned as its EXIF orientation says, which `datasets` does too; a path
+        names the file as it is. A file that is missing or no image raises when its sample is
+        opened.
 
         Raises:
             LanternError: the field is missing, or is a path although there is no folder.
@@ -106,10 +108,10 @@ class Entry:
         if isinstance(value, Mapping):
             data, path = value.get("bytes"), value.get("path")
             if data is None and path:
-                return Path(path)
+                return upright(Path(path))
             try:
-                return Image.open(io.BytesIO(data or b""))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                return encoded_image(data or b"")
+            except UNREADABLE:
                 return f"{self.where}, {name}"  # no such file, so that opening it names the place
         path = self.text(name)
         if folder is None:
@@ -126,17 +128,25 @@ def json_object(path: Path) -> Entry:
     Raises:
         LanternError: the file cannot be read, or holds something else.
     """
-    return _row(str(path), _bytes(path))
+    try:
+        return Entry(str(path), parse_object(read_json_file(path)))
+    except LanternError as error:
+        text = str(error)
+        raise LanternError(text if str(path) in text else f"{path}: {text}") from None
 
 
-def json_lines(path: Path) -> list[Entry]:
+def json_lines(path: Path, left_out: LeftOut | None = None) -> list[Entry]:
     """Read the objects of a JSON lines file; empty lines are passed over.
+
+    Args:
+        path: The file.
+        left_out: Takes the lines that hold no object; by default they are refused.
 
     Raises:
         LanternError: the file cannot be read, a line holds something else, or there is no object.
     """
-    lines = enumerate(_bytes(path).split(b"\n"), start=1)
-    rows = [_row(f"{path}, line {number}", raw) for number, raw in lines if raw.strip()]
+    lines = read_objects(path, left_out or LeftOut(str(path), "raise"))
+    rows = [Entry(f"{path}, line {number}", found, number) for number, found in lines]
     return _some(rows, str(path))
 
 
@@ -150,7 +160,7 @@ def parquet_rows(path: Path) -> list[Entry]:
     try:
         table = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        raise LanternError(f"cannot read '{path}': {error}") from error
+        raise LanternError(f"cannot read '{path}': {error}{_not_parquet(path)}") from error
     return _numbered(table, str(path))
 
 
@@ -189,28 +199,25 @@ def _extra(module: str, what: str) -> ModuleType:
         ) from error
 
 
+def _not_parquet(path: Path) -> str:
+    """The kind of a file that is no Parquet file, as far as it shows."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return ""
+    if head.startswith(b"PAR1"):
+        return "; it begins as a Parquet file, so it was cut off: copy it again"
+    text = "JSON text, or another text, and no Parquet file; name it .jsonl if it has one object "
+    return f"; it is {file_kind(head) or text + 'a line'}"
+
+
 def _numbered(table: Iterable[Mapping[str, Any]], where: str) -> list[Entry]:
-    return _some([Entry(f"{where}, row {number}", row) for number, row in enumerate(table)], where)
+    rows = enumerate(table)
+    return _some([Entry(f"{where}, row {number}", row, number) for number, row in rows], where)
 
 
 def _some(rows: list[Entry], where: str) -> list[Entry]:
     if not rows:
         raise LanternError(f"{where}: no rows in it")
     return rows
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
-
-
-def _row(where: str, raw: bytes) -> Entry:
-    try:
-        value = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise LanternError(f"{where}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise LanternError(f"{where}: a {type(value).__name__} where an object is needed")
-    return Entry(where, value)

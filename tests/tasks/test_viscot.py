@@ -163,7 +163,7 @@ def test_lines_that_are_no_multiple_choice_can_be_left_out(
     assert not caplog.records
     kept = viscot(path, limit=2, malformed="skip")
     assert [sample.id for sample in kept] == ["test-1", "test-4"]
-    assert "lines left out that are no multiple choice: 2" in caplog.text
+    assert "lines left out that cannot be used: 2" in caplog.text
     with pytest.raises(LanternError, match="no samples"):
         viscot(write(tmp_path, PACKED), malformed="skip")
 

@@ -14,7 +14,9 @@ from lantern_probe.tasks.images import ImageSource, upright
 from lantern_probe.tasks.sample import Sample
 
 
-def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
+def question_inputs(
+    processor: Any, samples: Sequence[Sample], source: str, most_tokens: int | None = None
+) -> BatchFeature:
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
     Images come first, then the text, through the chat template and
@@ -24,10 +26,11 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         processor: The model's processor.
         samples: The questions.
         source: Name of the model, for messages.
+        most_tokens: Most tokens of a prompt, image tokens included; None (default) for any number.
 
     Raises:
-        LanternError: there are no samples, an image cannot be read or used, a text holds a special
-            token, or the model has no chat template.
+        LanternError: there are no samples, an image cannot be read or used, a text is empty, no
+            valid Unicode, too long or holds a special token, or the model has no chat template.
     """
     if not getattr(processor, "chat_template", None):
         raise LanternError(
@@ -38,10 +41,8 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         raise LanternError("there are no samples to run")
     texts: list[str] = []
     images: list[Any] = []
-    special = _special_tokens(processor.tokenizer)
+    check_texts(processor.tokenizer, samples)
     for sample in samples:
-        if found := [token for token in special if token in sample.text]:
-            raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
         messages = _messages(sample)
         texts.append(
             processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -51,11 +52,70 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
-    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    try:
+        inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    except (ValueError, TypeError) as error:
+        which = f"sample {samples[0].id!r}" if len(samples) == 1 else f"{len(samples)} samples"
+        raise LanternError(f"{which}: the processor of {source} refuses: {error}") from None
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    for sample, length in zip(samples, lengths, strict=True):
+        if most_tokens is not None and length > most_tokens:
+            raise LanternError(
+                f"sample {sample.id!r}: its prompt has {length} tokens, and {source} has positions "
+                f"for {most_tokens}; shorten the question, or lower max_pixels"
+            )
+    return inputs
+
+
+MOST_CHARACTERS = 1_000_000
+"""Longest text that is tokenized: no model has positions for it, and it would take minutes."""
 
 
 def _special_tokens(tokenizer: Any) -> list[str]:
-    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    """Tokens that a text must not hold: special ones, and markers added without that mark."""
+    added = tokenizer.added_tokens_decoder.values()
+    return [
+        token.content
+        for token in added
+        if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
+    ]
+
+
+def check_texts(tokenizer: Any, samples: Sequence[Sample]) -> None:
+    """Refuse a question or options that would not be asked as they are.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        samples: The questions.
+
+    Raises:
+        LanternError: naming the sample and the text.
+    """
+    special = _special_tokens(tokenizer)
+    for sample in samples:
+        _check_sample(sample, special)
+
+
+def _check_sample(sample: Sample, special: Sequence[str]) -> None:
+    texts = {"text": sample.text, **{f"option {i}": o for i, o in enumerate(sample.options, 1)}}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise LanternError(f"sample {sample.id!r}: its {name} is no text but {text!r:.80}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise LanternError(
+                f"sample {sample.id!r}: its {name} holds {text[error.start]!r} at character "
+                f"{error.start + 1}, half of a character (a lone surrogate); mend its encoding"
+            ) from None
+        if len(text) > MOST_CHARACTERS:
+            raise LanternError(f"sample {sample.id!r}: its {name} has {len(text)} characters")
+        if found := [token for token in special if token in text]:
+            raise LanternError(
+                f"sample {sample.id!r}: its {name} holds the special token {found[0]}"
+            )
+    if not sample.text.strip():
+        raise LanternError(f"sample {sample.id!r}: its text is empty")
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from lantern_probe.errors import LanternError
@@ -208,9 +209,9 @@ def stored_size(sample: Sample) -> tuple[int, int] | None:
     source = sample.images[0] if sample.images else None
     if isinstance(source, Image.Image):
         return source.size
-    if source is None or (not isinstance(source, str) and not hasattr(source, "open")):
-        return None
-    if "://" in str(source):
+    if isinstance(source, np.ndarray):
+        return (source.shape[1], source.shape[0]) if source.ndim > 1 else None
+    if source is None or "://" in str(source):
         return None
     try:
         with Image.open(source) as image:

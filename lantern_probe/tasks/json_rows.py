@@ -111,8 +111,8 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         value = json.loads(raw.removeprefix(_BOM).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise LanternError(
-            f"not valid JSON: no UTF-8 at byte {error.start + 1} (0x{raw[error.start]:02x}), perhaps Latin-1; "
-            "save the file as UTF-8"
+            f"not valid JSON: no UTF-8 at byte {error.start + 1} (0x{raw[error.start]:02x}), "
+            "perhaps Latin-1; save the file as UTF-8"
         ) from None
     except (ValueError, RecursionError) as error:
         raise LanternError(f"not valid JSON ({error})") from None

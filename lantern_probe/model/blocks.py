@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from jaxtyping import Float, Int
+
+from lantern_probe.errors import LanternError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,6 +51,21 @@ class LanternOutput:
     def emission(self) -> float:
         """Fraction of the rows with at least one latent block."""
         return sum(self.emitted) / len(self.emitted)
+
+    def __enter__(self) -> NoReturn:
+        """Refuse to be entered: only the call itself, written into a `with`, is a trace.
+
+        Raises:
+            LanternError: always.
+        """
+        raise LanternError(
+            "this is the output of a plain call, which has run; a trace is written as `with "
+            "lantern.generate(...) as tracer:`, the call in the line of the `with`, in a file or a "
+            "notebook cell whose source can be read"
+        )
+
+    def __exit__(self, *reason: object) -> None:
+        """End nothing: there is no trace."""
 
 
 @dataclass(frozen=True, eq=False)

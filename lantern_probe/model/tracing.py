@@ -14,6 +14,13 @@ from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.inputs import as_samples, question_inputs
+from lantern_probe.model.trace_source import (
+    PlainCall,
+    SlotTracer,
+    calling_frame,
+    check_source,
+    opens_with,
+)
 from lantern_probe.tasks.sample import Sample
 
 
@@ -139,6 +146,27 @@ class TracedModel(TransformersModel):
     @logits.setter
     def logits(self, value: Any) -> None:
         self.lm_head.output = value
+
+    # -- how a trace is opened -----------------------------------------------
+
+    def trace(self, *args: Any, trace: bool = True, **kwargs: Any) -> Any:
+        """Open a trace of one forward: `with lantern.trace(sample) as tracer`.
+
+        Args:
+            *args: A sample, several, or model inputs.
+            trace: False runs the forward at once and returns its output.
+            **kwargs: Settings of nnsight's `trace`.
+
+        Raises:
+            LanternError: the source of the `with` block cannot be read, so that it cannot be traced.
+        """
+        frame = calling_frame() if trace else None
+        if frame is not None and opens_with(frame):
+            check_source(frame)
+        elif frame is not None and kwargs.get("fn") is not None:
+            return PlainCall()  # a method such as `generate`, called without `with`
+        kwargs.setdefault("tracer_cls", SlotTracer)
+        return super().trace(*args, trace=trace, **kwargs)
 
     # -- how nnsight makes inputs --------------------------------------------
 

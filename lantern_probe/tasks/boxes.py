@@ -51,7 +51,7 @@ class BoxForm:
             LanternError: there is no such form.
         """
         unit, _, layout = text.rpartition("-") if text.endswith("xywh") else (text, "", "xyxy")
-        unit = unit or "pixels"
+        unit = "pixels" if text == "xywh" else unit
         if unit not in UNITS or layout not in ("xyxy", "xywh"):
             raise LanternError(
                 f"no form of boxes {text!r} (--boxes); there are {', '.join(UNITS)}, and with "
@@ -177,7 +177,7 @@ def _check_sizes(samples: Sequence[Sample], boxes: Sequence[Box], place: str) ->
             "%s: of %d images looked at, %d have a box that reaches beyond them, such as %s in "
             "%d x %d of sample %r; boxes are clipped to the image. Are they %s? (--boxes)",
             place, len(looked), len(outside), list(sample.boxes[0]), width, height, sample.id,
-            "thousandths, or x, y, width, height" if largest <= 1000 else "of images of this size",
+            "thousandths, or x, y, width, height" if largest <= 1001 else "of images of this size",
         )  # fmt: skip
     shortest = min(min(size) for _, size in looked)
     for unit, whole in UNITS.items():

@@ -8,6 +8,7 @@ of a condition, with what is done to the image in place of what is fed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -159,10 +160,12 @@ class SwapImage(Corruption):
         for index in torch.randperm(len(known), generator=stream).tolist():
             donor = known[index]
             if donor.id != sample.id and donor.text != sample.text and not keys & donor.image_keys:
-                return seen(sample, donor.open_images())
+                # A donor that cannot be read is passed over: it is not this sample's fault.
+                with contextlib.suppress(LanternError):
+                    return seen(sample, donor.open_images())
         raise LanternError(
             f"sample {sample.id!r} has no other image: every other sample shares its image or its "
-            "question"
+            "question, or its image cannot be read"
         )
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL.Image import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.boxes import check_in_image
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -43,6 +44,19 @@ def evidence(sample: Sample) -> Box:
     return sample.boxes[0]
 
 
+def check_evidence(sample: Sample) -> None:
+    """Refuse a sample whose first box is no region of its image; one without a box passes.
+
+    Raises:
+        LanternError: naming the sample.
+    """
+    if sample.boxes and sample.images:
+        try:
+            check_in_image(first_image(sample).size, sample.boxes[0])
+        except LanternError as error:
+            raise LanternError(f"sample {sample.id!r}: {error}") from None
+
+
 CONTEXT = 1.2
 """Factor by which the official code enlarges a box around its centre before cropping."""
 
@@ -61,8 +75,10 @@ def crop_box(
         Left, top, right, bottom in whole pixels.
 
     Raises:
-        LanternError: nothing of the enlarged box lies inside the image.
+        LanternError: the box is no region of the image (`boxes.check_in_image`), or nothing of the
+            enlarged box lies inside it.
     """
+    check_in_image(image_size, box)
     width, height = image_size
     left, top, right, bottom = box
     half_width, half_height = (right - left) * context / 2, (bottom - top) * context / 2

@@ -4,11 +4,12 @@ Results are small frozen dataclasses that say what was counted, the interval and
 Probabilities and shares are in [0, 1]; an interval over no data is the whole range, not an error,
 so that a table with an empty cell can still be printed.
 
-`paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals.
-`ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
-sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
-detectable difference. `outcomes`: parse failure and log-odds. `clusters`: checks and clusters, and
-`ties`: what counts as equal, for all of them. `resampling`: images resampled or permuted whole.
+`paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals. `fisher`:
+association of two properties. `ratio`: of two differences. `percentile`: the interval of any
+resampled statistic. `permutation`: sign flips, and the p value of any permuted statistic.
+`equivalence`: TOST. `power`: power, n, the detectable difference. `outcomes`: parse failure and
+log-odds. `clusters`: checks and clusters, and `ties`: what counts as equal, for all of them.
+`resampling`: images resampled or permuted whole.
 
 Every function takes any value of the range that it states, the smallest and largest floats
 included, and no result depends on the last bit of numbers that are tied.
@@ -27,6 +28,7 @@ from lantern_probe.stats.equivalence import (
     equivalence_of_counts,
     paired_score,
 )
+from lantern_probe.stats.fisher import FisherExact, fisher_exact
 from lantern_probe.stats.outcomes import (
     OUTCOMES,
     Outcome,
@@ -60,6 +62,7 @@ __all__ = [
     "Detectable",
     "Difference",
     "Equivalence",
+    "FisherExact",
     "McNemar",
     "Outcome",
     "OutcomeTable",
@@ -74,6 +77,7 @@ __all__ = [
     "detectable_difference",
     "discordant",
     "equivalence_of_counts",
+    "fisher_exact",
     "holm",
     "log_odds",
     "mcnemar",

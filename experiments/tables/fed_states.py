@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 
 from lantern_probe.analysis.fed_states import MEASURES, FedState
 
@@ -23,9 +22,7 @@ LEGEND = (
 def print_fed_states(found: Sequence[FedState], console: Console) -> None:
     """Print one condition's fed states, slot by slot."""
     n = max(item.mean.n for item in found)
-    table = titled_table(
-        f"{escape(found[0].model)}: states fed under {escape(found[0].condition)}, n = {n}"
-    )
+    table = titled_table(f"{found[0].model}: states fed under {found[0].condition}, n = {n}")
     table.add_column("slot", no_wrap=True)
     for name in MEASURES:
         table.add_column(name, justify="right", no_wrap=True)

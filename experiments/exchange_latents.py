@@ -149,7 +149,9 @@ def main(config: Config) -> int:
             continue
         model = summaries[0].model
         record = report(config, parts[0].labels, folder, model, axes[number], size)
-        records.append({**record, **report_controls(folder, model, panels[number])})
+        records.append(
+            {**record, **report_controls(parts[0].labels, folder, model, panels[number])}
+        )
         console.print()
     if records:
         for legend in (LEGEND, CROSSED_LEGEND, SWAP_LEGEND):
@@ -199,7 +201,9 @@ def report(
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
 
 
-def report_controls(folder: Path, model: str, axes: Any) -> dict[str, Any]:
+def report_controls(
+    conditions: Sequence[str], folder: Path, model: str, axes: Any
+) -> dict[str, Any]:
     """Print and draw one model's controls; they are returned for the record."""
     from lantern_probe.analysis import crossed, swap_controls
     from lantern_probe.plots.controls import plot_crossed, plot_swap_shifts
@@ -212,7 +216,9 @@ def report_controls(folder: Path, model: str, axes: Any) -> dict[str, Any]:
     if cells.n:
         print_crossed(cells, console)
         plot_crossed(cells, axes[0])
-    shifts = swap_controls.summarize(rows, model=model)
+    # The named swaps alone: sets of slots are no family of theirs.
+    named = [label for label in conditions if label.partition(":")[0] in swap_controls.SWAPS]
+    shifts = swap_controls.summarize(rows, model=model, conditions=named)
     if shifts:
         print_swap_shifts(shifts, console)
         plot_swap_shifts(shifts, axes[1])

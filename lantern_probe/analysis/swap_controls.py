@@ -64,14 +64,17 @@ def summarize(
     Args:
         rows: Rows of one exchange run.
         model: Name of the model.
-        conditions: Labels of swaps; by default all that the run has.
+        conditions: Labels of swaps, the family of Holm's adjustment; by default all of the run that
+            swap every slot.
 
     Raises:
         LanternError: the run has no own rows with a block.
     """
     table = by_condition(rows)
     own = table[OWN]
-    labels = conditions or [label for label in table if label.partition(":")[0] in SWAPS]
+    labels = conditions or [
+        label for label in table if label.partition(":")[0] in SWAPS and "slots=" not in label
+    ]
     known = any(row.get("donor_answer") is not None for row in table.get("twin", {}).values())
     sham = _shifts(table.get(SHAM, {}), own)
     found = []

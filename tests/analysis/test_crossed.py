@@ -114,3 +114,10 @@ def test_the_margin_is_over_the_best_other_candidate() -> None:
 def test_a_corrupted_image_has_no_reverse_direction() -> None:
     some = rows(lambda image, latents: latents, known=False)
     assert {s.direction for s in swap_controls.summarize(some, model="m")} == {"direct"}
+
+
+def test_sets_of_slots_are_no_members_of_the_family() -> None:
+    some = rows(lambda image, latents: latents)
+    sets = [{**r, "condition": "twin:slots=3"} for r in some if r["condition"] == "twin"]
+    found = swap_controls.summarize([*some, *sets], model="m")
+    assert found == swap_controls.summarize(some, model="m")

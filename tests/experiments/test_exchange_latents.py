@@ -58,7 +58,7 @@ def test_exchange_mediation_and_slots_in_one_run(exchange: Command, tmp_path: Pa
         assert picture.size[0] > 1000
     # The table holds the named exchanges, and not the 255 sets of slots.
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert len(summary) == 6
+    assert len(summary) == 7
     again = exchange(*arguments)
     assert again.returncode == 0 and json.loads((tmp_path / "exchange.json").read_text()) == [
         record

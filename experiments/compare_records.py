@@ -51,7 +51,8 @@ class Config:
     letters as the published evaluations did. On the published files of LVR-7B all three give the
     same counts. Files keep their texts, and the rows of a run the readings of all three."""
     margin: float = 0.02
-    """Largest difference of two accuracies, as a fraction, that is called equivalent."""
+    """Largest difference of two accuracies, as a fraction, that is called equivalent; to be fixed
+    before the results are seen."""
     alpha: float = 0.05
     """Level of the tests; intervals have level 1 - alpha."""
     power: float = 0.8
@@ -62,7 +63,7 @@ class Config:
     every_sample: bool = False
     """Keep the samples of runs without a latent block, on which conditions on slots do nothing."""
     resamples: int = 10_000
-    """Number of bootstrap resamples, and of drawn permutations."""
+    """Number of bootstrap resamples of the log-odds, and of drawn permutations."""
     seed: int = 0
     """Seed of the bootstrap and of the permutations."""
     output: Path = Path("runs/compare_records")

@@ -44,6 +44,7 @@ class Prefix:
         rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
+        unmarked: Number of tokens before the first generated LVR token; all of them without one.
         norms: Median norms of the prompt; None where they were not measured.
         place: Index at which a block is forced into a text that opens none: before its answer,
             where the start marker was likeliest. None for a text with a block.
@@ -56,6 +57,7 @@ class Prefix:
     rope_delta: int
     limit: int
     emitted: bool
+    unmarked: int
     norms: PromptNorms | None = None
     place: int | None = None
 
@@ -76,14 +78,14 @@ class Branch:
     def length(self) -> int:
         """The number of the prefix's tokens with which the row starts.
 
-        A row that must not open a block starts one token earlier, where the marker was chosen. A
-        row with an opening of its own starts right after the prompt.
+        A row without LVR tokens starts where the first of them was chosen. A row with an opening
+        of its own starts right after the prompt.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
         if self.forced and self.prefix.place is not None:
             return self.prefix.place
-        return len(self.prefix.ids) - (1 if self.plan.ban and self.prefix.emitted else 0)
+        return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
 
     @property
     def forced(self) -> bool:
@@ -102,7 +104,8 @@ class Branch:
     @property
     def goes_on(self) -> bool:
         """True if there is anything left to decode."""
-        begins = self.prefix.emitted or self.forced or self.plan.opening is not None
+        earlier = self.length < len(self.prefix.ids)
+        begins = self.prefix.emitted or self.plan.opening is not None or earlier
         return begins and self.length < self.prefix.limit
 
 
@@ -180,6 +183,7 @@ def run_prefixes(
         emitted = int(sequence[stop - 1]) == tokens.start and stop > width
         written = sequence[width:stop].tolist()
         place = None if emitted else width - first + _likeliest(lantern, written, scores[:, row])
+        marked = first_of(sequence[width:stop].tolist(), {tokens.start, tokens.sep, tokens.end})
         prefixes.append(
             Prefix(
                 sample=None if questions is None else questions[row],
@@ -195,6 +199,7 @@ def run_prefixes(
                 rope_delta=deltas[row],
                 limit=width - first + max_new_tokens,
                 emitted=emitted,
+                unmarked=stop - first if marked is None else width - first + marked,
                 norms=decoding.norms[row],
                 place=place,
             )

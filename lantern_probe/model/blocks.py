@@ -136,6 +136,9 @@ else:  # torch is not loaded for names alone
     SlotEdit = Callable
 """A function from the own latent [D] of a slot, and the slot, to the latent [D] that is fed."""
 
+CloseText = Callable[[Sequence[int], int], int | None]
+"""A function from the tokens written so far and the next one to a token that must come instead."""
+
 
 def fed(values: Tensor) -> SlotEdit:
     """An edit that feeds `values[t]` at slot t of every block, as the official code does.
@@ -163,7 +166,7 @@ class RowPlan:
         mode: "block" (default) forces K slots and the end marker after a generated start marker;
             "skip" forces the end marker at once; "stock" forces and feeds nothing (plain
             `generate`).
-        ban: Keep the start marker from being generated; default False.
+        ban: Keep the three LVR tokens from being generated; default False.
         edit: Function from a slot's own latent and its `Slot` to the latent that is fed; default
             None, the own latent.
         size: Number of slots in a block; default None, the model's K.
@@ -172,6 +175,9 @@ class RowPlan:
             image is hidden from the start.
         opening: Token ids with which decoding restarts right after the prompt; default None, which
             continues from the prefix.
+        close: Function from the token ids written so far, the opening included, and the most
+            probable next token to the token that must come instead; default None, which leaves
+            the end of the text to the model.
         force: Open a block where the text opens none by itself, at the place before its answer at
             which the start marker was likeliest; default False. The place is known once the text
             is: branches can do it (`causal.run_branches`), a plain generation cannot.
@@ -184,6 +190,7 @@ class RowPlan:
     size: int | None = None
     hide: tuple[Literal["slot", "image"], ...] = ()
     opening: tuple[int, ...] | None = None
+    close: CloseText | None = None
     force: bool = False
     notes: tuple[tuple[str, Any], ...] = ()
 

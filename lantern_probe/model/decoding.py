@@ -36,6 +36,8 @@ class _Row:
     """Positions in the padded sequence that nothing may attend to from now on."""
     said: int = 0
     """Number of tokens of the plan's opening that have been forced."""
+    begin: int | None = None
+    """Position of the first token that this decoding writes; None before it."""
 
     def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
@@ -112,6 +114,7 @@ class LatentDecoding(LogitsProcessor):
             opens = self._generated and last == tokens.start and row.plan.mode != "stock"
             if row.slot is None and opens:
                 row.block, row.slot = row.block + 1, 0
+            row.begin = position if row.begin is None else row.begin
             if (row.plan.ban or row.plan.mode == "stock") and not row.hidden:
                 self._hide_image(row, input_ids[index])
             if row.plan.opening is not None and row.said < len(row.plan.opening):
@@ -120,6 +123,8 @@ class LatentDecoding(LogitsProcessor):
             elif row.slot is None:
                 if row.plan.ban:
                     banned.append(index)
+                if (closing := self._closing(row, input_ids[index], scores[index])) is not None:
+                    forced[index] = closing
             elif row.plan.mode == "block" and row.slot < self._size(row):
                 self._due.append((index, row.slot, position))
                 forced[index] = tokens.sep
@@ -133,7 +138,8 @@ class LatentDecoding(LogitsProcessor):
         self._generated = True
         if forced or banned:
             scores = scores.clone()
-            scores[banned, tokens.start] = -torch.inf
+            for marker in (tokens.start, tokens.sep, tokens.end):
+                scores[banned, marker] = -torch.inf
             rows = list(forced)
             scores[rows] = -torch.inf
             scores[rows, list(forced.values())] = 0.0
@@ -152,6 +158,12 @@ class LatentDecoding(LogitsProcessor):
             prompt_norms(length, row == self._image_token, seen.bool())
             for length, row, seen in zip(lengths, ids, shown, strict=True)
         ]
+
+    def _closing(self, row: _Row, ids: Tensor, scores: Tensor) -> int | None:
+        """The token with which a row's plan ends its text now; None if it goes on."""
+        if row.plan.close is None:
+            return None
+        return row.plan.close(ids[row.begin :].tolist(), int(scores.argmax()))
 
     def _hide_image(self, row: _Row, ids: Tensor) -> None:
         if "image" in row.plan.hide:

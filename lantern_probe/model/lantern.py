@@ -16,6 +16,7 @@ from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorm
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
+from lantern_probe.model.location import TINY
 from lantern_probe.model.memory import rows_that_fit
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.tasks.answers import Parser, parse_answer
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 512
 """Token limit of the official evaluation (docs/methods.md, The official system)."""
-
-TINY = 50e6
-"""Number of parameters below which a model is tiny."""
 
 
 class LanternModel(TracedModel):

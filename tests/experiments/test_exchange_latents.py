@@ -45,7 +45,7 @@ def test_exchange_mediation_and_slots_in_one_run(exchange: Command, tmp_path: Pa
         "exchange n donor's answer lift p Holm as before",
         "exchange n margin, nats p Holm",
         "effect nats of the gold log-odds p Holm",
-        "self-swap 16 .000 [.000, .369] .000 [-.369, .369] - -",
+        "self-swap 16 .000 [.000, .411] .000 [-.411, .411] - -",
         "p: sign-flip test that it is 0",
     ):
         assert said in text

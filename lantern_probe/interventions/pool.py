@@ -135,33 +135,6 @@ class LatentPool:
         kept = torch.tensor([key not in out for key in self.latents])
         return self._stack()[kept, slot]
 
-    def shrinkage(self, sample: Sample, slot: int) -> float:
-        """Ledoit and Wolf's shrinkage of the covariance at a slot, between 0 and 1.
-
-        Estimated on the folds without the sample.
-
-        Args:
-            sample: The sample.
-            slot: Slot (0-based).
-
-        Raises:
-            LanternError: fewer than two samples lie outside the fold.
-        """
-
-        def estimate() -> float:
-            from lantern_probe.probing.erasure import shrinkage_of
-
-            fold = fold_of(sample)
-            kept = [fold_of(other) != fold for other in self.samples.values()]
-            if sum(kept) < 2:
-                raise LanternError(
-                    "a covariance needs the own latents of at least 2 other samples of other "
-                    f"images; there are {sum(kept)}"
-                )
-            return shrinkage_of(self._stack()[kept, slot])
-
-        return self.cached(("shrinkage", fold_of(sample), slot), estimate)
-
     def nearest(self, sample: Sample, vectors: Float[Tensor, "slots dim"]) -> list[float] | None:
         """Distance from the vector at each slot to the nearest own latent of another image there.
 

@@ -125,13 +125,13 @@ class NoiseMatched(Replacement):
     dimensions go together; with the full covariance it is as near to them as they are.
 
     At the slots: Gaussian noise with their mean, and their standard deviation per dimension or
-        their shrunk covariance, per slot.
-    Source: arXiv 2605.21642 (per dimension); Ledoit & Wolf 2004 (the shrinkage).
+        their covariance, per slot.
+    Source: arXiv 2605.21642 (per dimension); the covariance is defined here.
     Control: `mean` (the same without noise), and several seeds.
 
     Attributes:
         covariance: `diagonal` (default), a standard deviation per dimension; or `full`, the
-            covariance of all dimensions, shrunk.
+            covariance of all dimensions.
         seed: Seed of the noise; default 0.
     """
 
@@ -321,8 +321,9 @@ def unit_noise(
 def correlated_noise(pool: LatentPool, sample: Sample, slot: int, stream: Generator) -> Tensor:
     """One draw from the Gaussian of the other images' own latents at a slot, [D].
 
-    The covariance is (1 - s) S + s m I (Ledoit & Wolf 2004): S is the sample covariance, m its mean
-    variance. A draw needs no factor of it: S is that of the centred latents under random weights.
+    A sum of the centred latents under random weights has exactly their covariance, whatever their
+    number. It is not shrunk: a draw needs no inverse, and latents that vary in few directions lose
+    their place to the variance that shrinkage adds in all others.
 
     Args:
         pool: Own latents of the data set.
@@ -332,12 +333,7 @@ def correlated_noise(pool: LatentPool, sample: Sample, slot: int, stream: Genera
     """
     import torch
 
-    latents = pool.others(sample)[:, slot].double()
-    share = pool.shrinkage(sample, slot)
+    latents = pool.others(sample, slot).double()
     mean = latents.mean(0)
-    centred = latents - mean
-    spread = centred.square().mean()
     weights = torch.randn(len(latents), generator=stream, dtype=torch.float64)
-    free = torch.randn(latents.shape[1], generator=stream, dtype=torch.float64)
-    along = weights @ centred / len(latents) ** 0.5
-    return (mean + (1 - share) ** 0.5 * along + (share * spread) ** 0.5 * free).float()
+    return (mean + weights @ (latents - mean) / len(latents) ** 0.5).float()

@@ -201,16 +201,6 @@ def removed_variance(eraser: Eraser, vectors: Float[Tensor, "samples dim"]) -> f
     return float(1 - (eraser(x) - eraser.mean).square().sum() / before) if before > 0 else 0.0
 
 
-def shrinkage_of(vectors: Float[Tensor, "samples dim"]) -> float:
-    """Ledoit and Wolf's (2004) shrinkage of the vectors' covariance, between 0 and 1.
-
-    Args:
-        vectors: One vector per sample, [samples, dim], on any device.
-    """
-    x = vectors.double()
-    return float(ledoit_wolf_shrinkage((x - x.mean(0)).cpu().numpy(), assume_centered=True))
-
-
 class LeaceEraser(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """LEACE as a scikit-learn transformer: erases a categorical concept from features.
 

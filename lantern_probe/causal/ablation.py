@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
-from lantern_probe.causal.knockout import run_cut_branches
+from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
 from lantern_probe.interventions.edges import KnockOut
@@ -162,10 +162,13 @@ class Ablation:
                 try:
                     # Without a block a condition on the slots is the same as own.
                     plan = condition.plan(sample, self.lantern, pool) if acts else OWN
+                    branch = Branch(prefix, self.corruption.hide(plan))
+                    if isinstance(condition, KnockOut):
+                        check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
                     rows.append(self._failed(sample, condition, error))
                 else:
-                    jobs.append((sample, condition, Branch(prefix, self.corruption.hide(plan))))
+                    jobs.append((sample, condition, branch))
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)

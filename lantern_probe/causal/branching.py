@@ -44,6 +44,7 @@ class Prefix:
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
         unmarked: Number of tokens before the first generated LVR token; all of them without one.
+        grid: Patch grid of the first image (time, height, width); None without an image.
     """
 
     sample: Sample | None
@@ -54,6 +55,7 @@ class Prefix:
     limit: int
     emitted: bool
     unmarked: int
+    grid: Int[Tensor, " 3"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +153,7 @@ def run_prefixes(
         **kwargs,
     )
     deltas = lantern.hf.model.rope_deltas.expand(len(mask), 1)[:, 0].tolist()
+    grids = _first_grids(lantern, inputs)
     prefixes = []
     for row, sequence in enumerate(result.sequences):
         first = int((~mask[row]).sum())
@@ -173,9 +176,28 @@ def run_prefixes(
                 limit=width - first + max_new_tokens,
                 emitted=int(sequence[stop - 1]) == tokens.start and stop > width,
                 unmarked=stop - first if marked is None else width - first + marked,
+                grid=grids[row],
             )
         )
     return prefixes
+
+
+def _first_grids(lantern: LanternModel, inputs: Mapping[str, Any]) -> list[Tensor | None]:
+    """The patch grid of every row's first image; None for a row without one."""
+    found: list[Tensor | None] = []
+    grids, taken = inputs.get("image_grid_thw"), 0
+    for count in (inputs["input_ids"] == lantern.hf.config.image_token_id).sum(1).tolist():
+        found.append(grids[taken].cpu() if count and grids is not None else None)
+        while count > 0 and grids is not None:
+            count -= int(grids[taken].prod()) // merge_size(lantern) ** 2
+            taken += 1
+    return found
+
+
+def merge_size(lantern: LanternModel) -> int:
+    """Patches per image token in each direction."""
+    size: int = lantern.hf.config.vision_config.spatial_merge_size
+    return size
 
 
 @torch.no_grad()

@@ -19,9 +19,9 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
-from .console import console, progress_bar
+from .console import console, end_explained, explaining, progress_bar
 from .data import Load
-from .inputs import Inputs, Parser
+from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
@@ -129,17 +129,23 @@ def run_ablation(
     folders = config.folders(models) if output is None else {models[0]: output}
     for model in folders:
         check_parts(config, model, parts)
+    from lantern_probe.analysis.ablation import MARGIN, as_records
+
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
-            data, samples = (load or config.load_samples)(name)
-            with open_run(
-                config, folder, command, name, data, samples=len(samples), parser=parser
-            ) as run:
-                samples = run.register(samples)
-                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
-            results[folder] = _summaries(folder, name, parts, samples)
-    from lantern_probe.analysis.ablation import as_records
+            with explaining():
+                data, samples = (load or config.load_samples)(name)
+                with open_run(
+                    config, folder, command, name, data, samples=len(samples), parser=parser
+                ) as run:
+                    samples = run.register(samples)
+                    _ablate(
+                        config, ModelLoader(config, name), run, parts, samples, parser, progress
+                    )
+                margin = config.margin if isinstance(config, AblationInputs) else MARGIN
+                results[folder] = _summaries(folder, name, parts, samples, margin)
+    end_explained(config.explain_resume)
 
     records = [record for found in results.values() for record in as_records(found)]
     write_json((output or config.output) / "summary.json", records)
@@ -186,7 +192,7 @@ def _ablate(
 
 
 def _summaries(
-    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample]
+    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample], margin: float
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
 
@@ -196,7 +202,7 @@ def _summaries(
         s.id for s in samples if TWIN_ANSWER in s.attributes
     }
     rows = [row for row in read_rows(folder) if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown)
+    return summarize(rows, model=model, conditions=shown, margin=margin)
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

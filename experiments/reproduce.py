@@ -23,7 +23,7 @@ import tyro
 
 from lantern_probe.errors import LanternError
 
-from .console import console, run_main
+from .console import console, end_explained, explaining, run_main
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -210,15 +210,18 @@ def main(config: Config) -> int:
     figures = check(config)
     if EVERY not in config.figure:
         for figure in figures:
-            reproduce(figure, config)
+            with explaining():
+                reproduce(figure, config)
         return 0
     made = 0
     for figure in figures:
         try:
-            reproduce(figure, config)
-            made += 1
+            with explaining():
+                reproduce(figure, config)
+                made += 1
         except LanternError as error:
             console.print(f"{figure.name}: {error}\n", markup=False, highlight=False)
+    end_explained(config.explain_resume)
     console.print(f"{made} of {len(figures)} figures made")
     return 0 if made else 1
 

@@ -15,6 +15,7 @@ from lantern_probe.interventions import Intervention, KSlots, Own
 from lantern_probe.model.blocks import OWN, RowPlan
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
+from lantern_probe.model.norms import fed_states
 from lantern_probe.model.sites import submodule
 from lantern_probe.model.teacher_forcing import check_followable
 from lantern_probe.records.rows import Row
@@ -167,6 +168,7 @@ class Capture:
         output = captured.output
         answer = output.answers[index]
         continuation = captured.continuations[index]
+        norms = output.norms[index] if output.norms else None
         row: CaptureRow = {
             "sample": sample.id,
             "condition": self.condition.label,
@@ -185,6 +187,7 @@ class Capture:
             "text": output.texts[index],
             "continuation": continuation,
         }
+        row.update(fed_states(self.lantern, output.blocks[index], norms))  # type: ignore[typeddict-item]
         return describe(sample, dict(row))
 
 

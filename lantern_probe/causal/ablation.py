@@ -30,6 +30,7 @@ from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory
+from lantern_probe.model.norms import fed_states
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -284,7 +285,11 @@ class Ablation:
             "text": result.text,
             "kept": condition.keeps,
         }
+        row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
+        if branch.forced:
+            row["forced"] = True
         if emitted:
+            row.update(dict(branch.plan.notes))  # type: ignore[typeddict-item]
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
             drew = pool is not None and condition.needs_pool
             row["pool"] = len(pool.latents) if pool is not None and drew else None

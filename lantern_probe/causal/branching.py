@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
-from lantern_probe.model.blocks import BranchResult, RowPlan, find_blocks, first_of
+from lantern_probe.model.answer_tokens import find_tag
+from lantern_probe.model.blocks import BranchResult, PromptNorms, RowPlan, find_blocks, first_of
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues, RoomyLayer, rope_positions
 from lantern_probe.model.scoring import score_answers
 from lantern_probe.tasks.sample import Sample
@@ -45,6 +46,9 @@ class Prefix:
         emitted: True if the last token is a `<|lvr_start|>`.
         unmarked: Number of tokens before the first generated LVR token; all of them without one.
         grid: Patch grid of the first image (time, height, width); None without an image.
+        norms: Median norms of the prompt; None where they were not measured.
+        place: Index at which a block is forced into a text that opens none: before its answer,
+            where the start marker was likeliest. None for a text with a block.
     """
 
     sample: Sample | None
@@ -56,6 +60,8 @@ class Prefix:
     emitted: bool
     unmarked: int
     grid: Int[Tensor, " 3"] | None = None
+    norms: PromptNorms | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +85,23 @@ class Branch:
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
+        if self.forced and self.prefix.place is not None:
+            return self.prefix.place
         return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
+
+    @property
+    def forced(self) -> bool:
+        """True if a block is forced into a text that opens none."""
+        return self.plan.force and not self.prefix.emitted and self.prefix.place is not None
+
+    def running_plan(self, start: int) -> RowPlan:
+        """The plan as it is decoded: a forced block begins with its start marker.
+
+        Args:
+            start: Id of `<|lvr_start|>`.
+        """
+        opening = (start,) if self.forced else self.plan.opening
+        return replace(self.plan, force=False, opening=opening) if self.plan.force else self.plan
 
     @property
     def goes_on(self) -> bool:
@@ -144,7 +166,7 @@ def run_prefixes(
     mask = inputs["attention_mask"].bool()
     width = mask.shape[1]
     plain = [RowPlan(mode="stock")] * len(mask)
-    result, _ = lantern.decode(
+    result, decoding = lantern.decode(
         inputs,
         plans=plain,
         max_new_tokens=max_new_tokens,
@@ -152,6 +174,8 @@ def run_prefixes(
         return_dict_in_generate=True,
         **kwargs,
     )
+    assert decoding is not None
+    scores = torch.stack(decoding.start_scores).float().cpu()
     deltas = lantern.hf.model.rope_deltas.expand(len(mask), 1)[:, 0].tolist()
     grids = _first_grids(lantern, inputs)
     prefixes = []
@@ -159,6 +183,9 @@ def run_prefixes(
         first = int((~mask[row]).sum())
         last = first_of(sequence[width:].tolist(), lantern.eos_ids | {tokens.start})
         stop = width + (len(sequence) - width if last is None else last + 1)
+        emitted = int(sequence[stop - 1]) == tokens.start and stop > width
+        written = sequence[width:stop].tolist()
+        place = None if emitted else width - first + _likeliest(lantern, written, scores[:, row])
         marked = first_of(sequence[width:stop].tolist(), {tokens.start, tokens.sep, tokens.end})
         prefixes.append(
             Prefix(
@@ -174,9 +201,11 @@ def run_prefixes(
                 ],
                 rope_delta=deltas[row],
                 limit=width - first + max_new_tokens,
-                emitted=int(sequence[stop - 1]) == tokens.start and stop > width,
+                emitted=emitted,
                 unmarked=stop - first if marked is None else width - first + marked,
                 grid=grids[row],
+                norms=decoding.norms[row],
+                place=place,
             )
         )
     return prefixes
@@ -198,6 +227,14 @@ def merge_size(lantern: LanternModel) -> int:
     """Patches per image token in each direction."""
     size: int = lantern.hf.config.vision_config.spatial_merge_size
     return size
+
+
+def _likeliest(
+    lantern: LanternModel, written: Sequence[int], scores: Float[Tensor, " steps"]
+) -> int:
+    """Step of a text, up to its answer, at which the start marker was likeliest."""
+    tag = find_tag(lantern.processor.tokenizer, written)
+    return int(scores[: len(written) if tag is None else tag + 1].argmax())
 
 
 @torch.no_grad()
@@ -284,8 +321,9 @@ def _decode(
             "position_ids": rope_positions(text_positions, deltas),
             "past_key_values": cache,
         },
-        plans=[branch.plan for branch in branches],
+        plans=[branch.running_plan(lantern.require_lvr().start) for branch in branches],
         resume=True,
+        norms=[branch.prefix.norms for branch in branches],
         max_new_tokens=int(lengths.max()) - width,
         stopping_criteria=StoppingCriteriaList([_StopAfter(lengths)]),
         return_dict_in_generate=True,

@@ -88,6 +88,24 @@ class Mask(Intervention):
 
 
 @dataclass(frozen=True)
+class Force(Intervention):
+    """A block where the text opens none: what would it have brought?
+
+    At the slots: the own latents. A text with a block of its own stays as it is. In any other the
+        start marker is written at the place, before its answer, at which it was likeliest.
+    Source: trigger endogeneity (docs/methods.md, Triggers); no released code.
+    Control: `ban` on the same samples; accuracy with and without a block is no effect.
+    """
+
+    name: ClassVar[str] = "force"
+    keeps: ClassVar[str] = "everything"
+    needs_block: ClassVar[bool] = False
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(force=True)
+
+
+@dataclass(frozen=True)
 class Direct(Intervention):
     """The answer at once, `<answer>` right after the prompt: no thought, no markers, no slots.
 

@@ -74,6 +74,14 @@ class TextRow(TypedDict):
     """End of the text: `closed` by itself or `truncated` by the token limit."""
     text: str
     """Generated text, with its markers."""
+    latent_norms: NotRequired[list[float]]
+    """Norm of the state fed at each slot of the first block."""
+    end_cosines: NotRequired[list[float | None]]
+    """Cosine of each of them to the embedding of the end marker; null for a state of norm 0."""
+    text_norm: NotRequired[float | None]
+    """Median norm of the prompt's embeddings that are no image tokens."""
+    image_norm: NotRequired[float | None]
+    """Median norm of the prompt's merged image tokens; null without an image."""
 
 
 class AblationRow(TextRow):
@@ -101,6 +109,10 @@ class AblationRow(TextRow):
     """Answer that the donor calls for, as one of this sample's candidates; null where none is."""
     changed: NotRequired[Literal["stored", "re-rolled"]]
     """Own latents that were changed: those of the plain run, or those made after changed ones."""
+    forced: NotRequired[bool]
+    """True if the block was forced into a text that opens none by itself."""
+    pause_token: NotRequired[str]
+    """Text of the token whose embedding was fed at the slots."""
     rank: NotRequired[list[int]]
     """Number of directions erased at each slot."""
     removed: NotRequired[list[float]]

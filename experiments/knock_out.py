@@ -51,7 +51,10 @@ class Config(AblationInputs):
     model: tuple[str, ...] = ("faithful", "bypass")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
     only."""
-    conditions: tuple[str, ...] = ("own", *(label for edge in EDGES for label in with_controls(edge)))
+    conditions: tuple[str, ...] = (
+        "own",
+        *(label for edge in EDGES for label in with_controls(edge)),
+    )
     """Edges to cut, QUERIES->KEYS, with :layers=2-3 or :random=1; own is always run. Conditions on
     the latents, as in ablate_latents, can be given too."""
     draws: int = 1

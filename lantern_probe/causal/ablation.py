@@ -360,7 +360,7 @@ def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
 
 
 def _nearest(job: Job, result: BranchResult, pool: LatentPool | None) -> dict[str, list[float]]:
-    """How far from the own latents of other images a replacement's latents are, for its row."""
+    """Distances of a replacement's latents to own latents of other images, for its row."""
     sample, condition, _ = job
     if pool is None or not isinstance(condition, Replacement) or not result.blocks:
         return {}

@@ -258,8 +258,9 @@ class Change(Replacement):
         stored = None if self.rerolled else require(pool).own(sample)
 
         def edit(own: Tensor, slot: Slot) -> Tensor:
-            rerolled = stored is None or slot.block > 0
-            return change(own if rerolled else stored[slot.index].to(own), slot)
+            if stored is None or slot.block > 0:
+                return change(own, slot)
+            return change(stored[slot.index].to(own), slot)
 
         return edit
 

@@ -45,8 +45,8 @@ def covered(inner: Box, outer: Box) -> float:
 def evidence(sample: Sample) -> Box:
     """First evidence box of a sample: left, top, right, bottom in pixels.
 
-    The first is the box of oracle crops, as in the official code. All boxes are evidence: `black-box`
-    hides them all, and `random-box` avoids them all.
+    The first is the box of oracle crops, as in the official code. All boxes are evidence:
+    `black-box` hides them all, and `random-box` avoids them all.
 
     Raises:
         LanternError: the sample has no box.

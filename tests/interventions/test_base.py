@@ -107,7 +107,6 @@ def test_frozen_without_anything_out_of_scope_is_refused_for_every_replacement(k
         condition.at(slots="!6").check(K)
 
 
-
 @given(st.sets(st.integers(0, 30), min_size=1), st.booleans())
 def test_spans_hold_what_was_written(numbers: set[int], excluded: bool):
     span = Span.parse("!" * excluded + "+".join(map(str, numbers)))

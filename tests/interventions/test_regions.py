@@ -71,9 +71,7 @@ def shares_of(condition: RandomBox, sample: Sample) -> list[float]:
 def test_the_overlap_of_a_random_box_is_recorded_and_too_much_fails(
     side: float, untrained: Any, fed: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(
-        "lantern_probe.model.oracle.region_latents", lambda *_: torch.zeros(K, D)
-    )
+    monkeypatch.setattr("lantern_probe.model.oracle.region_latents", lambda *_: torch.zeros(K, D))
     failed = 0
     for number in range(12):
         stream = torch.Generator().manual_seed(number)

@@ -130,7 +130,9 @@ def test_additive_noise_is_added_to_stored_latents_unless_rerolled(
 def test_additive_noise_has_the_scale_of_the_pool_or_its_own(pool: LatentPool, fed: Any):
     own = torch.arange(K).float()[:, None].expand(K, D).repeat(40, 1)
     every = torch.stack(list(pool.latents.values())).flatten(0, 1)
-    scaled = (fed(Additive(sigma=0.5, rerolled=True), pool=pool, blocks=40) - own).std(0) / every.std(0)
+    scaled = (fed(Additive(sigma=0.5, rerolled=True), pool=pool, blocks=40) - own).std(
+        0
+    ) / every.std(0)
     assert scaled.min() > 0.4 and scaled.max() < 0.6 and scaled.mean() == pytest.approx(0.5, 0.05)
     raw = fed(Additive(sigma=0.3, raw=True, rerolled=True), blocks=40) - own
     assert raw.std() == pytest.approx(0.3, rel=0.05)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
@@ -147,9 +147,28 @@ def run_ablation(
                 results[folder] = _summaries(folder, name, parts, samples, margin)
     end_explained(config.explain_resume)
 
-    records = [record for found in results.values() for record in as_records(found)]
+    records = []
+    for folder, found in results.items():
+        facts = _replaced_facts(folder, found)
+        records += [
+            {**record, **facts.get(record["condition"], {})} for record in as_records(found)
+        ]
     write_json((output or config.output) / "summary.json", records)
     return results
+
+
+def _replaced_facts(
+    folder: Path, summaries: Sequence[ConditionSummary]
+) -> dict[str, dict[str, Any]]:
+    """Facts about replaced latents by condition, for the summary; their notes are printed."""
+    from lantern_probe.analysis.replaced import replaced, replaced_notes
+
+    facts = replaced(read_rows(folder), [s.condition for s in summaries])
+    if facts:
+        console.print(f"{summaries[0].model}: replaced latents", markup=False)
+    for note in replaced_notes(facts):
+        console.print(f"  {note}", markup=False, highlight=False)
+    return {f.condition: asdict(f) for f in facts}
 
 
 def _ablate(

@@ -95,6 +95,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     Raises:
         LanternError: there is no such condition.
     """
+    from lantern_probe.analysis.slot_shares import freezes
     from lantern_probe.interventions import Twin
 
     from .ablations import Part, ablation_parts
@@ -107,8 +108,10 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
-    exchanges = [Twin(slots="+".join(map(str, some)), frozen=config.frozen) for some in sets]
-    # With every slot in scope there is nothing left to be frozen.
+    exchanges = [
+        Twin(slots="+".join(map(str, some)), frozen=config.frozen and freezes(some, size))
+        for some in sets
+    ]
     every = [*exchanges, Twin()]
     return [*parts, Part([*every], first=2 * config.subsets, shown=False, slots=size)]
 

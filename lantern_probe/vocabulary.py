@@ -97,8 +97,9 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 
 STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
+    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched"),
+    *("noise-matched:covariance=full", "mean", "first-repeat", "shuffle", "swap"),
+    *("oracle", "random-box"),
 )
 """Default conditions of an ablation."""
 

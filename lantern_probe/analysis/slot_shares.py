@@ -46,11 +46,20 @@ class SlotShare:
     shapley: Difference
 
 
+def freezes(subset: Sequence[int], size: int) -> bool:
+    """True if a slot out of a set comes after one of the set; else nothing can be frozen.
+
+    Args:
+        subset: Slots (0-based) in scope.
+        size: Number of slots in a block.
+    """
+    return len(subset) < size - min(subset)
+
+
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
     """The label of an exchange of some of the slots; without a scope if it is all of them."""
     settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
-    # With every slot in scope there is nothing left to be frozen.
-    settings += ["frozen=1"] if frozen and settings else []
+    settings += ["frozen=1"] if frozen and freezes(subset, size) else []
     return ":".join([condition, ",".join(settings)]) if settings else condition
 
 

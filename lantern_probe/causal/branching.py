@@ -45,6 +45,7 @@ class Prefix:
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
         unmarked: Number of tokens before the first generated LVR token; all of them without one.
+        grid: Patch grid of the first image (time, height, width); None without an image.
         norms: Median norms of the prompt; None where they were not measured.
         place: Index at which a block is forced into a text that opens none: before its answer,
             where the start marker was likeliest. None for a text with a block.
@@ -58,6 +59,7 @@ class Prefix:
     limit: int
     emitted: bool
     unmarked: int
+    grid: Int[Tensor, " 3"] | None = None
     norms: PromptNorms | None = None
     place: int | None = None
 
@@ -175,6 +177,7 @@ def run_prefixes(
     assert decoding is not None
     scores = torch.stack(decoding.start_scores).float().cpu()
     deltas = lantern.hf.model.rope_deltas.expand(len(mask), 1)[:, 0].tolist()
+    grids = _first_grids(lantern, inputs)
     prefixes = []
     for row, sequence in enumerate(result.sequences):
         first = int((~mask[row]).sum())
@@ -200,11 +203,30 @@ def run_prefixes(
                 limit=width - first + max_new_tokens,
                 emitted=emitted,
                 unmarked=stop - first if marked is None else width - first + marked,
+                grid=grids[row],
                 norms=decoding.norms[row],
                 place=place,
             )
         )
     return prefixes
+
+
+def _first_grids(lantern: LanternModel, inputs: Mapping[str, Any]) -> list[Tensor | None]:
+    """The patch grid of every row's first image; None for a row without one."""
+    found: list[Tensor | None] = []
+    grids, taken = inputs.get("image_grid_thw"), 0
+    for count in (inputs["input_ids"] == lantern.hf.config.image_token_id).sum(1).tolist():
+        found.append(grids[taken].cpu() if count and grids is not None else None)
+        while count > 0 and grids is not None:
+            count -= int(grids[taken].prod()) // merge_size(lantern) ** 2
+            taken += 1
+    return found
+
+
+def merge_size(lantern: LanternModel) -> int:
+    """Patches per image token in each direction."""
+    size: int = lantern.hf.config.vision_config.spatial_merge_size
+    return size
 
 
 def _likeliest(

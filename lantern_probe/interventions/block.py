@@ -77,7 +77,7 @@ class Mask(Intervention):
 
     At the slots: the own latents, seen by later slots and by nothing after the block.
     Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
-    Control: `after->slot:random=1`, which hides as many other positions.
+    Control: `after->slot:random=1`, which hides as many image tokens.
     """
 
     name: ClassVar[str] = "mask"

@@ -33,8 +33,21 @@ def first_image(sample: Sample) -> Image:
     return sample.open_oracle_images()[0]
 
 
+def covered(inner: Box, outer: Box) -> float:
+    """Fraction of one box that lies inside another, between 0 and 1.
+
+    Args:
+        inner: Box of which a fraction is taken.
+        outer: Box in which it may lie.
+    """
+    return overlap(inner, outer) / ((inner[2] - inner[0]) * (inner[3] - inner[1]))
+
+
 def evidence(sample: Sample) -> Box:
     """First evidence box of a sample: left, top, right, bottom in pixels.
+
+    The first is the box of oracle crops, as in the official code. All boxes are evidence:
+    `black-box` hides them all, and `random-box` avoids them all.
 
     Raises:
         LanternError: the sample has no box.

@@ -12,8 +12,12 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from greenlet import getcurrent
-from nnsight.intervention.interleaver import Interleaver, Mediator, OutOfOrderError
+from nnsight.intervention.interleaver import (
+    Interleaver,
+    Mediator,
+    OutOfOrderError,
+    getcurrent,
+)
 from nnsight.intervention.iterator import Iterations
 
 from lantern_probe.errors import LanternError
@@ -79,13 +83,23 @@ class SlotMediator(Mediator):
         if wanted is None:
             return
         fed = self.occurrence(f"{LATENT}.output")
-        if self.step is not None and fed and self.step >= fed and _is_latent(wanted):
-            if self.earlier is None:
-                self._outrun(self.step, fed)
-                return
+        late = self.step is not None and self.earlier is None and self.step >= fed > 0
+        if late and _is_latent(wanted):
+            self._outrun(
+                f"slot {self.step} was never reached: {fed} slots were fed (0 to {fed - 1})",
+                f"`tracer.iter[:{fed}]` is the whole of them",
+            )
+            return
         wrong = self._missed_latent(fed) if _is_latent(wanted) else self._missed(wanted)
         if wrong is not None:
             self.fail(LanternError(wrong))
+        elif self.step is not None and not self.of_slots:
+            self._outrun(
+                f"`{wanted}` was never reached in step {self.step}: the run visited it "
+                f"{self.occurrence(wanted)} times",
+                "a loop that does not read lantern.latent first counts a module's visits, that "
+                "of the prompt included, not slots",
+            )
 
     def _serve(self, place: str) -> str | None:
         """Note what is served; a text if it is of another position than the step's slot."""
@@ -108,14 +122,14 @@ class SlotMediator(Mediator):
         return None if forward == self.forward else self._missed(place)
 
     def _missed_latent(self, fed: int) -> str:
+        if self.earlier is not None:
+            return _latent_first(self.earlier, self.step)
         if not fed:
             return (
                 "lantern.latent was asked for, but no latent was fed: the text opened no block, "
                 "or this is one forward over a prompt; see the text of a plain "
                 "`lantern.generate(...)`, or force a block with RowPlan(force=True) in branches"
             )
-        if self.earlier is not None:
-            return _latent_first(self.earlier, self.step)
         return (
             f"lantern.latent{_at(self.step)} was asked for after it had been fed; ask for slots "
             "in rising order, in one loop, and for lantern.latent first in each step"
@@ -132,8 +146,8 @@ class SlotMediator(Mediator):
             "read lantern.latent first, then the rest in the order in which the model runs"
         )
 
-    def _outrun(self, step: int, fed: int) -> None:
-        """End a loop that goes on after the last slot; what it saved is kept."""
+    def _outrun(self, what: str, advice: str) -> None:
+        """End a loop that goes on after the last visit; what it saved is kept."""
         error = OutOfOrderError()
         try:
             self.fail(error)
@@ -141,9 +155,8 @@ class SlotMediator(Mediator):
             if thrown is not error:
                 raise
         warnings.warn(
-            f"slot {step} was never reached: {fed} slots were fed (0 to {fed - 1}), so the loop "
-            "ended there. What it saved is kept, and the statements after it did not run; "
-            f"`tracer.iter[:{fed}]` is the whole of it",
+            f"{what}, so the loop ended there. What it saved is kept, and the statements after it "
+            f"did not run; {advice}",
             stacklevel=2,
         )
 

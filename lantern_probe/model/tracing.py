@@ -113,21 +113,21 @@ class TracedModel(TransformersModel):
         """
         return super().trace(*args, tracer_cls=tracer_cls or LanternTracer, **kwargs)
 
-    def session(self, backend: Any = None, tracer_cls: Any = None) -> Any:
+    def session(self, *args: Any, **kwargs: Any) -> Any:
         """Several traces that share values: `with lantern.session()`.
 
         Args:
-            backend: Where the block runs, as for nnsight's `session`; default here.
-            tracer_cls: Class of the tracer; default this package's.
+            *args: Arguments of nnsight's `session`; default none.
+            **kwargs: The same by name.
         """
-        return super().session(backend, tracer_cls or LanternSession)
+        return super().session(*args, **kwargs) if args or kwargs else LanternSession()
 
     def edit(self, *, inplace: bool = False, backend: Any = None) -> Any:
         """Interventions for all later traces: `with lantern.edit() as (tracer, edited)`.
 
         Args:
             inplace: Edit this model rather than a copy; default False.
-            backend: Where the block runs, as for nnsight's `edit`; default here.
+            backend: Backend of the block, as for nnsight's `edit`; default this process.
         """
         return LanternEdit(self, inplace=inplace, backend=backend)
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import generator
 from lantern_probe.model.blocks import RowPlan
-from lantern_probe.tasks.crops import crop_box
+from lantern_probe.tasks.crops import region
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Named, parse_named
 
@@ -87,7 +87,7 @@ class BlackBox(Corruption):
         first, *rest = sample.open_images()
         first = first.copy()
         for box in sample.boxes:
-            left, top, right, bottom = crop_box(first.size, box)
+            left, top, right, bottom = region(first.size, box)
             # PIL counts the far edge in.
             ImageDraw.Draw(first).rectangle((left, top, right - 1, bottom - 1), fill=0)
         return seen(sample, [first, *rest])

@@ -10,6 +10,7 @@ from PIL.Image import Image
 from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import SlotEdit, fed
+from lantern_probe.tasks.boxes import check_in_image
 from lantern_probe.tasks.crops import crop_box, evidence, first_image, overlap
 from lantern_probe.tasks.sample import Box, Sample
 
@@ -56,7 +57,7 @@ class RandomBox(Replacement):
         from lantern_probe.model.oracle import region_latents
 
         image, box = first_image(sample), evidence(sample)
-        crop_box(image.size, box)  # refuses a box outside the image: it has no elsewhere
+        check_in_image(image.size, box)  # refuses a box outside the image: it has no elsewhere
 
         def shared(drawn: Box) -> float:
             return overlap(crop_box(image.size, drawn), crop_box(image.size, box))

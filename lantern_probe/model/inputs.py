@@ -10,7 +10,8 @@ from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 
 
 def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:

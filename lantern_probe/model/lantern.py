@@ -20,7 +20,8 @@ from lantern_probe.model.memory import rows_that_fit
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 if TYPE_CHECKING:

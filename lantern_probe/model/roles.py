@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import find_blocks
 from lantern_probe.tasks.answers import TAG
-from lantern_probe.tasks.boxes import check_in_image
 from lantern_probe.tasks.sample import Box
 from lantern_probe.vocabulary import Role, Sets
 
@@ -177,13 +177,16 @@ def tokens_in_box(
         Indices among the image's tokens, row by row, ascending.
 
     Raises:
-        LanternError: the box is no region of the image (`tasks.boxes.check_in_image`).
+        LanternError: the box has no area inside the image.
     """
-    check_in_image(image_size, box)
     width, height = image_size
     rows, columns = (int(n) // merge_size for n in grid_thw[1:])
     left, right = (min(max(x, 0), width) / width * columns for x in (box[0], box[2]))
     top, bottom = (min(max(y, 0), height) / height * rows for y in (box[1], box[3]))
+    if left >= right or top >= bottom:
+        raise LanternError(
+            f"box {[round(v, 1) for v in box]} has no area inside an image of {width} x {height}"
+        )
 
     def shares(low: float, high: float, count: int) -> Tensor:
         edge = torch.arange(count, dtype=torch.float64)

@@ -123,6 +123,6 @@ def _scaled(sample: Sample, whole: float) -> Sample:
             height, width = source.shape[:2]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return sample
-    scale = (width / whole, height / whole, width / whole, height / whole)
-    scaled = [tuple(edge * by for edge, by in zip(box, scale, strict=True)) for box in sample.boxes]
-    return replace(sample, boxes=tuple(scaled))
+    across, down = width / whole, height / whole
+    scaled = tuple((a * across, b * down, c * across, d * down) for a, b, c, d in sample.boxes)
+    return replace(sample, boxes=scaled)

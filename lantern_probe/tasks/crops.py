@@ -75,10 +75,8 @@ def crop_box(
         Left, top, right, bottom in whole pixels.
 
     Raises:
-        LanternError: the box is no region of the image (`boxes.check_in_image`), or nothing of the
-            enlarged box lies inside it.
+        LanternError: nothing of the enlarged box lies inside the image.
     """
-    check_in_image(image_size, box)
     width, height = image_size
     left, top, right, bottom = box
     half_width, half_height = (right - left) * context / 2, (bottom - top) * context / 2
@@ -95,6 +93,20 @@ def crop_box(
             f"{width} x {height} pixels"
         )
     return crop
+
+
+def region(image_size: tuple[int, int], box: Box) -> tuple[int, int, int, int]:
+    """Crop for a sample's box, as `crop_box` makes it, once the box is known to be a region.
+
+    Args:
+        image_size: Width and height of the image in pixels.
+        box: Left, top, right, bottom in pixels.
+
+    Raises:
+        LanternError: the box is no region of the image (`boxes.check_in_image`).
+    """
+    check_in_image(image_size, box)
+    return crop_box(image_size, box)
 
 
 def compress(features: Float[Tensor, "tokens dim"], size: int) -> Float[Tensor, "slots dim"]:

@@ -42,8 +42,6 @@ def read_text_file(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
-    if not data.strip():
-        raise LanternError(f"'{path}' is empty")
     for mark, message in _MARKS:
         if data.startswith(mark):
             raise LanternError(f"cannot read '{path}': {message}")
@@ -51,7 +49,7 @@ def read_text_file(path: Path) -> bytes:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise LanternError(f"cannot read '{path}': it is a web page (HTML) and not the data")
     if b"\x00" in data[:400]:
-        wide = data[:400:2].count(0) > 50 or data[1:400:2].count(0) > 50
+        wide = max(data[:400:2].count(0), data[1:400:2].count(0)) > len(data[:400]) / 3
         kind = "its encoding is UTF-16; save it as UTF-8" if wide else "it is a binary file"
         raise LanternError(f"cannot read '{path}': {kind}")
     return data.removeprefix(b"\xef\xbb\xbf")
@@ -80,7 +78,7 @@ def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
             yield from (("element", number, value) for number, value in enumerate(whole, start=1))
             return
     lines = [(n, raw) for n, raw in enumerate(data.split(b"\n"), start=1) if raw.strip()]
-    if lines[0][1].strip() in (b"{", b"["):
+    if len(lines) > 1 and lines[0][1].strip() in (b"{", b"["):
         raise LanternError(
             f"'{path}' is one JSON value over several lines; JSON lines have one object a line"
         )

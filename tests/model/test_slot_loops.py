@@ -1,6 +1,6 @@
 """Loops over slots: a value is of the slot it is asked for, or it is refused in own words."""
 
-# ruff: noqa: PT012, PT031, SIM117 - a trace is one statement, its block is not
+# ruff: noqa: PT012, PT031 - a trace is one statement, its block is not
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Traces without a readable block, and calls on the line of another `with`."""
 
-# ruff: noqa: PT012, PT031, SIM117 - a trace is one statement, its block is not
+# ruff: noqa: PT012, SIM117 - a trace is one statement, its block is not
 
 from __future__ import annotations
 

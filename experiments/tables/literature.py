@@ -154,7 +154,7 @@ def _print_pairs(
         )
     print_table(table)
     print_caption(
-        "measured difference [95 % bootstrap interval, clustered by image]; b:c right under the "
+        "measured difference [95 % interval, Tango's, clustered by image]; b:c right under the "
         "first only and under the second only; p exact McNemar (sign flips of whole images where "
         "they repeat), and after Holm over the pairs"
         + (f"; the published counts are marked {figure.flips_mark}" if figure.flips else "")

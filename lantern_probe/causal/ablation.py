@@ -21,15 +21,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
-from lantern_probe.causal.knockout import run_cut_branches
+from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory
+from lantern_probe.model.norms import fed_states
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -111,6 +112,10 @@ class Ablation:
         """Run every sample and condition that the run lacks."""
         alone = [c for c in self.conditions if not c.needs_pool]
         pooled = [c for c in self.conditions if c.needs_pool]
+        if pooled:  # what is fed is compared with the own latents of all, once they are known
+            waiting = [c for c in alone if isinstance(c, Replacement) and c != Own()]
+            alone = [c for c in alone if c not in waiting]
+            pooled = [c for c in self.conditions if c not in alone]
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
@@ -158,10 +163,13 @@ class Ablation:
                 try:
                     # Without a block a condition on the slots is the same as own.
                     plan = condition.plan(sample, self.lantern, pool) if acts else OWN
+                    branch = Branch(prefix, self.corruption.hide(plan))
+                    if isinstance(condition, KnockOut):
+                        check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
                     rows.append(self._failed(sample, condition, error))
                 else:
-                    jobs.append((sample, condition, Branch(prefix, self.corruption.hide(plan))))
+                    jobs.append((sample, condition, branch))
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
@@ -277,10 +285,15 @@ class Ablation:
             "text": result.text,
             "kept": condition.keeps,
         }
+        row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
+        if branch.forced:
+            row["forced"] = True
         if emitted:
+            row.update(dict(branch.plan.notes))  # type: ignore[typeddict-item]
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
-            row["pool"] = None if pool is None else len(pool.latents)
-            return {**row, **condition.details(sample, pool)}
+            drew = pool is not None and condition.needs_pool
+            row["pool"] = len(pool.latents) if pool is not None and drew else None
+            return {**row, **condition.details(sample, pool), **_nearest(job, result, pool)}
         return dict(row)
 
     # -- own latents -----------------------------------------------------------
@@ -344,3 +357,17 @@ def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
     if doubled:
         raise LanternError(f"the condition {doubled[0]!r} is given twice")
     return list(conditions) if Own() in conditions else [Own(), *conditions]
+
+
+def _nearest(job: Job, result: BranchResult, pool: LatentPool | None) -> dict[str, list[float]]:
+    """Distances of a replacement's latents to own latents of other images, for its row."""
+    sample, condition, _ = job
+    if pool is None or not isinstance(condition, Replacement) or not result.blocks:
+        return {}
+    found: dict[str, list[float] | None] = {
+        "nearest": pool.nearest(sample, result.blocks[0].latents),
+        "nearest_own": None,
+    }
+    if sample.id in pool.latents:
+        found["nearest_own"] = pool.nearest(sample, pool.latents[sample.id])
+    return {name: [round(d, 4) for d in far] for name, far in found.items() if far is not None}

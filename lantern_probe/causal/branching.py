@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
-from lantern_probe.model.blocks import BranchResult, RowPlan, find_blocks, first_of
+from lantern_probe.model.answer_tokens import find_tag
+from lantern_probe.model.blocks import BranchResult, PromptNorms, RowPlan, find_blocks, first_of
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues, RoomyLayer, rope_positions
 from lantern_probe.model.scoring import score_answers
 from lantern_probe.tasks.sample import Sample
@@ -43,6 +44,11 @@ class Prefix:
         rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
+        unmarked: Number of tokens before the first generated LVR token; all of them without one.
+        grid: Patch grid of the first image (time, height, width); None without an image.
+        norms: Median norms of the prompt; None where they were not measured.
+        place: Index at which a block is forced into a text that opens none: before its answer,
+            where the start marker was likeliest. None for a text with a block.
     """
 
     sample: Sample | None
@@ -52,6 +58,10 @@ class Prefix:
     rope_delta: int
     limit: int
     emitted: bool
+    unmarked: int
+    grid: Int[Tensor, " 3"] | None = None
+    norms: PromptNorms | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +80,34 @@ class Branch:
     def length(self) -> int:
         """The number of the prefix's tokens with which the row starts.
 
-        A row that must not open a block starts one token earlier, where the marker was chosen. A
-        row with an opening of its own starts right after the prompt.
+        A row without LVR tokens starts where the first of them was chosen. A row with an opening
+        of its own starts right after the prompt.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
-        return len(self.prefix.ids) - (1 if self.plan.ban and self.prefix.emitted else 0)
+        if self.forced and self.prefix.place is not None:
+            return self.prefix.place
+        return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
+
+    @property
+    def forced(self) -> bool:
+        """True if a block is forced into a text that opens none."""
+        return self.plan.force and not self.prefix.emitted and self.prefix.place is not None
+
+    def running_plan(self, start: int) -> RowPlan:
+        """The plan as it is decoded: a forced block begins with its start marker.
+
+        Args:
+            start: Id of `<|lvr_start|>`.
+        """
+        opening = (start,) if self.forced else self.plan.opening
+        return replace(self.plan, force=False, opening=opening) if self.plan.force else self.plan
 
     @property
     def goes_on(self) -> bool:
         """True if there is anything left to decode."""
-        begins = self.prefix.emitted or self.plan.opening is not None
+        earlier = self.length < len(self.prefix.ids)
+        begins = self.prefix.emitted or self.plan.opening is not None or earlier
         return begins and self.length < self.prefix.limit
 
 
@@ -139,7 +166,7 @@ def run_prefixes(
     mask = inputs["attention_mask"].bool()
     width = mask.shape[1]
     plain = [RowPlan(mode="stock")] * len(mask)
-    result, _ = lantern.decode(
+    result, decoding = lantern.decode(
         inputs,
         plans=plain,
         max_new_tokens=max_new_tokens,
@@ -147,12 +174,19 @@ def run_prefixes(
         return_dict_in_generate=True,
         **kwargs,
     )
+    assert decoding is not None
+    scores = torch.stack(decoding.start_scores).float().cpu()
     deltas = lantern.hf.model.rope_deltas.expand(len(mask), 1)[:, 0].tolist()
+    grids = _first_grids(lantern, inputs)
     prefixes = []
     for row, sequence in enumerate(result.sequences):
         first = int((~mask[row]).sum())
         last = first_of(sequence[width:].tolist(), lantern.eos_ids | {tokens.start})
         stop = width + (len(sequence) - width if last is None else last + 1)
+        emitted = int(sequence[stop - 1]) == tokens.start and stop > width
+        written = sequence[width:stop].tolist()
+        place = None if emitted else width - first + _likeliest(lantern, written, scores[:, row])
+        marked = first_of(sequence[width:stop].tolist(), {tokens.start, tokens.sep, tokens.end})
         prefixes.append(
             Prefix(
                 sample=None if questions is None else questions[row],
@@ -167,10 +201,40 @@ def run_prefixes(
                 ],
                 rope_delta=deltas[row],
                 limit=width - first + max_new_tokens,
-                emitted=int(sequence[stop - 1]) == tokens.start and stop > width,
+                emitted=emitted,
+                unmarked=stop - first if marked is None else width - first + marked,
+                grid=grids[row],
+                norms=decoding.norms[row],
+                place=place,
             )
         )
     return prefixes
+
+
+def _first_grids(lantern: LanternModel, inputs: Mapping[str, Any]) -> list[Tensor | None]:
+    """The patch grid of every row's first image; None for a row without one."""
+    found: list[Tensor | None] = []
+    grids, taken = inputs.get("image_grid_thw"), 0
+    for count in (inputs["input_ids"] == lantern.hf.config.image_token_id).sum(1).tolist():
+        found.append(grids[taken].cpu() if count and grids is not None else None)
+        while count > 0 and grids is not None:
+            count -= int(grids[taken].prod()) // merge_size(lantern) ** 2
+            taken += 1
+    return found
+
+
+def merge_size(lantern: LanternModel) -> int:
+    """Patches per image token in each direction."""
+    size: int = lantern.hf.config.vision_config.spatial_merge_size
+    return size
+
+
+def _likeliest(
+    lantern: LanternModel, written: Sequence[int], scores: Float[Tensor, " steps"]
+) -> int:
+    """Step of a text, up to its answer, at which the start marker was likeliest."""
+    tag = find_tag(lantern.processor.tokenizer, written)
+    return int(scores[: len(written) if tag is None else tag + 1].argmax())
 
 
 @torch.no_grad()
@@ -257,8 +321,9 @@ def _decode(
             "position_ids": rope_positions(text_positions, deltas),
             "past_key_values": cache,
         },
-        plans=[branch.plan for branch in branches],
+        plans=[branch.running_plan(lantern.require_lvr().start) for branch in branches],
         resume=True,
+        norms=[branch.prefix.norms for branch in branches],
         max_new_tokens=int(lengths.max()) - width,
         stopping_criteria=StoppingCriteriaList([_StopAfter(lengths)]),
         return_dict_in_generate=True,

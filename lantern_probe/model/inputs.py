@@ -10,7 +10,8 @@ from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 
 
 def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
@@ -39,6 +40,15 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
     images: list[Any] = []
     special = _special_tokens(processor.tokenizer)
     for sample in samples:
+        for text in (sample.text, *sample.options):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise LanternError(
+                    f"sample {sample.id!r}: its text holds half a character "
+                    f"({text[error.start]!r} in {text!r:.60}), as of a file in another encoding; "
+                    "mend the text"
+                ) from None
         if found := [token for token in special if token in sample.text]:
             raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
         messages = _messages(sample)

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, RowPlan
+from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
+from lantern_probe.model.location import TINY
 from lantern_probe.model.memory import rows_that_fit
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.tasks.answers import Parser, parse_answer
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 512
 """Token limit of the official evaluation (docs/methods.md, The official system)."""
-
-TINY = 50e6
-"""Number of parameters below which a model is tiny."""
 
 
 class LanternModel(TracedModel):
@@ -218,11 +217,12 @@ class LanternModel(TracedModel):
             blocks: list[list[Any]] = [[] for _ in sequences]
         else:
             blocks = decoding.blocks(sequences, prompt_length)
+        norms = [] if decoding is None else decoding.norms
         texts = [self.text(row[prompt_length:]) for row in sequences]
         answers: list[str | None] = [None] * len(texts)
         if samples is not None:
             answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
-        return LanternOutput(sequences, prompt_length, blocks, texts, answers)
+        return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
 
     def ask(
         self, image: ImageSource, question: str, options: Sequence[str] = (), **kwargs: Any
@@ -289,6 +289,7 @@ class LanternModel(TracedModel):
         *,
         plans: Sequence[RowPlan] | None = None,
         resume: bool = False,
+        norms: Sequence[PromptNorms | None] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, LatentDecoding | None]:
         """Run transformers' `generate` with the latent blocks in place.
@@ -306,6 +307,8 @@ class LanternModel(TracedModel):
                 after an image that needs `position_ids` too, or the image's grid.
             plans: For every row, the plan for its latent blocks; default own latents.
             resume: Let a start marker at the end of the input open a block; default False.
+            norms: For every row the median norms of its prompt, where a cache holds it; measured
+                by default.
             **kwargs: Settings of transformers' `generate`, as for `LanternModel.generate`.
 
         Returns:
@@ -328,6 +331,7 @@ class LanternModel(TracedModel):
             plans or [OWN] * len(inputs["input_ids"]),
             image_token=self.hf.config.image_token_id,
             resume=resume,
+            norms=norms,
         )
         processors = LogitsProcessorList([*kwargs.pop("logits_processor", ()), decoding])
         with self._port.open(decoding):

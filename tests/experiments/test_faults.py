@@ -153,26 +153,30 @@ def test_twenty_kills_cost_no_row(forks: Forks, tmp_path: Path):
     arguments = (*ARGUMENTS, "--samples", 48)
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     assert forks.run(*arguments, "--output", whole).status == 0
-    total = whole_lines(whole).count(b"\n")
+    whole_rows = whole_lines(whole)
+    total, size = whole_rows.count(b"\n"), len(whole_rows)
     draw = random.Random(7)
     confirmed = b""
     torn = grew = incomplete = 0
     phases = set()
-    renames = iter((2, 3, 1, 1))  # run.json first, then own latents while they are made
+    renames = iter((2, 1, 1, 1))  # own latents while they are made, then run.json
     for number in range(20):
         match number % 5:
             case 0:  # while it starts
                 wish, growth, pause = {}, 0, draw.uniform(0, 0.6)
             case 1:
-                wish = {"die_at": ("write", draw.randint(1, 3), draw.uniform(0.05, 0.95))}
-            case 2:
                 wish = {"die_at": ("replace", next(renames))}
+            case 2:
+                wish = {"die_at": ("write", draw.randint(1, 2), draw.uniform(0.05, 0.95))}
             case _:
-                wish, growth, pause = {}, draw.randint(1, 16_000), draw.uniform(0, 0.05)
+                # A part of what is left, so that it always grows this far and is not done by then.
+                left = size - len(confirmed)
+                growth, pause = draw.randint(left // 12, left // 6), draw.uniform(0, 0.02)
+                wish = {}
         child = forks.start(*arguments, "--output", folder, **wish)
         if not wish:
             grown = len(confirmed) + growth
-            wait_for(lambda size=grown: len(whole_lines(folder)) >= size)  # type: ignore[misc]
+            wait_for(lambda goal=grown: len(whole_lines(folder)) >= goal)  # type: ignore[misc]
             time.sleep(pause)
             child.send(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL, child.err

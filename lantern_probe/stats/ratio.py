@@ -115,14 +115,14 @@ def ratio_of_means(
         # What the cluster sums add beyond their share of the means: the linearised statistic.
         spread = np.stack(columns[:2], axis=1) - sizes[:, None] * center
         spread[abs(spread) <= 1e-12 * (np.stack(columns[2:], axis=1) + sizes[:, None])] = 0
-        covariance = count / (count - 1) * spread.T @ spread / n**2
+        spread *= math.sqrt(count / (count - 1)) / n
         critical = float(student.ppf((1 + level) / 2, count - 1))
-        error = math.sqrt(covariance[1, 1])
+        error = math.sqrt(float(spread[:, 1] @ spread[:, 1]))
         errors = (
             0.0 if center[1] == 0 else math.inf if error == 0 else abs(float(center[1])) / error
         )
         whole_ends = (center[1] - critical * error, center[1] + critical * error)
-        fieller = _fieller(center, covariance, critical)
+        fieller = _fieller(center, spread, critical)
     bounded = all(map(math.isfinite, fieller))
     defined = count >= FEWEST and errors > FEWEST_ERRORS and bounded
     ratio = (tops / bottoms, *fieller) if defined else (math.nan, *ends)
@@ -144,17 +144,23 @@ def ratio_of_means(
 
 
 def _fieller(
-    center: Float[np.ndarray, " 2"], covariance: Float[np.ndarray, "2 2"], critical: float
+    center: Float[np.ndarray, " 2"], spread: Float[np.ndarray, "clusters 2"], critical: float
 ) -> tuple[float, float]:
     """Ends of Fieller's set; infinite unless it is an interval.
 
-    They solve (part - r whole)^2 = critical^2 Var(part - r whole) for r.
+    They solve (part - r whole)^2 = critical^2 Var(part - r whole) for r. The numerator's spread is
+    split into its regression on the denominator's and the rest, so that a part that is a constant
+    fraction of the whole has an interval without width.
     """
-    square = covariance * critical**2
-    a = center[1] ** 2 - square[1, 1]
-    b = center[0] * center[1] - square[0, 1]
-    c = center[0] ** 2 - square[0, 0]
-    if a <= 0:
+    part, whole = spread.T
+    variance = float(whole @ whole)
+    if abs(center[1]) <= critical * math.sqrt(variance):
         return -math.inf, math.inf
-    root = math.sqrt(max(0.0, b * b - a * c))
-    return (b - root) / a, (b + root) / a
+    slope = float(part @ whole) / variance if variance else 0.0
+    rest = part - slope * whole
+    estimate = float(center[0] / center[1])
+    g = critical**2 * variance / float(center[1]) ** 2
+    width = (1 - g) * float(rest @ rest) + (estimate - slope) ** 2 * variance
+    half = critical / abs(float(center[1])) * math.sqrt(width)
+    middle = estimate - g * slope
+    return (middle - half) / (1 - g), (middle + half) / (1 - g)

@@ -149,7 +149,11 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
             samples, lambda sample: corruption.apply(sample, samples), answers_known=False
         )
     if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
+        console.print(
+            f"without a twin, and left out, are {len(without)} samples: {'; '.join(without[:5])}"
+            + ("; ..." if len(without) > 5 else ""),
+            markup=False,
+        )
     return f"{data} with twins by {twin}", pairs
 
 

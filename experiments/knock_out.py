@@ -12,7 +12,8 @@ thought, and the queries. `after->slot:layers=2-3` cuts in some layers only.
 
 With random=1 random image tokens are cut instead, the control that every cut needs (arXiv
 2304.14767), and slots, markers and text are never drawn. For box they are as many tokens of the
-rest, for image one half (random=1) or the other half (random=1,other=1), else as many as the keys.
+rest, for image one half (random=1) or the other half (random=1,other=1), else as many as the keys,
+where there are as many. Image tokens together with other keys have no control: cut them apart.
 Each control is drawn --draws times. A run that was cut off goes on where it stopped.
 """
 
@@ -37,11 +38,14 @@ EDGES = (
 
 
 def with_controls(edge: str) -> tuple[str, ...]:
-    """An edge and its random controls: two halves for the image, none for the image with others."""
+    """An edge and its random controls: two halves for the image, none for the image with others.
+
+    The question has none here, since a small image has fewer tokens than a long question.
+    """
     keys = edge.partition("->")[2]
     if keys == "image":
         return edge, f"{edge}:random=1", f"{edge}:random=1,other=1"
-    return (edge,) if "image" in keys.split("+") else (edge, f"{edge}:random=1")
+    return (edge, f"{edge}:random=1") if keys == "slot" else (edge,)
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,9 @@ def check_evidence(sample: Sample) -> None:
         LanternError: naming the sample.
     """
     if sample.boxes and sample.images:
+        image = first_image(sample)
         try:
-            check_in_image(first_image(sample).size, sample.boxes[0])
+            check_in_image(image.size, sample.boxes[0])
         except LanternError as error:
             raise LanternError(f"sample {sample.id!r}: {error}") from None
 

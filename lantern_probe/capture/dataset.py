@@ -23,6 +23,7 @@ from lantern_probe.records.run import Run
 from lantern_probe.records.schema import CaptureRow, failed_row
 from lantern_probe.records.store import ShardFolder, describe
 from lantern_probe.tasks.answers import Parser
+from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site
 
@@ -115,6 +116,7 @@ class Capture:
         failed: list[Row] = []
         for sample in samples:
             try:
+                check_evidence(sample)  # its place and size are columns
                 plan = self._plan(sample)
                 jobs.append(_Job(sample, plan, self._forced(sample, plan)))
             except LanternError as error:

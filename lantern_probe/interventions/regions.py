@@ -11,7 +11,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import SlotEdit, fed
-from lantern_probe.tasks.crops import covered, crop_box, evidence, first_image
+from lantern_probe.tasks.crops import covered, crop_box, evidence, first_image, region
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class RandomBox(Replacement):
             LanternError: there is no image or box, or a box lies outside the image.
         """
         image, box = first_image(sample), evidence(sample)
-        crops = [crop_box(image.size, each) for each in sample.boxes]
+        crops = [region(image.size, each) for each in sample.boxes]
 
         def held(drawn: Box) -> list[float]:
             outer = crop_box(image.size, drawn)

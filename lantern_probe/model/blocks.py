@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jaxtyping import Float, Int
+
+from lantern_probe.errors import LanternError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +67,16 @@ class LanternOutput:
     def emission(self) -> float:
         """Fraction of the rows with at least one latent block."""
         return sum(self.emitted) / len(self.emitted)
+
+    def __enter__(self) -> NoReturn:
+        raise LanternError(
+            "`with` was given the output of a generation that has run already; write the call "
+            "itself into the header (`with lantern.generate(...) as tracer:`), in a file or a "
+            "notebook cell whose source can be read, and not inside another trace"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: no block is ever entered."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from nnsight.intervention.envoy import traceable
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
@@ -19,8 +18,10 @@ from lantern_probe.model.inputs import as_samples, asked_question
 from lantern_probe.model.location import TINY
 from lantern_probe.model.memory import rows_that_fit
 from lantern_probe.model.tracing import TracedModel
+from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 if TYPE_CHECKING:
@@ -180,8 +181,8 @@ class LanternModel(TracedModel):
         """Answer a batch of questions, with latent blocks; greedy unless told otherwise.
 
         Called plainly it returns the output. As `with lantern.generate(...) as tracer` it runs
-        under nnsight, and `tracer.result` is the output. (nnsight tells the two apart by the
-        source line: keep a plain call off the line of another `with`.)
+        under nnsight, and `tracer.result` is the output. A trace runs its block from the source,
+        hence in a file or a notebook cell, not from standard input or under `%%time`.
 
             >>> output = lantern.generate([sample], max_new_tokens=40)
             >>> print(output.texts[0])
@@ -223,6 +224,7 @@ class LanternModel(TracedModel):
             answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
         return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
 
+    @untraceable
     def ask(
         self, image: ImageSource, question: str, options: Sequence[str] = (), **kwargs: Any
     ) -> LanternOutput:
@@ -244,10 +246,12 @@ class LanternModel(TracedModel):
             The output of `generate`, with one row.
 
         Raises:
-            LanternError: the image cannot be read, or there are more than 26 options.
+            LanternError: the image cannot be read, there are more than 26 options, or the call is
+                the header of a `with`.
         """
         return self.generate(asked_question(image, question, options), **kwargs)
 
+    @untraceable
     def capture(
         self,
         samples: Sample | Sequence[Sample],

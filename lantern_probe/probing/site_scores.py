@@ -20,11 +20,12 @@ from lantern_probe.probing.controls import (
     missing,
     shuffled,
 )
+from lantern_probe.probing.families import family_p as family_p
+from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.stats import clustered_share, mean_difference, permutation_p
-from lantern_probe.stats.ties import SINGLE_TIE
+from lantern_probe.stats import clustered_share, mean_difference
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""
@@ -71,6 +72,8 @@ class Target:
             [1 + controls + permutations, n].
         controls: Number of control tasks: fewer than the settings ask for where the types are too
             few to label at random.
+        drawn: Index of each permutation among those of the settings, rising. A permutation is
+            missing where it leaves a training part without two classes.
         folds: Fold of each used sample, [n], balanced by label.
         test_folds: Fold of each used sample in the permutation test, [n], made without the labels.
         groups: Image of each used sample.
@@ -87,6 +90,7 @@ class Target:
     truth: Tensor
     problems: Tensor
     controls: int
+    drawn: list[int]
     folds: Int[Tensor, " n"]
     test_folds: Int[Tensor, " n"]
     groups: list[Any]
@@ -108,6 +112,7 @@ class Scores:
         tested: Score of the true labels in the permutation test. For classes it is taken at the
             fixed penalty `TEST_C`; for values it is the score itself.
         null: Score under every permutation, computed like `tested`.
+        drawn: Index of each of these permutations among those of the settings.
         bits: Length of the online code in bits; None for values.
         uniform_bits: Length in bits of a code that knows only the number of classes; None for
             values.
@@ -119,6 +124,7 @@ class Scores:
     control: float | None
     tested: float
     null: list[float]
+    drawn: list[int]
     bits: float | None
     uniform_bits: float | None
 
@@ -167,9 +173,12 @@ def make_target(
     fitting = (c for c in drawn if labels is None or _fits(c, folds))
     controls = list(itertools.islice(fitting, settings.controls))
     rows = [truth, *controls]
+    drawn_permutations: list[int] = []
     if settings.permutations and (labels is None or _fits(truth, test_folds)):
         permuted = shuffled(truth, some, settings.permutations, settings.seed)
-        rows += [row for row in permuted if labels is None or _fits(row, test_folds)]
+        fit = [labels is None or _fits(row, test_folds) for row in permuted]
+        drawn_permutations = [index for index, good in enumerate(fit) if good]
+        rows += [permuted[index] for index in drawn_permutations]
     problems = torch.stack(rows)
     return Target(
         name=name,
@@ -178,6 +187,7 @@ def make_target(
         truth=truth,
         problems=problems,
         controls=len(controls),
+        drawn=drawn_permutations,
         folds=folds,
         test_folds=test_folds,
         groups=some,
@@ -251,6 +261,7 @@ def score_site(
         control=float(np.mean(scores[1 : 1 + controls])) if controls else None,
         tested=null[0] if null else scores[0],
         null=null[1:],
+        drawn=target.drawn if null else [],
         bits=bits,
         uniform_bits=uniform,
     )
@@ -296,38 +307,10 @@ def probe_row(
         "p": score_p(scores.tested, scores.null) if scores.null else None,
         "tested": scores.tested,
         "null": scores.null,
+        "drawn": scores.drawn,
         "bits": scores.bits,
         "uniform_bits": scores.uniform_bits,
     }
-
-
-def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """Compute each row's p over the family of all sites with its target (Westfall & Young 1993).
-
-    Every site saw the same permutations, so the largest score over the sites has a null
-    distribution too. A site's p is the fraction of permutations whose largest score reaches the
-    site's own, itself counted in. It holds for correlated sites, where Holm's correction loses
-    power.
-
-    Args:
-        rows: Rows of `probe_row`, of any targets.
-
-    Returns:
-        One p per row; None for a row without permutations.
-    """
-    found: list[float | None] = [None] * len(rows)
-    for target in dict.fromkeys(row["target"] for row in rows):
-        places = [i for i, row in enumerate(rows) if row["target"] == target and row["null"]]
-        if places:
-            largest = np.max([rows[i]["null"] for i in places], axis=0).tolist()
-            for i in places:
-                found[i] = score_p(rows[i]["tested"], largest)
-    return found
-
-
-def score_p(score: float, null: Sequence[float]) -> float:
-    """`permutation_p` of an accuracy or R^2, which are computed in float32 and at most 1."""
-    return permutation_p(score, null, scale=1.0, tie=SINGLE_TIE)
 
 
 def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:

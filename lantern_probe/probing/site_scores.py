@@ -37,6 +37,10 @@ TEST_C = 0.01
 """Fixed inverse penalty of the permutation test. Not tuned, so that true and permuted labels are
 treated alike."""
 
+STATISTICS = {"class": "log-likelihood", "value": "R2"}
+"""Statistic of the permutation test of each kind of target. The accuracy of a probe with a strong
+penalty is that of the majority wherever classes are unbalanced, so that it could not be tested."""
+
 ALPHAS = (1e1, 1e3, 1e5)
 """Penalties from which a regression chooses inside its training folds."""
 
@@ -109,8 +113,10 @@ class Scores:
         low: Lower end of the score's 95 % bootstrap interval, clustered by image.
         high: Upper end of the same interval.
         control: Mean score over the control tasks; None without any.
-        tested: Score of the true labels in the permutation test. For classes it is taken at the
-            fixed penalty `TEST_C`; for values it is the score itself.
+        statistic: Name of the statistic of the permutation test: `log-likelihood` for classes,
+            `R2` for values.
+        tested: Statistic of the true labels. For classes it is the mean log-likelihood out of fold
+            in nats, at the fixed penalty `TEST_C`; for values it is the score itself.
         null: Score under every permutation, computed like `tested`.
         drawn: Index of each of these permutations among those of the settings.
         bits: Length of the online code in bits; None for values.
@@ -122,6 +128,7 @@ class Scores:
     low: float
     high: float
     control: float | None
+    statistic: str
     tested: float
     null: list[float]
     drawn: list[int]
@@ -239,7 +246,7 @@ def score_site(
             code = online_code(x, target.truth, target.groups, C=penalty, seed=target.settings.seed)
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
-            null = grid_predict(x, test, target.test_folds, (TEST_C,)).accuracy(test)[0].tolist()
+            null = mean_log_likelihood(x, test, target.test_folds).tolist()
         bits = None if code is None else code.bits
         uniform = None if code is None else code.uniform
     else:
@@ -259,12 +266,33 @@ def score_site(
         low=low,
         high=high,
         control=float(np.mean(scores[1 : 1 + controls])) if controls else None,
+        statistic=STATISTICS[target.kind],
         tested=null[0] if null else scores[0],
         null=null[1:],
         drawn=target.drawn if null else [],
         bits=bits,
         uniform_bits=uniform,
     )
+
+
+def mean_log_likelihood(
+    features: Float[Tensor, "n dim"], problems: Int[Tensor, "p n"], folds: Int[Tensor, " n"]
+) -> Float[Tensor, " p"]:
+    """Mean log-likelihood of the labels out of fold, in nats, of probes at the penalty `TEST_C`.
+
+    A probe trained on m samples is mixed with a uniform guess of weight 1 / (m + 1), so that a
+    class it has not seen has a finite log-likelihood.
+
+    Args:
+        features: Hidden states at one site, [n, dim].
+        problems: True or permuted classes, [p, n], counted from 0, every sample labelled.
+        folds: Fold of each sample, [n], counted from 0.
+    """
+    held = grid_predict(features, problems, folds, (TEST_C,)).logprobs[0].double()
+    outside = len(folds) - torch.bincount(folds)[folds]
+    share = 1 / (outside.double() + 1)
+    chance = (1 - share) * held.exp() + share / (int(problems.max()) + 1)
+    return chance.log().mean(1)
 
 
 def probe_row(
@@ -305,6 +333,7 @@ def probe_row(
         "control": scores.control,
         "selectivity": None if scores.control is None else scores.score - scores.control,
         "p": score_p(scores.tested, scores.null) if scores.null else None,
+        "statistic": scores.statistic,
         "tested": scores.tested,
         "null": scores.null,
         "drawn": scores.drawn,

@@ -12,17 +12,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lantern_probe.probing.classify import fit_predict, grid_predict
+from lantern_probe.probing.classify import fit_predict
 from lantern_probe.probing.controls import (
     Labels,
     control_task,
     encode,
+    lone_types,
     missing,
     shuffled,
 )
 from lantern_probe.probing.families import family_p as family_p
 from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
 from lantern_probe.stats import clustered_share, mean_difference
@@ -32,10 +34,6 @@ TRIES = 100
 
 CS = (0.001, 0.01, 0.1)
 """Inverse penalties from which a classifier chooses inside its training folds."""
-
-TEST_C = 0.01
-"""Fixed inverse penalty of the permutation test. Not tuned, so that true and permuted labels are
-treated alike."""
 
 STATISTICS = {"class": "log-likelihood", "value": "R2"}
 """Statistic of the permutation test of each kind of target. The accuracy of a probe with a strong
@@ -85,6 +83,9 @@ class Target:
         classes: Number of classes; 0 for a value.
         majority: Fraction of the used samples in the most frequent class; 0 for a value, as
             predicting the mean gives an R^2 of 0.
+        control_majority: Mean over the control tasks of the fraction of samples in the most
+            frequent class; 0 for a value, None without any.
+        note: Reason why the control tasks give no selectivity; None where they do.
         left_out: Number of samples whose value is too rare to occur in every fold.
         settings: Settings with which the target was made.
     """
@@ -101,6 +102,8 @@ class Target:
     groups: list[Any]
     classes: int
     majority: float
+    control_majority: float | None
+    note: str | None
     left_out: int
     settings: ProbeSettings
 
@@ -116,13 +119,18 @@ class Scores:
         control: Mean score over the control tasks; None without any.
         statistic: Name of the statistic of the permutation test: `log-likelihood` for classes,
             `R2` for values.
-        tested: Statistic of the true labels. For classes it is the mean log-likelihood out of fold
-            in nats, at the fixed penalty `TEST_C`; for values it is the score itself.
+        tested: Statistic of the true labels: `mean_log_likelihood` for classes, and the score
+            itself for values.
         null: Score under every permutation, computed like `tested`.
         drawn: Index of each of these permutations among those of the settings.
         bits: Length of the online code in bits; None for values.
+        baseline_bits: Length in bits of the online code of the class frequencies alone; None for
+            values.
         uniform_bits: Length in bits of a code that knows only the number of classes; None for
             values.
+        control_bits: Length of the online code of the first control task; None for values, and
+            without a control.
+        control_baseline_bits: Length in bits of the online code of its class frequencies.
     """
 
     score: float
@@ -133,8 +141,11 @@ class Scores:
     tested: float
     null: list[float]
     drawn: list[int]
-    bits: float | None
-    uniform_bits: float | None
+    bits: float | None = None
+    baseline_bits: float | None = None
+    uniform_bits: float | None = None
+    control_bits: float | None = None
+    control_baseline_bits: float | None = None
 
 
 def make_target(
@@ -201,9 +212,17 @@ def make_target(
         groups=some,
         classes=0 if labels is None else len(labels.classes),
         majority=0.0 if labels is None else labels.majority,
+        control_majority=_control_majority(controls, labels) if controls else None,
+        note=lone_types(kinds, some),
         left_out=0 if labels is None else labels.left_out,
         settings=settings,
     )
+
+
+def _control_majority(controls: Sequence[Tensor], labels: Labels | None) -> float:
+    if labels is None:
+        return 0.0
+    return float(np.mean([torch.bincount(c).max().item() / len(c) for c in controls]))
 
 
 def _fits(codes: Tensor, folds: Tensor) -> bool:
@@ -241,15 +260,10 @@ def score_site(
         scores = held.accuracy(problems).tolist()
         interval = clustered_share(right, target.groups, resamples=2_000)
         low, high = interval.low, interval.high
-        code = None
-        if tests:
-            penalty = float(held.Cs[0].median())
-            code = online_code(x, target.truth, target.groups, C=penalty, seed=target.settings.seed)
+        codes = _codes(x, problems[:2], held.Cs, target) if tests else {}
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
             null = mean_log_likelihood(x, test, target.test_folds).tolist()
-        bits = None if code is None else code.bits
-        uniform = None if code is None else code.uniform
     else:
         # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
@@ -260,7 +274,7 @@ def score_site(
         # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
         gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
         spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
-        low, high, bits, uniform = spread.low, spread.high, None, None
+        low, high, codes = spread.low, spread.high, {}
         null = [scores[0], *scores[1 + controls :]]
     return Scores(
         score=scores[0],
@@ -271,29 +285,25 @@ def score_site(
         tested=null[0] if null else scores[0],
         null=null[1:],
         drawn=target.drawn if null else [],
-        bits=bits,
-        uniform_bits=uniform,
+        **codes,
     )
 
 
-def mean_log_likelihood(
-    features: Float[Tensor, "n dim"], problems: Int[Tensor, "p n"], folds: Int[Tensor, " n"]
-) -> Float[Tensor, " p"]:
-    """Mean log-likelihood of the labels out of fold, in nats, of probes at the penalty `TEST_C`.
-
-    A probe trained on m samples is mixed with a uniform guess of weight 1 / (m + 1), so that a
-    class it has not seen has a finite log-likelihood.
-
-    Args:
-        features: Hidden states at one site, [n, dim].
-        problems: True or permuted classes, [p, n], counted from 0, every sample labelled.
-        folds: Fold of each sample, [n], counted from 0.
-    """
-    held = grid_predict(features, problems, folds, (TEST_C,)).logprobs[0].double()
-    outside = len(folds) - torch.bincount(folds)[folds]
-    share = 1 / (outside.double() + 1)
-    chance = (1 - share) * held.exp() + share / (int(problems.max()) + 1)
-    return chance.log().mean(1)
+def _codes(
+    x: Float[Tensor, "n dim"],
+    problems: Int[Tensor, "p n"],
+    Cs: Float[Tensor, "q folds"],
+    target: Target,
+) -> dict[str, float]:
+    """Code lengths of the truth and of the first control task, by field of `Scores`."""
+    found = {}
+    for prefix, labels, chosen in zip(("", "control_"), problems, Cs, strict=False):
+        penalty, seed = float(chosen.median()), target.settings.seed
+        code = online_code(x, labels, target.groups, C=penalty, seed=seed)
+        found |= {f"{prefix}bits": code.bits, f"{prefix}baseline_bits": code.frequencies}
+        if not prefix:
+            found["uniform_bits"] = code.uniform
+    return found
 
 
 def probe_row(
@@ -332,15 +342,27 @@ def probe_row(
         "majority": target.majority,
         **baselines,
         "control": scores.control,
-        "selectivity": None if scores.control is None else scores.score - scores.control,
+        "control_majority": target.control_majority,
+        "selectivity": _selectivity(target, scores),
+        "note": target.note,
         "p": score_p(scores.tested, scores.null) if scores.null else None,
         "statistic": scores.statistic,
         "tested": scores.tested,
         "null": scores.null,
         "drawn": scores.drawn,
         "bits": scores.bits,
+        "baseline_bits": scores.baseline_bits,
         "uniform_bits": scores.uniform_bits,
+        "control_bits": scores.control_bits,
+        "control_baseline_bits": scores.control_baseline_bits,
     }
+
+
+def _selectivity(target: Target, scores: Scores) -> float | None:
+    """Score above the majority, minus that of the control tasks; None where they teach nothing."""
+    if scores.control is None or target.control_majority is None or target.note is not None:
+        return None
+    return (scores.score - target.majority) - (scores.control - target.control_majority)
 
 
 def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:

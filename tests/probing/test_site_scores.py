@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 import torch
 
 from lantern_probe.errors import LanternError
+from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.ridge import ridge_predict
 from lantern_probe.probing.site_scores import (
     ProbeSettings,
     family_p,
     make_target,
-    mean_log_likelihood,
     probe_row,
     score_p,
     score_site,
@@ -160,11 +161,45 @@ def test_a_row_holds_its_controls_and_the_family_is_larger_than_a_site():
         rows.append(row)
     first = rows[0]
     assert first["sample"] == "latent@slot#0" and first["condition"] == "color"
-    assert first["selectivity"] == pytest.approx(first["score"] - first["control"])
+    above = first["control"] - first["control_majority"]
+    assert first["selectivity"] == pytest.approx(first["score"] - first["majority"] - above)
+    assert first["note"] is None and first["statistic"] == "log-likelihood"
+    assert first["control_bits"] > first["bits"] < first["baseline_bits"]
     assert {"majority", "question", "untrained", "control", "p", "low", "high", "bits"} <= {*first}
     together = family_p(rows)
     assert together[0] is not None and together[0] >= first["p"]
     assert together[1] is not None and together[1] >= rows[1]["p"]
+
+
+def test_what_teaches_nothing_has_no_selectivity():
+    """Noise, six question types: the mean selectivity of 20 sets is 0, and the difference of the
+    scores alone is not."""
+    settings = ProbeSettings(folds=5, controls=3, permutations=0)
+    found, plain = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = rng.choice(5, p=[0.35, 0.25, 0.2, 0.1, 0.1], size=150).tolist()
+        types = [str(kind) for kind in rng.integers(6, size=150)]
+        seeded = dataclasses.replace(settings, seed=seed)
+        target = make_target("c", labels, list(range(150)), types, seeded)
+        x = torch.tensor(rng.normal(size=(150, 16)), dtype=torch.float32) * 1e-3
+        row = probe_row("latent@slot", 0, target, score_site(x, target), {})
+        found.append(row["selectivity"])
+        plain.append(row["score"] - row["control"])
+    assert abs(np.mean(found)) < 0.03 < abs(np.mean(plain))
+
+
+def test_questions_that_occur_once_give_no_selectivity():
+    x, labels = planted(60, 16, 3, strength=1.0)
+    target = make_target("c", labels, list(range(60)), [str(i) for i in range(60)], QUICK)
+    row = probe_row("latent@slot", 0, target, score_site(x, target), {})
+    assert row["selectivity"] is None and row["control"] is not None
+    assert row["note"].startswith("60 of 60 samples have a question that no other image has")
+    # Questions that come back, but on the same image only, cannot be learnt across folds either.
+    pairs = make_target(
+        "c", labels, [i // 2 for i in range(60)], [i // 2 for i in range(60)], QUICK
+    )
+    assert pairs.note is not None
 
 
 def test_a_feature_that_is_not_finite_is_refused():

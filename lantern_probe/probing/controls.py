@@ -7,6 +7,7 @@ docs/methods.md, Probes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,37 @@ def encode(values: Sequence[Any], groups: Groups, least: int) -> Labels:
 def missing(value: Any) -> bool:
     """True for None and for NaN, which stands for no value in a column of numbers."""
     return value is None or (isinstance(value, float) and value != value)
+
+
+VALUE = ":value"
+"""Suffix of a target's name that asks for its column as numbers, whole ones too."""
+
+
+def numbers(name: str, values: Sequence[Any]) -> list[float | None]:
+    """The values of a column as numbers; None for a sample without one.
+
+    Args:
+        name: Name of the target, for the message of the error.
+        values: Value of each sample, [n].
+
+    Raises:
+        LanternError: a value is no finite number, or all are the same.
+    """
+    found: list[float | None] = []
+    for value in values:
+        try:
+            number = None if missing(value) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or (number is not None and not math.isfinite(number)):
+            raise LanternError(
+                f"{name!r} asks for numbers, and {value!r} is none; write "
+                f"{name.removesuffix(VALUE)!r} to read the column as classes"
+            )
+        found.append(number)
+    if len(set(found) - {None}) < 2:
+        raise LanternError(f"{name!r} holds fewer than two different numbers; leave it out")
+    return found
 
 
 def control_task(

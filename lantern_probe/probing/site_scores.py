@@ -14,11 +14,13 @@ from torch import Tensor
 
 from lantern_probe.probing.classify import fit_predict
 from lantern_probe.probing.controls import (
+    VALUE,
     Labels,
     control_task,
     encode,
     lone_types,
     missing,
+    numbers,
     shuffled,
 )
 from lantern_probe.probing.families import family_p as family_p
@@ -157,21 +159,26 @@ def make_target(
 ) -> Target:
     """Make a target from a column.
 
-    A column with a number that is not whole holds values; all other columns hold classes.
+    A column with a number that is not whole holds values; all other columns hold classes. A name
+    that ends in `:value` makes values of whole numbers too, such as counts and pixels.
 
     Args:
-        name: Name of the column.
+        name: Name of the column, with or without `:value`.
         values: Class or value of each sample, [n]; None and NaN for a sample without one.
         groups: Image of each sample, [n].
         types: Type of each sample, [n], such as its question. Control tasks label types at random.
         settings: Numbers of folds, controls and permutations, and the seed.
 
     Raises:
-        LanternError: there are not two classes in enough images for the folds.
+        LanternError: there are not two classes in enough images for the folds, or values are asked
+            for and the column holds something that is no finite number.
     """
     values = [None if missing(value) else value for value in values]
+    forced = name.endswith(VALUE)
+    if forced:
+        values = numbers(name, values)
     continuous = [isinstance(v, float) and not float(v).is_integer() for v in values]
-    kind: Literal["class", "value"] = "value" if any(continuous) else "class"
+    kind: Literal["class", "value"] = "value" if forced or any(continuous) else "class"
     labels: Labels | None = None
     if kind == "class":
         labels = encode(values, groups, settings.folds)

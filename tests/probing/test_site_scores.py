@@ -119,6 +119,18 @@ def test_a_column_with_missing_values_keeps_its_kind():
     assert make_target("answer", words, list(range(40)), ["t"] * 40, QUICK).classes == 2
 
 
+def test_whole_numbers_are_values_where_asked_for():
+    rng = np.random.default_rng(3)
+    x = torch.tensor(rng.normal(size=(120, 6)), dtype=torch.float32)
+    pixels = (50 + 20 * x[:, 0]).round().long().tolist()
+    target = make_target("width:value", pixels, list(range(120)), ["t"] * 120, QUICK)
+    assert target.kind == "value" and len(target.used) == 120 and target.left_out == 0
+    assert score_site(x, target).score > 0.9
+    for bad in ("red", True, float("inf")):
+        with pytest.raises(LanternError, match="'width:value' asks for numbers, and .* is none"):
+            make_target("width:value", [*pixels[1:], bad], list(range(120)), ["t"] * 120, QUICK)
+
+
 def test_values_are_regressed_and_their_mean_is_nothing():
     rng = np.random.default_rng(2)
     x = torch.tensor(rng.normal(size=(120, 20)), dtype=torch.float32)

@@ -15,6 +15,9 @@ from lantern_probe.records.rows import Row
 
 from ..console import console, print_table
 
+STATISTICS = {"class": "mean log-likelihood out of fold", "value": "R²"}
+"""Statistic of the permutation test of each kind of target, in words."""
+
 
 def print_probes(model: str, rows: Sequence[Row]) -> None:
     """Print the best slot of every site for every target, with all controls."""
@@ -24,10 +27,12 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
         some = [row for row in rows if row["target"] == target]
         first = some[0]
         metric = "accuracy" if first["kind"] == "class" else "R²"
+        statistic = STATISTICS[first["kind"]]
         console.print(
             f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
             f"{first['images']} images; question {number(first['question'])}, image mean "
-            f"{number(first['image_mean'])}, majority {number(first['majority'])}",
+            f"{number(first['image_mean'])}, majority {number(first['majority'])}, of the control "
+            f"task {number(first.get('control_majority'))}; p of the {statistic}",
             highlight=False,
         )
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
@@ -42,7 +47,8 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
                 name: max((r[name] for r in slots if r[name] is not None), default=None)
                 for name in ("distractor", "untrained", "control")
             }
-            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{row['uniform_bits']:.0f}"
+            base = row.get("baseline_bits", row["uniform_bits"])
+            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{base:.0f}"
             table.add_row(
                 escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
                 interval(row["score"], row["low"], row["high"]),
@@ -52,6 +58,8 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
                 share,
             )
         print_table(table)
+        if first.get("note"):
+            console.print(f"{escape(target)}: {escape(first['note'])}", highlight=False)
 
 
 def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
@@ -82,8 +90,9 @@ LEGEND = (
     "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
     "site's slots, and so are its controls; other object: the same attribute of an object nobody "
     "asked for; untrained: the same site of a model of random weights; control: one random label "
-    "per question; p: permutations, and over all sites (largest score, which takes the choice of "
-    "the best slot into account); bits: online code over uniform code; "
+    "per question; p: permutations of the labels (mean log-likelihood out of fold above that of "
+    "the class frequencies; R² for values), and over all sites of the capture (largest statistic, "
+    "which takes the choice of the best slot into account); bits: online code over that of the class frequencies; "
     "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
     "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

@@ -92,7 +92,8 @@ LEGEND = (
     "asked for; untrained: the same site of a model of random weights; control: one random label "
     "per question; p: permutations of the labels (mean log-likelihood out of fold above that of "
     "the class frequencies; R² for values), and over all sites of the capture (largest statistic, "
-    "which takes the choice of the best slot into account); bits: online code over that of the class frequencies; "
+    "which takes the choice of the best slot into account); bits: online code over that of the "
+    "class frequencies; "
     "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
     "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lantern_probe.probing.classify import fit_predict
+from lantern_probe.probing.classify import fit_predict, grid_predict
 from lantern_probe.probing.controls import (
     VALUE,
     Labels,
@@ -26,10 +26,16 @@ from lantern_probe.probing.controls import (
 from lantern_probe.probing.families import family_p as family_p
 from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.intervals import (
+    accuracy_interval,
+    as_gains,
+    deviations,
+    fold_variance,
+    value_interval,
+)
 from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.stats import clustered_share, mean_difference
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""
@@ -40,6 +46,9 @@ CS = (0.001, 0.01, 0.1)
 STATISTICS = {"class": "log-likelihood", "value": "R2"}
 """Statistic of the permutation test of each kind of target. The accuracy of a probe with a strong
 penalty is that of the majority wherever classes are unbalanced, so that it could not be tested."""
+
+REPEATS = 4
+"""Repetitions of the folds behind the variance of a score; a baseline has one."""
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(11))
 """Penalties from which a regression chooses inside its training folds: 1 to 1e5 in half decades. In
@@ -116,7 +125,8 @@ class Scores:
 
     Attributes:
         score: Accuracy or R^2 out of fold.
-        low: Lower end of the score's 95 % bootstrap interval, clustered by image.
+        low: Lower end of the score's 95 % interval, with the variance of Nadeau & Bengio over
+            `REPEATS` repetitions of the folds: it counts training on other samples.
         high: Upper end of the same interval.
         control: Mean score over the control tasks; None without any.
         statistic: Name of the statistic of the permutation test: `log-likelihood` for classes,
@@ -125,6 +135,8 @@ class Scores:
             itself for values.
         null: Score under every permutation, computed like `tested`.
         drawn: Index of each of these permutations among those of the settings.
+        deviations: Bootstrapped deviations of the score in its standard errors, for the interval of
+            the best of several slots; empty for a baseline.
         bits: Length of the online code in bits; None for values.
         baseline_bits: Length in bits of the online code of the class frequencies alone; None for
             values.
@@ -143,6 +155,7 @@ class Scores:
     tested: float
     null: list[float]
     drawn: list[int]
+    deviations: list[float]
     bits: float | None = None
     baseline_bits: float | None = None
     uniform_bits: float | None = None
@@ -263,10 +276,9 @@ def score_site(
     null: list[float] = []
     if target.kind == "class":
         held = fit_predict(x, problems, target.folds, CS)
-        right = (held.predicted[0] == target.truth).numpy()
         scores = held.accuracy(problems).tolist()
-        interval = clustered_share(right, target.groups, resamples=2_000)
-        low, high = interval.low, interval.high
+        gains = (held.predicted[0] == target.truth).double()
+        penalty = float(held.Cs[0].median())
         codes = _codes(x, problems[:2], held.Cs, target) if tests else {}
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
@@ -274,15 +286,15 @@ def score_site(
     else:
         # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
-        found = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS).predicted.double()
+        ridge = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS)
+        found, penalty = ridge.predicted.double(), float(ridge.alphas[0].median())
         truths = problems.T.double()
         total = (truths - truths.mean(0)).square().sum(0)
         scores = (1 - (found - truths).square().sum(0) / total).tolist()
-        # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
-        gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
-        spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
-        low, high, codes = spread.low, spread.high, {}
+        # R^2 = 1 - mean(error^2) / variance is a mean over samples, as an accuracy is.
+        gains, codes = as_gains(found[:, 0], truths[:, 0]), {}
         null = [scores[0], *scores[1 + controls :]]
+    low, high = _interval(x, target, scores[0], gains, penalty, repeats=REPEATS if tests else 1)
     return Scores(
         score=scores[0],
         low=low,
@@ -292,8 +304,37 @@ def score_site(
         tested=null[0] if null else scores[0],
         null=null[1:],
         drawn=target.drawn if null else [],
+        deviations=deviations(gains, target.groups, target.settings.seed) if tests else [],
         **codes,
     )
+
+
+def _interval(
+    x: Float[Tensor, "n dim"],
+    target: Target,
+    score: float,
+    gains: Float[Tensor, " n"],
+    penalty: float,
+    repeats: int,
+) -> tuple[float, float]:
+    """95 % interval of a score; further repetitions of the folds keep the chosen penalty."""
+    k, labels = target.settings.folds, target.truth if target.kind == "class" else None
+    every, folds = [gains], [target.folds]
+    for seed in range(target.settings.seed + 1, target.settings.seed + repeats):
+        other = group_folds(target.groups, k, labels, seed)
+        if labels is None:
+            predicted = ridge_predict(x, target.truth[:, None], other, (penalty,)).predicted
+            every.append(as_gains(predicted[:, 0].double(), target.truth.double()))
+        elif _fits(labels, other):
+            held = grid_predict(x, labels[None], other, (penalty,))
+            every.append((held.predicted[0, 0] == labels).double())
+        else:
+            continue
+        folds.append(other)
+    variance, freedom = fold_variance(every, folds)
+    if labels is None:
+        return value_interval(score, variance, freedom)
+    return accuracy_interval(score, len(gains), len(set(target.groups)), variance, freedom, k)
 
 
 def _codes(
@@ -357,6 +398,7 @@ def probe_row(
         "tested": scores.tested,
         "null": scores.null,
         "drawn": scores.drawn,
+        "deviations": scores.deviations,
         "bits": scores.bits,
         "baseline_bits": scores.baseline_bits,
         "uniform_bits": scores.uniform_bits,

@@ -13,10 +13,59 @@ from numpy.typing import NDArray
 from scipy.stats import norm, t
 from torch import Tensor
 
-from lantern_probe.probing.folds import Groups
+from lantern_probe.probing.classify import grid_predict
+from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.ridge import ridge_predict
+
+REPEATS = 4
+"""Repetitions of the folds behind the variance of a score; a baseline has one."""
 
 RESAMPLES = 499
 """Number of resamples of the images behind the interval of the best slot."""
+
+
+def score_interval(
+    x: Float[Tensor, "n dim"],
+    truth: Tensor,
+    gains: Float[Tensor, " n"],
+    penalty: float,
+    folds: Int[Tensor, " n"],
+    groups: Groups,
+    *,
+    classes: bool,
+    seed: int,
+    repeats: int,
+) -> tuple[float, float]:
+    """95 % interval of a score out of fold, with the variance of `fold_variance`.
+
+    Args:
+        x: Hidden states at one site, [n, dim].
+        truth: Classes or values, [n].
+        gains: Score of each sample out of fold, [n], whose mean is the score.
+        penalty: Penalty of the probes of further repetitions, which is not chosen again.
+        folds: Fold of each sample, [n], of the first repetition.
+        groups: Image of each sample, [n].
+        classes: True for classes, False for values.
+        seed: Seed of the first repetition; further ones count on from it.
+        repeats: Number of repetitions.
+    """
+    k, every, splits = int(folds.max()) + 1, [gains], [folds]
+    for again in range(seed + 1, seed + repeats):
+        other = group_folds(groups, k, truth if classes else None, again)
+        if not classes:
+            predicted = ridge_predict(x, truth[:, None], other, (penalty,)).predicted
+            every.append(as_gains(predicted[:, 0].double(), truth.double()))
+        elif all(len(truth[other != fold].unique()) > 1 for fold in range(k)):
+            held = grid_predict(x, truth[None], other, (penalty,))
+            every.append((held.predicted[0, 0] == truth).double())
+        else:
+            continue
+        splits.append(other)
+    variance, freedom = fold_variance(every, splits)
+    score = float(gains.mean())
+    if not classes:
+        return value_interval(score, variance, freedom)
+    return accuracy_interval(score, len(gains), len(set(groups)), variance, freedom, k)
 
 
 def fold_variance(

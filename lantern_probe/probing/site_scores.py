@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lantern_probe.probing.classify import fit_predict, grid_predict
+from lantern_probe.probing.classify import fit_predict
 from lantern_probe.probing.controls import (
     VALUE,
     Labels,
@@ -27,11 +27,10 @@ from lantern_probe.probing.families import family_p as family_p
 from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
 from lantern_probe.probing.intervals import (
-    accuracy_interval,
+    REPEATS,
     as_gains,
     deviations,
-    fold_variance,
-    value_interval,
+    score_interval,
 )
 from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
@@ -46,9 +45,6 @@ CS = (0.001, 0.01, 0.1)
 STATISTICS = {"class": "log-likelihood", "value": "R2"}
 """Statistic of the permutation test of each kind of target. The accuracy of a probe with a strong
 penalty is that of the majority wherever classes are unbalanced, so that it could not be tested."""
-
-REPEATS = 4
-"""Repetitions of the folds behind the variance of a score; a baseline has one."""
 
 ALPHAS = tuple(10 ** (step / 2) for step in range(11))
 """Penalties from which a regression chooses inside its training folds: 1 to 1e5 in half decades. In
@@ -294,7 +290,17 @@ def score_site(
         # R^2 = 1 - mean(error^2) / variance is a mean over samples, as an accuracy is.
         gains, codes = as_gains(found[:, 0], truths[:, 0]), {}
         null = [scores[0], *scores[1 + controls :]]
-    low, high = _interval(x, target, scores[0], gains, penalty, repeats=REPEATS if tests else 1)
+    low, high = score_interval(
+        x,
+        target.truth,
+        gains,
+        penalty,
+        target.folds,
+        target.groups,
+        classes=target.kind == "class",
+        seed=target.settings.seed,
+        repeats=REPEATS if tests else 1,
+    )
     return Scores(
         score=scores[0],
         low=low,
@@ -307,34 +313,6 @@ def score_site(
         deviations=deviations(gains, target.groups, target.settings.seed) if tests else [],
         **codes,
     )
-
-
-def _interval(
-    x: Float[Tensor, "n dim"],
-    target: Target,
-    score: float,
-    gains: Float[Tensor, " n"],
-    penalty: float,
-    repeats: int,
-) -> tuple[float, float]:
-    """95 % interval of a score; further repetitions of the folds keep the chosen penalty."""
-    k, labels = target.settings.folds, target.truth if target.kind == "class" else None
-    every, folds = [gains], [target.folds]
-    for seed in range(target.settings.seed + 1, target.settings.seed + repeats):
-        other = group_folds(target.groups, k, labels, seed)
-        if labels is None:
-            predicted = ridge_predict(x, target.truth[:, None], other, (penalty,)).predicted
-            every.append(as_gains(predicted[:, 0].double(), target.truth.double()))
-        elif _fits(labels, other):
-            held = grid_predict(x, labels[None], other, (penalty,))
-            every.append((held.predicted[0, 0] == labels).double())
-        else:
-            continue
-        folds.append(other)
-    variance, freedom = fold_variance(every, folds)
-    if labels is None:
-        return value_interval(score, variance, freedom)
-    return accuracy_interval(score, len(gains), len(set(target.groups)), variance, freedom, k)
 
 
 def _codes(

@@ -20,7 +20,7 @@ def draw(rng: np.random.Generator, n: int) -> tuple[torch.Tensor, list[str]]:
 @pytest.mark.extra
 @pytest.mark.parametrize("n", [60, 200])
 def test_the_interval_covers_the_mean_accuracy_of_other_samples(n: int) -> None:
-    """120 sets, of which the mean accuracy is the truth: at least 95 % less the Monte Carlo 99 %."""
+    """120 sets, of which the mean accuracy is the truth: 95 % less Monte Carlo error."""
     settings = ProbeSettings(folds=5, controls=0, permutations=0)
     scores, ends = [], []
     for seed in range(120):

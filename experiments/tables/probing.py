@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.analysis.format import estimate, interval, number, p_value
+from lantern_probe.probing.intervals import best_interval
 from lantern_probe.records.rows import Row
 
 from ..console import console, print_table
@@ -51,7 +52,7 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
             share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{base:.0f}"
             table.add_row(
                 escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
-                interval(row["score"], row["low"], row["high"]),
+                interval(row["score"], *best_interval(slots)),
                 *(number(best[name]) for name in ("distractor", "untrained", "control")),
                 p_value(row["p"]),
                 p_value(row["p_family"]),
@@ -87,13 +88,14 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
 
 
 LEGEND = (
-    "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
-    "site's slots, and so are its controls; other object: the same attribute of an object nobody "
-    "asked for; untrained: the same site of a model of random weights; control: one random label "
-    "per question; p: permutations of the labels (mean log-likelihood out of fold above that of "
-    "the class frequencies; R² for values), and over all sites of the capture (largest statistic, "
-    "which takes the choice of the best slot into account); bits: online code over that of the "
-    "class frequencies; "
+    "probe: out of fold, folds by image, best of the site's slots, and so are its controls [95 % "
+    "interval of repeated folds (Nadeau & Bengio), which counts training on other samples and, by "
+    "the largest bootstrapped deviation over the slots, the choice of the best]; other object: the "
+    "same attribute of an object nobody asked for; untrained: the same site of a model of random "
+    "weights; control: one random label per question; p: permutations of the labels (mean "
+    "log-likelihood out of fold above that of the class frequencies; R² for values), and over all "
+    "sites of the capture (largest statistic, which takes the choice of the best slot into "
+    "account); bits: online code over that of the class frequencies; "
     "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
     "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

@@ -26,10 +26,15 @@ from lantern_probe.probing.controls import (
 from lantern_probe.probing.families import family_p as family_p
 from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.intervals import (
+    REPEATS,
+    as_gains,
+    deviations,
+    score_interval,
+)
 from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.stats import clustered_share, mean_difference
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""
@@ -116,7 +121,8 @@ class Scores:
 
     Attributes:
         score: Accuracy or R^2 out of fold.
-        low: Lower end of the score's 95 % bootstrap interval, clustered by image.
+        low: Lower end of the score's 95 % interval, with the variance of Nadeau & Bengio over
+            `REPEATS` repetitions of the folds: it counts training on other samples.
         high: Upper end of the same interval.
         control: Mean score over the control tasks; None without any.
         statistic: Name of the statistic of the permutation test: `log-likelihood` for classes,
@@ -125,6 +131,8 @@ class Scores:
             itself for values.
         null: Score under every permutation, computed like `tested`.
         drawn: Index of each of these permutations among those of the settings.
+        deviations: Bootstrapped deviations of the score in its standard errors, for the interval of
+            the best of several slots; empty for a baseline.
         bits: Length of the online code in bits; None for values.
         baseline_bits: Length in bits of the online code of the class frequencies alone; None for
             values.
@@ -143,6 +151,7 @@ class Scores:
     tested: float
     null: list[float]
     drawn: list[int]
+    deviations: list[float]
     bits: float | None = None
     baseline_bits: float | None = None
     uniform_bits: float | None = None
@@ -263,10 +272,9 @@ def score_site(
     null: list[float] = []
     if target.kind == "class":
         held = fit_predict(x, problems, target.folds, CS)
-        right = (held.predicted[0] == target.truth).numpy()
         scores = held.accuracy(problems).tolist()
-        interval = clustered_share(right, target.groups, resamples=2_000)
-        low, high = interval.low, interval.high
+        gains = (held.predicted[0] == target.truth).double()
+        penalty = float(held.Cs[0].median())
         codes = _codes(x, problems[:2], held.Cs, target) if tests else {}
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
@@ -274,15 +282,25 @@ def score_site(
     else:
         # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
-        found = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS).predicted.double()
+        ridge = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS)
+        found, penalty = ridge.predicted.double(), float(ridge.alphas[0].median())
         truths = problems.T.double()
         total = (truths - truths.mean(0)).square().sum(0)
         scores = (1 - (found - truths).square().sum(0) / total).tolist()
-        # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
-        gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
-        spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
-        low, high, codes = spread.low, spread.high, {}
+        # R^2 = 1 - mean(error^2) / variance is a mean over samples, as an accuracy is.
+        gains, codes = as_gains(found[:, 0], truths[:, 0]), {}
         null = [scores[0], *scores[1 + controls :]]
+    low, high = score_interval(
+        x,
+        target.truth,
+        gains,
+        penalty,
+        target.folds,
+        target.groups,
+        classes=target.kind == "class",
+        seed=target.settings.seed,
+        repeats=REPEATS if tests else 1,
+    )
     return Scores(
         score=scores[0],
         low=low,
@@ -292,6 +310,7 @@ def score_site(
         tested=null[0] if null else scores[0],
         null=null[1:],
         drawn=target.drawn if null else [],
+        deviations=deviations(gains, target.groups, target.settings.seed) if tests else [],
         **codes,
     )
 
@@ -357,6 +376,7 @@ def probe_row(
         "tested": scores.tested,
         "null": scores.null,
         "drawn": scores.drawn,
+        "deviations": scores.deviations,
         "bits": scores.bits,
         "baseline_bits": scores.baseline_bits,
         "uniform_bits": scores.uniform_bits,

@@ -118,8 +118,8 @@ def print_accuracies(
         f"known]; agrees: {SAME if source.same else INDEPENDENT}"
         + ("; in brackets: another setting" if departures else "")
         + f". {_by_chance([line.agrees for line in found.lines], source.same)} "
-        f"An unparsed text is wrong; letters are read by the {figure.parser} parser. Jointly parsed: among the samples parsed "
-        "under every condition."
+        f"An unparsed text is wrong; letters are read by the {figure.parser} parser. Jointly "
+        "parsed: among the samples parsed under every condition."
     )
     block = f"{found.samples - found.without_block} of {found.samples} samples have a latent block"
     if found.without_block:

@@ -174,10 +174,11 @@ class Ablation:
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
+            near = _nearest(some, results, pool)
             self._record(
                 [
-                    self._row(job, result, pool)
-                    for job, result in zip(some, results, strict=True)
+                    {**self._row(job, result, pool), **distances}
+                    for job, result, distances in zip(some, results, near, strict=True)
                     if not self.run.has(job[0].id, self._label(job[1]))
                 ]
             )
@@ -297,7 +298,7 @@ class Ablation:
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
             drew = pool is not None and condition.needs_pool
             row["pool"] = len(pool.latents) if pool is not None and drew else None
-            return {**row, **condition.details(sample, pool), **_nearest(job, result, pool)}
+            return {**row, **condition.details(sample, pool)}
         return dict(row)
 
     # -- own latents -----------------------------------------------------------
@@ -363,15 +364,25 @@ def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
     return list(conditions) if Own() in conditions else [Own(), *conditions]
 
 
-def _nearest(job: Job, result: BranchResult, pool: LatentPool | None) -> dict[str, list[float]]:
-    """Distances of a replacement's latents to own latents of other images, for its row."""
-    sample, condition, _ = job
-    if pool is None or not isinstance(condition, Replacement) or not result.blocks:
-        return {}
-    found: dict[str, list[float] | None] = {
-        "nearest": pool.nearest(sample, result.blocks[0].latents),
-        "nearest_own": None,
-    }
-    if sample.id in pool.latents:
-        found["nearest_own"] = pool.nearest(sample, pool.latents[sample.id])
-    return {name: [round(d, 4) for d in far] for name, far in found.items() if far is not None}
+def _nearest(
+    jobs: Sequence[Job], results: Sequence[BranchResult], pool: LatentPool | None
+) -> list[dict[str, list[float]]]:
+    """Distances of replaced latents to own latents of other images, for the row of every job."""
+    found: list[dict[str, list[float]]] = [{} for _ in jobs]
+    fed = [
+        row
+        for row, ((_, condition, _), result) in enumerate(zip(jobs, results, strict=True))
+        if isinstance(condition, Replacement) and result.blocks
+    ]
+    if pool is None:
+        return found
+    own = [row for row in fed if jobs[row][0].id in pool.latents]
+    for name, rows, vectors in (
+        ("nearest", fed, [results[row].blocks[0].latents for row in fed]),
+        ("nearest_own", own, [pool.latents[jobs[row][0].id] for row in own]),
+    ):
+        far = pool.nearest([jobs[row][0] for row in rows], vectors)
+        for row, distances in zip(rows, far, strict=True):
+            if distances is not None:
+                found[row][name] = [round(distance, 4) for distance in distances]
+    return found

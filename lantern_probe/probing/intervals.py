@@ -55,7 +55,7 @@ def score_interval(
         if not classes:
             predicted = ridge_predict(x, truth[:, None], other, (penalty,)).predicted
             every.append(as_gains(predicted[:, 0].double(), truth.double()))
-        elif all(len(truth[other != fold].unique()) > 1 for fold in range(k)):
+        elif all(len(torch.unique(truth[other != fold])) > 1 for fold in range(k)):
             held = grid_predict(x, truth[None], other, (penalty,))
             every.append((held.predicted[0, 0] == truth).double())
         else:
@@ -84,9 +84,9 @@ def fold_variance(
         The variance, and the degrees of freedom J - 1.
     """
     means: list[float] = []
+    k = int(folds[0].max()) + 1
     for gain, fold in zip(gains, folds, strict=True):
-        means += [float(gain[fold == f].mean()) for f in fold.unique()]
-    k = len(folds[0].unique())
+        means += [float(gain[fold == f].mean()) for f in range(k)]
     return (1 / len(means) + 1 / (k - 1)) * float(np.var(means, ddof=1)), len(means) - 1
 
 
@@ -139,8 +139,8 @@ def deviations(gains: Float[Tensor, " n"], groups: Groups, seed: int) -> list[fl
     names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
     place = np.array([names[name] for name in groups])
     values = gains.double().numpy()
-    sums: NDArray[np.float64] = np.bincount(place, values)
-    sizes: NDArray[np.float64] = np.bincount(place).astype(float)
+    sums: NDArray[Any] = np.bincount(place, values)
+    sizes: NDArray[Any] = np.bincount(place).astype(float)
     many = len(names)
     rng = np.random.default_rng([seed, 5])
     weights = rng.multinomial(many, np.full(many, 1 / many), size=RESAMPLES)

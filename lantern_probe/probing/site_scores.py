@@ -322,7 +322,7 @@ def _codes(
     target: Target,
 ) -> dict[str, float]:
     """Code lengths of the truth and of the first control task, by field of `Scores`."""
-    found = {}
+    found: dict[str, float] = {}
     for prefix, labels, chosen in zip(("", "control_"), problems, Cs, strict=False):
         penalty, seed = float(chosen.median()), target.settings.seed
         code = online_code(x, labels, target.groups, C=penalty, seed=seed)

@@ -128,7 +128,7 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
 
     from .tables.literature import print_accuracies
 
-    found = compare_accuracies(figure, rows, seed=config.seed)
+    found = compare_accuracies(figure, rows, seed=config.seed, same=source.same)
     print_accuracies(figure, found, source)
     references = programs() if figure.data == "Tetris" else {}
     # The dotted lines are bounds for puzzles, and do not apply to another task.

@@ -22,6 +22,12 @@ PREFIX, CONTINUATION = 60, 100
 """Tokens up to the block and behind it: guesses."""
 SAMPLES_TOGETHER, ROWS_TOGETHER = 8, 32
 
+INDEPENDENT = (
+    "0 lies in Newcombe's 95 % interval of the difference of the two, as of independent samples "
+    "(where the published n is unknown: the published value lies in the measured interval)"
+)
+SAME = "the counts are equal, as these are the published records themselves"
+
 
 def print_list(figures: Collection[PublishedFigure]) -> None:
     """Print every figure, what its published setting needs, and what can be made here."""
@@ -109,26 +115,24 @@ def print_accuracies(
     print_table(table)
     print_caption(
         "published and measured share [95 % Wilson interval; of the published one where n is "
-        "known]; agrees: 0 lies in Newcombe's 95 % interval of the difference of the two, as of "
-        "independent samples (where the published n is unknown: the published value lies in the "
-        "measured interval)"
+        f"known]; agrees: {SAME if source.same else INDEPENDENT}"
         + ("; in brackets: another setting" if departures else "")
-        + f". {_by_chance([line.agrees for line in found.lines])} An unparsed text is wrong; "
-        f"letters are read by the {figure.parser} parser. Jointly parsed: among the samples parsed "
-        "under every condition."
+        + f". {_by_chance([line.agrees for line in found.lines], source.same)} "
+        f"An unparsed text is wrong; letters are read by the {figure.parser} parser. Jointly "
+        "parsed: among the samples parsed under every condition."
     )
     block = f"{found.samples - found.without_block} of {found.samples} samples have a latent block"
     if found.without_block:
         block += "; without one no condition does anything, so read the column 'with a block'"
     console.print(block, highlight=False)
     console.print()
-    _print_pairs(figure, found.pairs, departures)
+    _print_pairs(figure, found.pairs, departures, source.same)
     for note in (*source.notes, *found.notes):
         console.print(f"note: {note}", markup=False, highlight=False)
 
 
 def _print_pairs(
-    figure: PublishedFigure, pairs: Sequence[PairLine], departures: Sequence[str]
+    figure: PublishedFigure, pairs: Sequence[PairLine], departures: Sequence[str], same: bool
 ) -> None:
     table = titled_table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
     table.add_column("pair", no_wrap=True)
@@ -158,9 +162,13 @@ def _print_pairs(
     print_caption(
         "measured difference [95 % interval, Tango's, clustered by image]; b:c right under the "
         "first only and under the second only; p exact McNemar (sign flips of whole images where "
-        "they repeat), and after Holm over the pairs; agrees: 0 lies in the 95 % interval of the "
-        "measured difference minus the published one (without published counts: the published one "
-        "lies in the measured interval)"
+        "they repeat), and after Holm over the pairs; agrees: "
+        + (
+            SAME
+            if same
+            else "0 lies in the 95 % interval of the measured difference minus the published one "
+            "(without published counts: the published one lies in the measured interval)"
+        )
         + (f"; the published counts are marked {figure.flips_mark}" if figure.flips else "")
     )
 
@@ -214,11 +222,13 @@ def print_retrieval(
         console.print(text, markup=False, highlight=False)
 
 
-def _by_chance(agrees: Sequence[bool | None]) -> str:
+def _by_chance(agrees: Sequence[bool | None], same: bool) -> str:
     """Words on how many of the values differ, and how many would by chance."""
     told = [said for said in agrees if said is not None]
     if not told:
         return "Nothing is measured."
+    if same:
+        return f"{told.count(False)} of {len(told)} values differ."
     return (
         f"{told.count(False)} of {len(told)} values differ; with one truth {0.05 * len(told):.1f} "
         "would by chance."

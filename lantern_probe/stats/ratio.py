@@ -68,6 +68,8 @@ class Ratio:
             return ""
         if self.clusters < FEWEST:
             return f"not given: {self.clusters} independent samples, fewer than {FEWEST}"
+        if self.errors > FEWEST_ERRORS:
+            return "not given: its denominator may be 0 by the test reported beside it"
         return (
             f"not given: its denominator is {self.errors:.1f} standard errors from 0 "
             f"(it takes {FEWEST_ERRORS:.1f})"

@@ -88,11 +88,13 @@ def test_the_published_averages_are_those_of_their_parts_to_within_two_thousandt
         assert "by the counts of" in figure.note
 
 
-@pytest.mark.parametrize("name", ["lvr7b-blink", "lvr7b-vstar"])
-def test_the_counts_of_lvr_agree_with_their_flips(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "pairs"), [("lvr7b-viscot", 15), ("lvr7b-blink", 6), ("lvr7b-vstar", 6)]
+)
+def test_the_counts_of_lvr_agree_with_their_flips(name: str, pairs: int) -> None:
     figure = published_figure(name)
     right = {v.condition: v.count for v in figure.values if v.measure == "accuracy"}
-    assert len(figure.flips) == 6
+    assert len(figure.flips) == pairs
     for pair in figure.flips:
         assert right[pair.first] - right[pair.second] == pair.b - pair.c
 
@@ -175,6 +177,28 @@ def test_samples_without_a_block_are_counted_and_left_out_beside() -> None:
     for line in found.lines:
         assert (line.measured.count, line.measured.n) == (2, 4)
         assert (line.with_block.count, line.with_block.n) == (1, 2)
+
+
+def test_only_40_samples_give_the_figures_of_tetris() -> None:
+    figure = published_figure("tetris")
+    shares = [value.low for value in figure.values]
+    fit = [n for n in range(1, 51) if all(round(round(s * n) / n, 3) == s for s in shares)]
+    assert fit == [40] == [figure.n[ALL]]
+
+
+def test_records_that_are_the_published_ones_agree_only_if_they_are_equal() -> None:
+    """Two records of 191 that differ by one answer agree as independent samples do, not as one."""
+    figure = published_figure("lvr7b-vstar")
+    answers = {"own": "r" * 154, "skip": "r" * 145, "noise": "r" * 155, "zeros": "r" * 153}
+    rows = {name: rows_of(right.ljust(191, "w")) for name, right in answers.items()}
+    loose = compare_accuracies(figure, rows)
+    exact = compare_accuracies(figure, rows, same=True)
+
+    def of(found: Any) -> list[bool]:
+        return [line.agrees for line in found.lines if line.published.measure == "accuracy"]
+
+    assert of(loose) == [True] * 4 and of(exact) == [True, True, True, False]
+    assert not any(pair.agrees for pair in exact.pairs)  # 9:0, not 12:3
 
 
 def test_published_flips_are_tested_as_published() -> None:

@@ -29,8 +29,8 @@ class AccuracyLine:
         with_block: Accuracy among the samples with a latent block; None for other measures.
         agrees: True if published and measured do not differ: 0 lies in Newcombe's 95 % interval of
             their difference, as of independent samples. If the published n is unknown, True if the
-            published value, or a part of its range, lies in the measured interval. None without a
-            measured value.
+            published value, or a part of its range, lies in the measured interval. If these are
+            the published records, True if the counts are equal. None without a measured value.
     """
 
     published: Value
@@ -91,7 +91,11 @@ class AccuracyComparison:
 
 
 def compare_accuracies(
-    figure: PublishedFigure, conditions: Mapping[str, Sequence[Row]], *, seed: int = 0
+    figure: PublishedFigure,
+    conditions: Mapping[str, Sequence[Row]],
+    *,
+    seed: int = 0,
+    same: bool = False,
 ) -> AccuracyComparison:
     """Put every published accuracy of a figure next to the one that the rows give.
 
@@ -103,6 +107,8 @@ def compare_accuracies(
         conditions: Rows by condition, of a run or of `read_published`. Conditions that the figure
             lacks are ignored. The field `category` tells the splits apart.
         seed: Seed of the bootstrap intervals, default 0.
+        same: True if the rows are the published records themselves. Published and measured then
+            agree if their counts are equal, as an interval would be too lenient. Default False.
 
     Raises:
         LanternError: none of the figure's conditions is there, or their samples do not fit.
@@ -123,8 +129,8 @@ def compare_accuracies(
     known = [row for row in there.get(OWN, next(iter(there.values()))) if counts(row, block=False)]
     without = {row["sample"] for row in known if not row["emitted"]}
     return AccuracyComparison(
-        tuple(_line(value, there, found, without, not missing) for value in figure.values),
-        tuple(_pair_lines(figure, wanted, pairs)),
+        tuple(_line(value, there, found, without, not missing, same) for value in figure.values),
+        tuple(_pair_lines(figure, wanted, pairs, same)),
         len(known),
         len(without),
         (*notes, *found.notes),
@@ -141,6 +147,7 @@ def _line(
     found: Comparison,
     without: set[str],
     complete: bool,
+    same: bool,
 ) -> AccuracyLine:
     count = value.count
     known = None if count is None or value.n is None else wilson(count, value.n)
@@ -149,7 +156,10 @@ def _line(
     with_block = None
     if value.measure == "accuracy":
         with_block = _share([row for row in rows if row["sample"] not in without], value.split)
-    return AccuracyLine(value, known, measured, with_block, _agree(value, known, measured))
+    agrees = _agree(value, known, measured)
+    if same and known and measured:
+        agrees = (known.count, known.n) == (measured.count, measured.n)
+    return AccuracyLine(value, known, measured, with_block, agrees)
 
 
 def _measured(
@@ -181,6 +191,7 @@ def _pair_lines(
     figure: PublishedFigure,
     wanted: Sequence[tuple[str, str]],
     found: Mapping[tuple[str, str], PairReport],
+    same: bool,
 ) -> list[PairLine]:
     shares = {v.condition: v for v in figure.values if (v.measure, v.split) == ("accuracy", ALL)}
     tests = [mcnemar(pair.b, pair.c).p for pair in figure.flips]
@@ -197,7 +208,9 @@ def _pair_lines(
             low = high = (flips.b - flips.c) / figure.n[ALL]
         pair = found.get((first, second))
         agrees = None
-        if pair and flips:
+        if pair and flips and same:
+            agrees = (flips.b, flips.c) == (pair.mcnemar.b, pair.mcnemar.c)
+        elif pair and flips:
             told = (low, *score_interval(flips.b, flips.c, figure.n[ALL]))
             d = pair.difference
             agrees = _holds_zero(independent_difference((d.estimate, d.low, d.high), told))

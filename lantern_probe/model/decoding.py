@@ -66,10 +66,27 @@ class LatentDecoding(LogitsProcessor):
         self.tokens = tokens
         self._image_token = image_token
         self.state: Tensor | None = None
-        self._rows = [_Row(plan) for plan in plans]
+        self._all = [_Row(plan) for plan in plans]
+        self._order = list(range(len(plans)))
+        self._rows = self._all
         self._due: list[tuple[int, int, int]] = []  # (row, slot, position) to be fed next
         self._generated = resume
         self._length = 0  # of the sequences, the token just chosen included
+
+    def go_on_with(self, rows: Sequence[int]) -> None:
+        """Put the rows into another order, and leave those behind that are not named.
+
+        Args:
+            rows: The rows of the next call of `generate`, by their numbers among the plans.
+        """
+        where = {row: place for place, row in enumerate(self._order)}
+        place = {row: place for place, row in enumerate(rows)}
+        # Slots that were chosen in the last step of a call are fed in the next one's first.
+        due = [(place.get(self._order[index]), slot, at) for index, slot, at in self._due]
+        self._due = [(index, slot, at) for index, slot, at in due if index is not None]
+        if self.state is not None:
+            self.state = self.state[[where[row] for row in rows]]
+        self._order, self._rows = list(rows), [self._all[row] for row in rows]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if len(input_ids) != len(self._rows):
@@ -123,8 +140,8 @@ class LatentDecoding(LogitsProcessor):
         return self.tokens.size if row.plan.size is None else row.plan.size
 
     def hidden(self) -> list[list[int]]:
-        """For every row, the positions in the padded sequence that its later tokens cannot see."""
-        return [sorted(row.hidden) for row in self._rows]
+        """For every plan, the positions in the padded sequence that later tokens cannot see."""
+        return [sorted(row.hidden) for row in self._all]
 
     def visible(
         self, mask: Int[Tensor, "rows length"] | None, embeddings: Float[Tensor, "rows queries dim"]
@@ -199,12 +216,12 @@ class LatentDecoding(LogitsProcessor):
         """Every row's blocks in the finished sequences, with the latents that were fed.
 
         Args:
-            sequences: Prompt and continuation of every row.
+            sequences: Prompt and continuation for every plan, in their order.
             prompt_length: Number of prompt positions, padding included.
         """
         found = []
         width = 0 if self.state is None else self.state.shape[-1]
-        for row, sequence in zip(self._rows, sequences, strict=True):
+        for row, sequence in zip(self._all, sequences, strict=True):
             tokens = replace(self.tokens, size=self._size(row))
             blocks = find_blocks(sequence, prompt_length, tokens)
             found.append([replace(block, latents=row.latents(block, width)) for block in blocks])

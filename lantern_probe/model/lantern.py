@@ -289,6 +289,7 @@ class LanternModel(TracedModel):
         *,
         plans: Sequence[RowPlan] | None = None,
         resume: bool = False,
+        decoding: LatentDecoding | None = None,
         **kwargs: Any,
     ) -> tuple[Any, LatentDecoding | None]:
         """Run transformers' `generate` with the latent blocks in place.
@@ -306,6 +307,8 @@ class LanternModel(TracedModel):
                 after an image that needs `position_ids` too, or the image's grid.
             plans: For every row, the plan for its latent blocks; default own latents.
             resume: Let a start marker at the end of the input open a block; default False.
+            decoding: The decoding of an earlier call that this one goes on with, in place of
+                `plans` and `resume`.
             **kwargs: Settings of transformers' `generate`, as for `LanternModel.generate`.
 
         Returns:
@@ -323,7 +326,7 @@ class LanternModel(TracedModel):
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = LatentDecoding(
+        decoding = decoding or LatentDecoding(
             self.lvr,
             plans or [OWN] * len(inputs["input_ids"]),
             image_token=self.hf.config.image_token_id,

@@ -271,6 +271,8 @@ def _result(
             start=block.start - first,
             slots=range(block.slots.start - first, block.slots.stop - first),
             end=None if block.end is None else block.end - first,
+            # A row's last token is fed in company only, where others go on.
+            latents=block.latents[: sum(slot < stop - 1 for slot in block.slots)],
         )
         for block in rows.blocks[index]
     ]

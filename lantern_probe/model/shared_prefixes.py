@@ -89,15 +89,14 @@ class Sharing:
 
     def _split(self, mask: Tensor | None, queries: int, columns: int, dtype: torch.dtype) -> Masks:
         device = self.first.device
-        own = torch.arange(self.before, columns, device=device) >= self._own_from
+        theirs = torch.arange(self.before, columns, device=device) >= self._own_from
         if mask is None:
-            new = torch.ones(queries, columns, dtype=torch.bool, device=device)
-            own = own[:, None] & new.tril(columns - queries)[:, self.before :]
-            rows = None
+            seen = torch.ones(queries, columns, dtype=torch.bool, device=device)
+            seen, rows = seen.tril(columns - queries)[None], None
         else:
             seen = mask[:, 0].expand(len(self.first), -1, -1)
-            own = own[:, None] & seen[:, :, self.before :]
             rows = self._seen_by_rows(seen)
+        own = theirs[:, None] & seen[:, :, self.before :]
         hidden = None if own.all() else _added(own, dtype)
         if rows is not None:
             blind = ~rows.any(-1)
@@ -268,8 +267,7 @@ def _folded(added: Tensor | None, grouped: int) -> Any:
     """A mask [rows, queries, keys] for queries of which all heads of a group follow each other."""
     if added is None:
         return None
-    rows, queries, keys = added.shape
-    return added[:, None, None].expand(-1, 1, grouped, -1, -1).reshape(rows, 1, -1, keys)
+    return added[:, None, None].expand(-1, 1, grouped, -1, -1).flatten(2, 3)
 
 
 class SharedCache(Cache):

@@ -29,7 +29,7 @@ from lantern_probe.interventions.image import Corruption
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
-from lantern_probe.model.memory import Batches, free_memory
+from lantern_probe.model.memory import Batches, free_memory, most_branches
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -46,7 +46,7 @@ KEPT = 0.2
 Other prefixes are recomputed.
 """
 
-MOST_PREFIXES = 32
+MOST_PREFIXES = 64
 """Largest number of samples whose prefixes are run together."""
 
 Job = tuple[Sample, Intervention, Branch]
@@ -128,7 +128,9 @@ class Ablation:
         return self.corruption.suffix(condition.label)
 
     def _chunks(self) -> Iterator[list[Sample]]:
-        size = max(1, self.batch_rows // 2) if self.batch_rows else MOST_PREFIXES
+        # So many samples that their rows make full batches.
+        most = max(1, most_branches(self.lantern.device) // len(self.conditions))
+        size = max(1, self.batch_rows // 2) if self.batch_rows else min(most, MOST_PREFIXES)
         for first in range(0, len(self.samples), size):
             yield list(self.samples[first : first + size])
 
@@ -177,8 +179,12 @@ class Ablation:
     def _batch_rows(self, jobs: Sequence[Job]) -> int:
         if self.batch_rows is not None:
             return self.batch_rows
-        longest = max((branch.prefix.limit for _, _, branch in jobs), default=1)
-        return self.lantern.rows_that_fit(longest)
+        branches = [branch for _, _, branch in jobs]
+        prefixes = {id(branch.prefix): len(branch.prefix.ids) for branch in branches}
+        own = max((branch.prefix.limit - branch.length for branch in branches), default=1)
+        return self.lantern.branches_that_fit(
+            own, max(prefixes.values(), default=1), len(branches) / max(1, len(prefixes))
+        )
 
     def _run_branches(self, jobs: Sequence[Job]) -> list[BranchResult]:
         cuts = [c.cut if isinstance(c, KnockOut) else None for _, c, _ in jobs]

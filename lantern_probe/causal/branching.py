@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import StoppingCriteria, StoppingCriteriaList
 
+from lantern_probe.causal.prefill import run_texts
 from lantern_probe.causal.row_batch import (
     LONGEST_ANSWER,
     RowBatch,
@@ -88,16 +88,6 @@ class Branch:
         return begins and self.length < self.prefix.limit
 
 
-class _StopAt(StoppingCriteria):
-    """Ends a row at a token."""
-
-    def __init__(self, token: int):
-        self.token = token
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        return input_ids[:, -1] == self.token
-
-
 @torch.no_grad()
 def run_prefixes(
     lantern: LanternModel,
@@ -130,41 +120,19 @@ def run_prefixes(
     max_new_tokens = max_new_tokens or lantern.max_new_tokens
     questions = None if isinstance(samples, Mapping) else list(samples)
     inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
-    mask = inputs["attention_mask"].bool()
-    width = mask.shape[1]
-    plain = [RowPlan(mode="stock")] * len(mask)
-    result, _ = lantern.decode(
-        inputs,
-        plans=plain,
-        max_new_tokens=max_new_tokens,
-        stopping_criteria=StoppingCriteriaList([_StopAt(tokens.start)]),
-        return_dict_in_generate=True,
-        **kwargs,
-    )
-    deltas = lantern.hf.model.rope_deltas.expand(len(mask), 1)[:, 0].tolist()
-    prefixes = []
-    for row, sequence in enumerate(result.sequences):
-        first = int((~mask[row]).sum())
-        last = first_of(sequence[width:].tolist(), lantern.eos_ids | {tokens.start})
-        stop = width + (len(sequence) - width if last is None else last + 1)
-        prefixes.append(
-            Prefix(
-                sample=None if questions is None else questions[row],
-                ids=sequence[first:stop],
-                prompt_length=width - first,
-                cache=[
-                    (
-                        layer.keys[row, :, first:stop].clone(),
-                        layer.values[row, :, first:stop].clone(),
-                    )
-                    for layer in result.past_key_values.layers
-                ],
-                rope_delta=deltas[row],
-                limit=width - first + max_new_tokens,
-                emitted=int(sequence[stop - 1]) == tokens.start and stop > width,
-            )
+    texts = run_texts(lantern, inputs, max_new_tokens, kwargs)
+    return [
+        Prefix(
+            sample=None if questions is None else questions[row],
+            ids=text.ids,
+            prompt_length=text.prompt_length,
+            cache=text.cache,
+            rope_delta=text.rope_delta,
+            limit=text.prompt_length + max_new_tokens,
+            emitted=len(text.ids) > text.prompt_length and int(text.ids[-1]) == tokens.start,
         )
-    return prefixes
+        for row, text in enumerate(texts)
+    ]
 
 
 @torch.no_grad()

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.attention import can_share
 from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
-from lantern_probe.model.memory import rows_that_fit
+from lantern_probe.model.memory import branches_that_fit, rows_that_fit
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.sample import ImageSource, Sample
@@ -167,6 +168,17 @@ class LanternModel(TracedModel):
             length: Tokens of a row, the ones still to come included.
         """
         return rows_that_fit(self.hf.config, self.hf.dtype, self.device, length)
+
+    def branches_that_fit(self, own: int, shared: int, each: float) -> int:
+        """The number of branches that may be decoded together in the free memory, at least one.
+
+        Args:
+            own: Tokens of a row that are its own, the ones still to come included.
+            shared: Tokens of a prefix.
+            each: Rows of a prefix, the mean.
+        """
+        each = each if can_share(self) else 1.0
+        return branches_that_fit(self.hf.config, self.hf.dtype, self.device, own, shared, each)
 
     # -- asking --------------------------------------------------------------
 

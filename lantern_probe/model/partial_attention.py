@@ -39,7 +39,7 @@ def attend(
         query: Queries.
         key: Keys.
         value: Values.
-        bias: What is added to the products, as 0 or -inf; its shape can be broadcast to
+        bias: Terms added to the products, 0 or -inf; their shape can be broadcast to
             [rows, heads, queries, keys]. None for nothing.
         scaling: Factor of the products of queries and keys.
     """

@@ -24,7 +24,7 @@ from lantern_probe.model.partial_attention import attend, merge
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """What is added to the products of queries and keys in one forward; None for nothing.
+    """Terms added to the products of queries and keys in one forward; None for nothing.
 
     Attributes:
         groups: For the prefixes, if their rows see them whole, [groups, keys].
@@ -81,7 +81,7 @@ class Sharing:
             mask: The mask of the whole, [rows or 1, 1, queries, columns]; None is causal.
             queries: Number of queries, which are the last of the columns.
             columns: Number of columns.
-            dtype: Dtype of what is added.
+            dtype: Dtype of the terms added.
         """
         if self._seen is None or self._seen[0] is not mask or self._seen[1:3] != (queries, columns):
             self._seen = (mask, queries, columns, self._split(mask, queries, columns, dtype))
@@ -90,19 +90,21 @@ class Sharing:
     def _split(self, mask: Tensor | None, queries: int, columns: int, dtype: torch.dtype) -> Masks:
         device = self.first.device
         theirs = torch.arange(self.before, columns, device=device) >= self._own_from
+        rows: Tensor | None = None
         if mask is None:
-            seen = torch.ones(queries, columns, dtype=torch.bool, device=device)
-            seen, rows = seen.tril(columns - queries)[None], None
+            seen = torch.ones(1, queries, columns, dtype=torch.bool, device=device)
+            seen = seen.tril(columns - queries)
         else:
             seen = mask[:, 0].expand(len(self.first), -1, -1)
             rows = self._seen_by_rows(seen)
         own = theirs[:, None] & seen[:, :, self.before :]
         hidden = None if own.all() else _added(own, dtype)
-        if rows is not None:
-            blind = ~rows.any(-1)
-            return Masks(None, _added(rows, dtype), hidden, blind if blind.any() else None)
-        blind = self._empty[self.group][:, None].expand(-1, queries) if self._empty.any() else None
-        return Masks(self._padding.to(dtype) if self._ragged else None, None, hidden, blind)
+        if rows is None:
+            blind = self._empty[self.group][:, None].expand(-1, queries)
+            padding = self._padding.to(dtype) if self._ragged else None
+            return Masks(padding, None, hidden, blind if self._empty.any() else None)
+        blind = ~rows.any(-1)
+        return Masks(None, _added(rows, dtype), hidden, blind if blind.any() else None)
 
     def _seen_by_rows(self, seen: Tensor) -> Bool[Tensor, "rows queries keys"] | None:
         """For every row, the keys of its prefix that it sees; None if all rows see all of them."""
@@ -213,7 +215,7 @@ class SharedPrefixes(DynamicLayer):
     def attention(
         self, query: Float[Tensor, "rows heads queries dim"], mask: Tensor | None, scaling: float
     ) -> Float[Tensor, "rows queries heads dim"]:
-        """What the rows' queries read from all their keys.
+        """Let the queries of all rows read all their keys.
 
         Args:
             query: Queries.

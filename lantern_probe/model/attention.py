@@ -247,6 +247,15 @@ def sharing_prefixes(lantern: LanternModel) -> Iterator[None]:
         language.set_attn_implementation(before)
 
 
+def takes_masks(implementation: str) -> bool:
+    """True if an attention takes sdpa's masks, [rows, 1, queries, keys] with True for what is seen.
+
+    Args:
+        implementation: Name of the attention.
+    """
+    return implementation in _INNER or implementation in (HOOKED_SDPA, SHARED_SDPA)
+
+
 def select_rows(lantern: LanternModel, rows: Sequence[int]) -> None:
     """Tell the hooks of a model which rows the next forwards have (`AttentionHook.select`).
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from lantern_probe.model.answer_tokens import answer_forms, find_answer, indistinct
-from lantern_probe.model.kv_cache import FinishedRows, rope_positions
+from lantern_probe.model.kv_cache import FinishedRows
+from lantern_probe.model.token_trees import form_logprobs
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -24,10 +24,9 @@ def score_answers(
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
-    The last token before the answer is appended to the cache once more, with the tokens after it
-    masked: the first token of every candidate is read off that one forward. A candidate of
-    several tokens takes a forward of its own. The forms in which a candidate may be written are
-    summed over.
+    The last token before the answer is run once more, with the tokens after it masked, and behind
+    it the row's own candidates (`model.token_trees`). The forms in which a candidate may be written
+    are summed over.
 
     Args:
         lantern: The model.
@@ -50,51 +49,13 @@ def score_answers(
         places.append(begin + place.start - 1 if place is not None and clear else None)
     if all(place is None for place in places):
         return [None] * len(places)
+    wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]
+    found = form_logprobs(lantern, rows, places, wanted)
 
-    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in places])[:, 0]
-    tails = sorted({tuple(f) for row in forms for fs in row.values() for f in fs if len(f) > 1})
-    long = {
-        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(places))
-        for tail in tails
-    }
-
-    def total(row: int, form: list[int]) -> Tensor:
-        if len(form) == 1:
-            return first_tokens[row, form[0]]
-        return long[tuple(form)][row, torch.arange(len(form)), torch.tensor(form)].sum()
+    def total(row: int, some: list[list[int]]) -> float:
+        return torch.tensor([found[row][tuple(form)] for form in some]).logsumexp(0).item()
 
     return [
-        {c: torch.stack([total(row, f) for f in fs]).logsumexp(0).item() for c, fs in form.items()}
-        if places[row] is not None
-        else None
+        {c: total(row, some) for c, some in form.items()} if places[row] is not None else None
         for row, form in enumerate(forms)
     ]
-
-
-def _next_logprobs(
-    lantern: LanternModel,
-    rows: FinishedRows,
-    places: Sequence[int | None],
-    tails: Sequence[Sequence[int]],
-) -> Tensor:
-    """Next-token log-probabilities after every row's place and along its tail, [rows, 1 + t, V]."""
-    device = rows.sequences.device
-    cached = rows.cache.get_seq_length()
-    at = torch.tensor([0 if place is None else place for place in places], device=device)
-    first = torch.tensor(rows.first, device=device)
-    tail = torch.tensor([list(t) for t in tails], device=device, dtype=torch.long)
-    ids = torch.cat([rows.sequences.gather(1, at[:, None]), tail], dim=1)
-    column = torch.arange(cached, device=device)
-    seen = (column >= first[:, None]) & (column < at[:, None])
-    for row, hidden in enumerate(rows.hidden):
-        seen[row, [position for position in hidden if position < cached]] = False
-    text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
-    logits = lantern.hf(
-        input_ids=ids,
-        attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
-        position_ids=rope_positions(text, rows.deltas),
-        past_key_values=rows.cache,
-        use_cache=True,
-    ).logits
-    rows.cache.crop(-ids.shape[1])
-    return logits.float().log_softmax(-1)

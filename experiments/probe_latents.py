@@ -23,7 +23,7 @@ from rich.markup import escape
 
 from lantern_probe.errors import LanternError
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     Raises:
         LanternError: no sample has the sites.
     """
+    from lantern_probe.records.rows import MANIFEST
     from lantern_probe.records.store import Store
 
     from .captures import run_capture
@@ -112,10 +113,19 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
         if job.untrained is not None:
             load = ModelLoader(config, model)  # it is changed in place
-        wanted = run_capture(config, COMMAND, load, data, samples, job)
+        if config.explain_resume and job.force is not None and not job.force.exists():
+            continue  # nor is there a run along its words
+        with explaining():
+            wanted = run_capture(config, COMMAND, load, data, samples, job)
+        if config.explain_resume:
+            continue
         if not wanted:
             raise LanternError(f"{model}: no sample of '{job.folder}' has the sites asked for")
         stores[name] = Store(job.folder)
+    if (folder / "erasure" / MANIFEST).is_file() and config.explain_resume:
+        with explaining():
+            erase_targets(config, model, folder, [])
+    end_explained(config.explain_resume)
     return stores, wanted
 
 
@@ -146,7 +156,12 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
         "seed": config.seed,
     }
     with (
-        Run.open(folder / "probes", settings, overwrite=config.overwrite) as run,
+        Run.open(
+            folder / "probes",
+            settings,
+            overwrite=config.overwrite,
+            allow_changed=config.allow_changed,
+        ) as run,
         progress_bar() as progress,
     ):
         bar = progress.add_task(f"{escape(model)}, probes", total=sweep.total)
@@ -208,7 +223,9 @@ def main(config: Config) -> int:
     prepared = {}
     for model in dict.fromkeys(config.model):
         folder = config.output / file_name(model)
-        prepared[model] = folder, probe_model(config, model, folder)
+        with explaining():
+            prepared[model] = folder, probe_model(config, model, folder)
+    end_explained(config.explain_resume)
 
     from lantern_probe.records.json_files import write_json
 

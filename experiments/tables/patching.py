@@ -26,7 +26,7 @@ LEGEND = (
     "donor's; Holm: p of the sign-flip test that the shift is 0, whole pairs (n of them) flipped "
     "together, exact for up to 20 pairs, after Holm over all cells of the model and direction, "
     "single slots too; sham: largest shift, nats, with own activations put back, not tested; p "
-    "before Holm, and the shifts with their intervals, are in patching.json"
+    "before Holm, and the shifts with their intervals (studentised bootstrap), are in patching.json"
 )
 
 

@@ -84,5 +84,6 @@ LEGEND = (
     "asked for; untrained: the same site of a model of random weights; control: one random label "
     "per question; p: permutations, and over all sites (largest score, which takes the choice of "
     "the best slot into account); bits: online code over uniform code; "
-    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions"
+    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
+    "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

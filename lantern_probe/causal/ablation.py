@@ -21,15 +21,16 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
-from lantern_probe.causal.knockout import run_cut_branches
+from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory, most_branches
+from lantern_probe.model.norms import fed_states
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -109,10 +110,8 @@ class Ablation:
         self._asked = [(condition, self.corruption) for condition in self.conditions]
         if self.hidden:
             if type(self.corruption) is not Corruption:
-                raise LanternError(
-                    f"under {self.corruption.label!r} there are no prefixes for 'hide-image', "
-                    "which leaves the image as it is until a block has ended"
-                )
+                label = self.corruption.label
+                raise LanternError(f"under {label!r} there are no prefixes for 'hide-image'")
             self._asked += [(condition, HideImage()) for condition in with_own(self.hidden)]
         for condition, _ in self._asked:
             condition.check(self.lantern.latent_size)
@@ -125,7 +124,10 @@ class Ablation:
     def execute(self) -> None:
         """Run every sample and condition that the run lacks."""
         alone = [asked for asked in self._asked if not asked[0].needs_pool]
-        pooled = [asked for asked in self._asked if asked[0].needs_pool]
+        if len(alone) < len(self._asked):
+            # What is fed is compared with the own latents of all, once they are known.
+            alone = [a for a in alone if not isinstance(a[0], Replacement) or a[0] == Own()]
+        pooled = [asked for asked in self._asked if asked not in alone]
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
@@ -177,10 +179,13 @@ class Ablation:
                 try:
                     # Without a block a condition on the slots is the same as own.
                     plan = condition.plan(sample, self.lantern, pool) if acts else OWN
+                    branch = Branch(prefix, corruption.hide(plan))
+                    if isinstance(condition, KnockOut):
+                        check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
                     rows.append(_failed(sample, asked, error))
                 else:
-                    jobs.append((sample, asked, Branch(prefix, corruption.hide(plan))))
+                    jobs.append((sample, asked, branch))
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
@@ -296,10 +301,15 @@ class Ablation:
             "text": result.text,
             "kept": condition.keeps,
         }
+        row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
+        if branch.forced:
+            row["forced"] = True
         if emitted:
+            row.update(dict(branch.plan.notes))  # type: ignore[typeddict-item]
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
-            row["pool"] = None if pool is None else len(pool.latents)
-            return {**row, **condition.details(sample, pool)}
+            drew = pool is not None and condition.needs_pool
+            row["pool"] = len(pool.latents) if pool is not None and drew else None
+            return {**row, **condition.details(sample, pool), **_nearest(job, result, pool)}
         return dict(row)
 
     # -- own latents -----------------------------------------------------------
@@ -356,8 +366,7 @@ class Ablation:
 
 def _label(asked: Asked) -> str:
     """A condition as rows name it: `zeros@black-box`."""
-    condition, corruption = asked
-    return corruption.suffix(condition.label)
+    return asked[1].suffix(asked[0].label)
 
 
 def _failed(sample: Sample, asked: Asked, error: Exception) -> Row:
@@ -375,3 +384,17 @@ def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
     if doubled:
         raise LanternError(f"the condition {doubled[0]!r} is given twice")
     return list(conditions) if Own() in conditions else [Own(), *conditions]
+
+
+def _nearest(job: Job, result: BranchResult, pool: LatentPool | None) -> dict[str, list[float]]:
+    """Distances of a replacement's latents to own latents of other images, for its row."""
+    sample, (condition, _), _ = job
+    if pool is None or not isinstance(condition, Replacement) or not result.blocks:
+        return {}
+    found: dict[str, list[float] | None] = {
+        "nearest": pool.nearest(sample, result.blocks[0].latents),
+        "nearest_own": None,
+    }
+    if sample.id in pool.latents:
+        found["nearest_own"] = pool.nearest(sample, pool.latents[sample.id])
+    return {name: [round(d, 4) for d in far] for name, far in found.items() if far is not None}

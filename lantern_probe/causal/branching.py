@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lantern_probe.causal.prefill import run_texts
@@ -25,8 +25,9 @@ from lantern_probe.causal.row_batch import (
     may_leave,
     may_share,
 )
+from lantern_probe.model.answer_tokens import find_tag
 from lantern_probe.model.attention import sharing_prefixes
-from lantern_probe.model.blocks import BranchResult, RowPlan, find_blocks, first_of
+from lantern_probe.model.blocks import BranchResult, PromptNorms, RowPlan, find_blocks, first_of
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues
 from lantern_probe.model.scoring import score_answers
 from lantern_probe.tasks.sample import Sample
@@ -47,6 +48,11 @@ class Prefix:
         rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
         emitted: True if the last token is a `<|lvr_start|>`.
+        unmarked: Number of tokens before the first generated LVR token; all of them without one.
+        grid: Patch grid of the first image (time, height, width); None without an image.
+        norms: Median norms of the prompt; None where they were not measured.
+        place: Index at which a block is forced into a text that opens none: before its answer,
+            where the start marker was likeliest. None for a text with a block.
     """
 
     sample: Sample | None
@@ -56,6 +62,10 @@ class Prefix:
     rope_delta: int
     limit: int
     emitted: bool
+    unmarked: int
+    grid: Int[Tensor, " 3"] | None = None
+    norms: PromptNorms | None = None
+    place: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +84,34 @@ class Branch:
     def length(self) -> int:
         """The number of the prefix's tokens with which the row starts.
 
-        A row that must not open a block starts one token earlier, where the marker was chosen. A
-        row with an opening of its own starts right after the prompt.
+        A row without LVR tokens starts where the first of them was chosen. A row with an opening
+        of its own starts right after the prompt.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
-        return len(self.prefix.ids) - (1 if self.plan.ban and self.prefix.emitted else 0)
+        if self.forced and self.prefix.place is not None:
+            return self.prefix.place
+        return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
+
+    @property
+    def forced(self) -> bool:
+        """True if a block is forced into a text that opens none."""
+        return self.plan.force and not self.prefix.emitted and self.prefix.place is not None
+
+    def running_plan(self, start: int) -> RowPlan:
+        """The plan as it is decoded: a forced block begins with its start marker.
+
+        Args:
+            start: Id of `<|lvr_start|>`.
+        """
+        opening = (start,) if self.forced else self.plan.opening
+        return replace(self.plan, force=False, opening=opening) if self.plan.force else self.plan
 
     @property
     def goes_on(self) -> bool:
         """True if there is anything left to decode."""
-        begins = self.prefix.emitted or self.plan.opening is not None
+        earlier = self.length < len(self.prefix.ids)
+        begins = self.prefix.emitted or self.plan.opening is not None or earlier
         return begins and self.length < self.prefix.limit
 
 
@@ -121,18 +148,55 @@ def run_prefixes(
     questions = None if isinstance(samples, Mapping) else list(samples)
     inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
     texts = run_texts(lantern, inputs, max_new_tokens, kwargs)
-    return [
-        Prefix(
-            sample=None if questions is None else questions[row],
-            ids=text.ids,
-            prompt_length=text.prompt_length,
-            cache=text.cache,
-            rope_delta=text.rope_delta,
-            limit=text.prompt_length + max_new_tokens,
-            emitted=len(text.ids) > text.prompt_length and int(text.ids[-1]) == tokens.start,
+    grids = _first_grids(lantern, inputs)
+    prefixes = []
+    for row, text in enumerate(texts):
+        prompt, written = text.prompt_length, text.ids[text.prompt_length :].tolist()
+        emitted = bool(written) and written[-1] == tokens.start
+        marked = first_of(written, {tokens.start, tokens.sep, tokens.end})
+        place = None if emitted else prompt + _likeliest(lantern, written, text.start_scores)
+        prefixes.append(
+            Prefix(
+                sample=None if questions is None else questions[row],
+                ids=text.ids,
+                prompt_length=prompt,
+                cache=text.cache,
+                rope_delta=text.rope_delta,
+                limit=prompt + max_new_tokens,
+                emitted=emitted,
+                unmarked=len(text.ids) if marked is None else prompt + marked,
+                grid=grids[row],
+                norms=text.norms,
+                place=place,
+            )
         )
-        for row, text in enumerate(texts)
-    ]
+    return prefixes
+
+
+def _first_grids(lantern: LanternModel, inputs: Mapping[str, Any]) -> list[Tensor | None]:
+    """The patch grid of every row's first image; None for a row without one."""
+    found: list[Tensor | None] = []
+    grids, taken = inputs.get("image_grid_thw"), 0
+    for count in (inputs["input_ids"] == lantern.hf.config.image_token_id).sum(1).tolist():
+        found.append(grids[taken].cpu() if count and grids is not None else None)
+        while count > 0 and grids is not None:
+            count -= int(grids[taken].prod()) // merge_size(lantern) ** 2
+            taken += 1
+    return found
+
+
+def merge_size(lantern: LanternModel) -> int:
+    """Patches per image token in each direction."""
+    size: int = lantern.hf.config.vision_config.spatial_merge_size
+    return size
+
+
+def _likeliest(
+    lantern: LanternModel, written: Sequence[int], scores: Float[Tensor, " steps"]
+) -> int:
+    """Step of a text, up to its answer, at which the start marker was likeliest."""
+    tag = find_tag(lantern.processor.tokenizer, written)
+    return int(scores[: len(written) if tag is None else tag + 1].argmax())
 
 
 @torch.no_grad()
@@ -192,7 +256,14 @@ def _decode(
     going = branches[0].goes_on
     room = max(b.prefix.limit - b.length for b in branches) if going else 0
     starts = [
-        Start(b.prefix.ids[: b.length], b.prefix.cache, b.prefix.rope_delta, b.prefix.limit, b.plan)
+        Start(
+            b.prefix.ids[: b.length],
+            b.prefix.cache,
+            b.prefix.rope_delta,
+            b.prefix.limit,
+            b.running_plan(lantern.require_lvr().start),
+            b.prefix.norms,
+        )
         for b in branches
     ]
     batch = RowBatch(lantern, starts, room + LONGEST_ANSWER, share)

@@ -11,17 +11,17 @@ is one call of `generate`, with padding.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from lantern_probe.causal.row_batch import RowBatch, Start, may_leave, may_share
 from lantern_probe.model.attention import sharing_prefixes
-from lantern_probe.model.blocks import RowPlan, first_of
+from lantern_probe.model.blocks import PromptNorms, RowPlan, first_of
 from lantern_probe.model.kv_cache import KeysValues
 
 if TYPE_CHECKING:
@@ -48,12 +48,16 @@ class Text:
         prompt_length: Number of prompt tokens.
         cache: Keys and values of every layer, of at least all tokens but the last.
         rope_delta: Shift of the text positions after the image.
+        norms: Median norms of the prompt.
+        start_scores: Log-probability of the start marker at each step of the text, in nats.
     """
 
     ids: Int[Tensor, " length"]
     prompt_length: int
     cache: list[KeysValues] = field(repr=False)
     rope_delta: int
+    norms: PromptNorms | None
+    start_scores: Float[Tensor, " steps"]
 
 
 class _StopAt(StoppingCriteria):
@@ -132,7 +136,7 @@ def _generate(
     tokens = lantern.require_lvr()
     mask = inputs["attention_mask"].bool()
     width = mask.shape[1]
-    result, _ = lantern.decode(
+    result, decoding = lantern.decode(
         dict(inputs),
         plans=[PLAIN] * len(mask),
         max_new_tokens=max_new_tokens,
@@ -142,6 +146,8 @@ def _generate(
     )
     shift = lantern.hf.model.rope_deltas  # None without images
     deltas = [0] * len(mask) if shift is None else shift.expand(len(mask), 1)[:, 0].tolist()
+    assert decoding is not None
+    scores = decoding.start_scores()
     ends = lantern.eos_ids | {tokens.start}
     texts = []
     for row, sequence in enumerate(result.sequences):
@@ -152,7 +158,8 @@ def _generate(
             (layer.keys[row, :, first:stop].clone(), layer.values[row, :, first:stop].clone())
             for layer in result.past_key_values.layers
         ]
-        texts.append(Text(sequence[first:stop], width - first, cache, deltas[row]))
+        ids, norms = sequence[first:stop], decoding.norms[row]
+        texts.append(Text(ids, width - first, cache, deltas[row], norms, scores[row]))
     return texts
 
 
@@ -172,6 +179,7 @@ def _go_on(
     with sharing_prefixes(lantern):
         batch = RowBatch(lantern, starts, min(ROOM, max_new_tokens), share=True)
         batch.decode(ends, leave=True, **settings)
+    scores = batch.decoding.start_scores()
     for place, number in enumerate(batch.order):
         text, first = texts[going[number]], batch.first[number]
         begin = first + text.prompt_length
@@ -180,5 +188,7 @@ def _go_on(
         stop = limit if last is None else begin + last + 1
         cache = [layer.of_row(place, stop - 1) for layer in batch.cache.layers]
         ids = batch.ids[place, first:stop]
-        texts[going[number]] = Text(ids, text.prompt_length, cache, text.rope_delta)
+        texts[going[number]] = replace(
+            text, ids=ids, cache=cache, start_scores=torch.cat([text.start_scores, scores[number]])
+        )
     return texts

@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
 from lantern_probe.model.attention import can_share, select_rows
-from lantern_probe.model.blocks import Block, RowPlan
+from lantern_probe.model.blocks import Block, PromptNorms, RowPlan
 from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues, RoomyLayer, rope_positions
 from lantern_probe.model.shared_prefixes import SharedCache
@@ -59,6 +59,7 @@ class Start:
         rope_delta: Shift of the text positions after the image.
         limit: Number of tokens, `ids` included, at which the row ends.
         plan: Plan for the row's latent blocks.
+        norms: Median norms of the row's prompt; None where they were not measured.
     """
 
     ids: Int[Tensor, " length"]
@@ -66,6 +67,7 @@ class Start:
     rope_delta: int
     limit: int
     plan: RowPlan
+    norms: PromptNorms | None = None
 
 
 class _Done(StoppingCriteria):
@@ -96,7 +98,10 @@ class RowBatch:
         order: The rows in the order in which they stand in `ids` and in the cache.
         ids: Tokens, right-aligned at the start, [rows, columns].
         cache: Keys and values of at least all tokens but the last.
+        decoding: The latent blocks of the rows, once they are decoded.
     """
+
+    decoding: LatentDecoding
 
     def __init__(self, lantern: LanternModel, starts: Sequence[Start], room: int, share: bool):
         self._lantern, self._starts = lantern, starts
@@ -175,7 +180,9 @@ class RowBatch:
             [start.plan for start in self._starts],
             image_token=self._lantern.hf.config.image_token_id,
             resume=True,
+            norms=[start.norms for start in self._starts],
         )
+        self.decoding = decoding
         finished: dict[int, Tensor] = {}
         rows = self.order
         while rows:

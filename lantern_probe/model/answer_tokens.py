@@ -54,6 +54,22 @@ def find_answer(tokenizer: Any, ids: Sequence[int]) -> AnswerPlace | None:
     return AnswerPlace(len(pieces))
 
 
+def find_tag(tokenizer: Any, ids: Sequence[int]) -> int | None:
+    """Index of the token with which the last `<answer>` tag begins; None for a text without one.
+
+    Args:
+        tokenizer: The tokenizer, which decodes single tokens.
+        ids: Generated tokens.
+    """
+    pieces = [tokenizer.decode([i], clean_up_tokenization_spaces=False) for i in ids]
+    tag, position = "".join(pieces).rfind(TAG), 0
+    for index, piece in enumerate(pieces):
+        position += len(piece)
+        if 0 <= tag < position:
+            return index
+    return None
+
+
 def answer_forms(tokenizer: Any, candidate: str, lead: str = "") -> list[list[int]]:
     """The token sequences in which a candidate may be written: bare, or after a space.
 

@@ -103,6 +103,11 @@ def test_labels_of_sets_are_conditions():
         labels = [subset_label("twin", s, SLOTS, frozen=frozen) for s in subsets(SLOTS)]
         assert len(set(labels)) == 7 and labels[-1] == "twin"
         assert [parse_condition(label).label for label in labels] == labels
+        for label in labels:
+            parse_condition(label).check(SLOTS)
+    # After the last slots there is nothing to be frozen.
+    assert subset_label("twin", (1, 2), 3, frozen=True) == "twin:slots=1+2"
+    assert subset_label("twin", (0, 2), 3, frozen=True) == "twin:slots=0+2,frozen=1"
 
 
 def test_exchange_counts_and_margins_by_hand():

@@ -25,7 +25,7 @@ from lantern_probe.tasks.scenes import scenes
 
 ALONE = [name for name in STANDARD if not parse_condition(name).needs_pool]
 CUTS = [
-    *("slot->image", "after->slot", "answer->image", "lvr_start+slot->question:random=1"),
+    *("slot->image", "after->slot", "answer->image", "after->slot:random=1"),
     *("after->image:layers=1", "after->image+question+system+thought+lvr_start"),
 ]
 

@@ -108,7 +108,7 @@ def test_refusals_name_what_is_wrong() -> None:
     with pytest.raises(LanternError, match="has no box to black out"):
         parse_corruption("black-box").apply(bare, SAMPLES)
     outside = replace(SAMPLES[0], boxes=((900, 900, 950, 950),))
-    with pytest.raises(LanternError, match="leaves nothing to crop"):
+    with pytest.raises(LanternError, match="has no area inside an image"):
         parse_corruption("black-box").apply(outside, SAMPLES)
     missing = replace(SAMPLES[0], images=("/nowhere.png",))
     with pytest.raises(LanternError, match="no image at"):

@@ -9,7 +9,8 @@ from lantern_probe.analysis.comparison import CompareSettings, Comparison, PairR
 from lantern_probe.analysis.literature.figures import ALL, Flips, PublishedFigure, Value
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
-from lantern_probe.stats import Proportion, holm, mcnemar, wilson
+from lantern_probe.stats import Proportion, holm, mcnemar, proportion, score_interval, wilson
+from lantern_probe.stats.score import independent_difference
 
 OWN = "own"
 """Condition with which the others are compared if no pairs were published."""
@@ -26,15 +27,17 @@ class AccuracyLine:
         measured: Measured fraction, with its 95 % Wilson interval. None without such samples, or
             if conditions are missing that decide which samples are jointly parsed.
         with_block: Accuracy among the samples with a latent block; None for other measures.
-        inside: True if the published value, or a part of the published range, lies in the measured
-            interval. None without a measured value.
+        agrees: True if published and measured do not differ: 0 lies in Newcombe's 95 % interval of
+            their difference, as of independent samples. If the published n is unknown, True if the
+            published value, or a part of its range, lies in the measured interval. None without a
+            measured value.
     """
 
     published: Value
     published_interval: Proportion | None
     measured: Proportion | None
     with_block: Proportion | None
-    inside: bool | None
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ class PairLine:
         p: p value of the exact McNemar test of `flips`; None without them.
         holm_p: p value of `flips` after Holm over the published pairs; None without them.
         measured: Measured paired analysis; None if a condition is missing.
-        inside: True if the published difference lies in the measured 95 % interval. None without a
-            measured one.
+        agrees: True if the published and the measured difference do not differ: 0 lies in the 95 %
+            interval of one minus the other, as of independent samples. If no paired counts were
+            published, True if the published difference lies in the measured interval. None without
+            a measured one.
     """
 
     first: str
@@ -62,7 +67,7 @@ class PairLine:
     p: float | None
     holm_p: float | None
     measured: PairReport | None
-    inside: bool | None
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,7 @@ def _line(
     with_block = None
     if value.measure == "accuracy":
         with_block = _share([row for row in rows if row["sample"] not in without], value.split)
-    inside = None if measured is None else _overlap(value, measured.low, measured.high)
-    return AccuracyLine(value, known, measured, with_block, inside)
+    return AccuracyLine(value, known, measured, with_block, _agree(value, known, measured))
 
 
 def _measured(
@@ -162,12 +166,9 @@ def _measured(
 
 
 def _share(rows: Sequence[Row], split: str) -> Proportion | None:
-    right = [
-        bool(row["correct"])
-        for row in rows
-        if counts(row, block=False) and split in (ALL, row.get("category"))
-    ]
-    return wilson(sum(right), len(right)) if right else None
+    used = [row for row in rows if counts(row, block=False) and split in (ALL, row.get("category"))]
+    right = [int(row["correct"]) for row in used]
+    return proportion(right, [row["cluster"] for row in used]) if right else None
 
 
 def _pairs(figure: PublishedFigure) -> list[tuple[str, str]]:
@@ -195,12 +196,25 @@ def _pair_lines(
         if flips:
             low = high = (flips.b - flips.c) / figure.n[ALL]
         pair = found.get((first, second))
-        inside = None
-        if pair:
-            inside = low <= pair.difference.high and pair.difference.low <= high
-        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, inside))
+        agrees = None
+        if pair and flips:
+            told = (low, *score_interval(flips.b, flips.c, figure.n[ALL]))
+            d = pair.difference
+            agrees = _holds_zero(independent_difference((d.estimate, d.low, d.high), told))
+        elif pair:
+            agrees = low <= pair.difference.high and pair.difference.low <= high
+        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, agrees))
     return lines
 
 
-def _overlap(value: Value, low: float, high: float) -> bool:
-    return value.low <= high and low <= value.high
+def _agree(value: Value, known: Proportion | None, measured: Proportion | None) -> bool | None:
+    if measured is None:
+        return None
+    if known is None:
+        return value.low <= measured.high and measured.low <= value.high
+    pair = [(one.estimate, one.low, one.high) for one in (measured, known)]
+    return _holds_zero(independent_difference(*pair))
+
+
+def _holds_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] <= 0 <= interval[1]

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
+from lantern_probe.causal.distances import distances_to_pool
 from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
@@ -31,6 +32,7 @@ from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory, most_branches
 from lantern_probe.model.norms import fed_states
+from lantern_probe.model.scoring import candidate_mass, unclear
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -189,10 +191,12 @@ class Ablation:
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
+            done = [(sample, condition) for sample, (condition, _), _ in some]
+            near = distances_to_pool(done, results, pool)
             self._record(
                 [
-                    self._row(job, result, pool)
-                    for job, result in zip(some, results, strict=True)
+                    {**self._row(job, result, pool), **distances}
+                    for job, result, distances in zip(some, results, near, strict=True)
                     if not self._has(job[0], job[1])
                 ]
             )
@@ -300,7 +304,10 @@ class Ablation:
             "logprobs": result.logprobs,
             "text": result.text,
             "kept": condition.keeps,
+            "mass": None if result.logprobs is None else candidate_mass(result.logprobs),
         }
+        if result.logprobs is None and (pairs := unclear(self.lantern, sample.candidates)):
+            row["indistinct"] = [list(pair) for pair in pairs]
         row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
         if branch.forced:
             row["forced"] = True
@@ -309,7 +316,7 @@ class Ablation:
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
             drew = pool is not None and condition.needs_pool
             row["pool"] = len(pool.latents) if pool is not None and drew else None
-            return {**row, **condition.details(sample, pool), **_nearest(job, result, pool)}
+            return {**row, **condition.details(sample, pool)}
         return dict(row)
 
     # -- own latents -----------------------------------------------------------
@@ -384,17 +391,3 @@ def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
     if doubled:
         raise LanternError(f"the condition {doubled[0]!r} is given twice")
     return list(conditions) if Own() in conditions else [Own(), *conditions]
-
-
-def _nearest(job: Job, result: BranchResult, pool: LatentPool | None) -> dict[str, list[float]]:
-    """Distances of a replacement's latents to own latents of other images, for its row."""
-    sample, (condition, _), _ = job
-    if pool is None or not isinstance(condition, Replacement) or not result.blocks:
-        return {}
-    found: dict[str, list[float] | None] = {
-        "nearest": pool.nearest(sample, result.blocks[0].latents),
-        "nearest_own": None,
-    }
-    if sample.id in pool.latents:
-        found["nearest_own"] = pool.nearest(sample, pool.latents[sample.id])
-    return {name: [round(d, 4) for d in far] for name, far in found.items() if far is not None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -135,22 +135,38 @@ class LatentPool:
         kept = torch.tensor([key not in out for key in self.latents])
         return self._stack()[kept, slot]
 
-    def nearest(self, sample: Sample, vectors: Float[Tensor, "slots dim"]) -> list[float] | None:
+    def nearest(
+        self, samples: Sequence[Sample], vectors: Sequence[Float[Tensor, "slots dim"]]
+    ) -> list[list[float] | None]:
         """Distance from the vector at each slot to the nearest own latent of another image there.
 
         Args:
-            sample: The sample whose images are left out.
-            vectors: One vector per slot, of the first slots.
+            samples: For every row, the sample whose images are left out.
+            vectors: For every row, one vector per slot, of the first slots.
 
         Returns:
-            One Euclidean distance per vector; None where no other image is in the pool.
+            For every row, one Euclidean distance per vector; None where no other image is in the
+            pool.
         """
-        if len(self.related(sample)) >= len(self.latents):
-            return None
-        return [
-            float((self.others(sample, slot) - vector.float().cpu()).norm(dim=1).min())
-            for slot, vector in enumerate(vectors)
-        ]
+        import torch
+
+        place = self.cached("places", lambda: {key: n for n, key in enumerate(self.latents)})
+        out = [[place[key] for key in self.related(sample)] for sample in samples]
+        known = [row for row, places in enumerate(out) if len(places) < len(self.latents)]
+        found: list[list[float]] = [[] for _ in samples]
+        stack = self._stack()
+        for slot in range(max((len(vectors[row]) for row in known), default=0)):
+            rows = [row for row in known if len(vectors[row]) > slot]
+            wanted = torch.stack([vectors[row][slot].float().cpu() for row in rows])
+            there = stack[:, slot]
+            # Nearest first by the expanded square, which is one product; then exactly.
+            squares = there.square().sum(1) - 2 * wanted @ there.T
+            for index, row in enumerate(rows):
+                squares[index, out[row]] = torch.inf
+            far = (there[squares.argmin(1)] - wanted).norm(dim=1)
+            for row, distance in zip(rows, far.tolist(), strict=True):
+                found[row].append(distance)
+        return [found[row] if row in known else None for row in range(len(samples))]
 
     def _stack(self) -> Tensor:
         import torch

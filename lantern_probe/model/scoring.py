@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from lantern_probe.model.answer_tokens import answer_forms, find_answer, indistinct
+from lantern_probe.model.answer_tokens import (
+    closed_forms,
+    find_answer,
+    indistinct,
+    indistinct_pairs,
+)
 from lantern_probe.model.kv_cache import FinishedRows
 from lantern_probe.model.token_trees import form_logprobs
 
@@ -25,8 +31,8 @@ def score_answers(
     """Log-probability of every candidate at the answer of every finished row.
 
     The last token before the answer is run once more, with the tokens after it masked, and behind
-    it the row's own candidates (`model.token_trees`). The forms in which a candidate may be written
-    are summed over.
+    it the row's own candidates (`model.token_trees`). A score is the probability that the candidate
+    is written there and ends (`answer_tokens.closed_forms`), summed over its forms.
 
     Args:
         lantern: The model.
@@ -42,9 +48,8 @@ def score_answers(
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
     for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
-        place = find_answer(tokenizer, sequence[begin:].tolist()) if answers else None
-        lead = "" if place is None else place.lead
-        forms.append({answer: answer_forms(tokenizer, answer, lead) for answer in answers})
+        place = find_answer(tokenizer, sequence[begin:].tolist(), answers) if answers else None
+        forms.append({} if place is None else closed_forms(tokenizer, answers, place))
         clear = place is not None and not indistinct(forms[-1], tokenizer.unk_token_id)
         places.append(begin + place.start - 1 if place is not None and clear else None)
     if all(place is None for place in places):
@@ -52,10 +57,30 @@ def score_answers(
     wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]
     found = form_logprobs(lantern, rows, places, wanted)
 
-    def total(row: int, some: list[list[int]]) -> float:
+    def total(row: int, some: Sequence[Sequence[int]]) -> float:
         return torch.tensor([found[row][tuple(form)] for form in some]).logsumexp(0).item()
 
     return [
         {c: total(row, some) for c, some in form.items()} if places[row] is not None else None
         for row, form in enumerate(forms)
     ]
+
+
+def candidate_mass(scores: Mapping[str, float]) -> float:
+    """Probability that any of the candidates is written, at most 1.
+
+    Args:
+        scores: Log-probability of every candidate in nats.
+    """
+    return min(1.0, math.fsum(math.exp(value) for value in scores.values()))
+
+
+def unclear(lantern: LanternModel, candidates: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of candidates that the tokenizer cannot tell apart.
+
+    Args:
+        lantern: The model.
+        candidates: Answers of one sample.
+    """
+    tokenizer = lantern.processor.tokenizer
+    return indistinct_pairs(closed_forms(tokenizer, candidates), tokenizer.unk_token_id)

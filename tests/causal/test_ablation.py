@@ -248,7 +248,8 @@ def test_a_row_says_how_far_its_latents_are_from_real_ones_and_what_was_drawn(
         assert all(len(r["nearest"]) == len(r["nearest_own"]) == 8 for r in by[label])
     # A swap feeds a real latent of another image, zeros none.
     assert all(r["nearest"] == [0.0] * 8 for r in by["swap"])
-    assert all(min(r["nearest"]) > max(r["nearest_own"]) for r in by["zeros"])
+    near, own = (np.mean([r[key] for r in by["zeros"]]) for key in ("nearest", "nearest_own"))
+    assert near > own
     assert not any("nearest" in r for label in ("own", "skip") for r in by[label])
     assert {r["pool"] for r in by["zeros"]} == {None} and {r["pool"] for r in by["swap"]} == {40}
     assert all(len(r["box"]) == 4 and r["overlap"] == [0.0] for r in by["random-box"])

@@ -46,10 +46,23 @@ def test_moments_leave_out_every_sample_of_the_image_and_its_twin(samples: list[
         assert torch.allclose(deviation, others.std(0, correction=0), atol=1e-4)
         assert torch.equal(pool.others(sample, 3), others[:, 3])
         far = (others[:, 0] - 2).norm(dim=1).min()
-        assert pool.nearest(sample, torch.full((1, D), 2.0)) == pytest.approx([float(far)])
+        (found,) = pool.nearest([sample], [torch.full((1, D), 2.0)])
+        assert found == pytest.approx([float(far)])
     few = {s.id: s for s in (first, same)}
     alone = LatentPool(few, {key: latents[key] for key in few})
-    assert alone.nearest(first, latents[first.id]) is None
+    assert alone.nearest([first], [latents[first.id]]) == [None]
+
+
+def test_the_nearest_latent_is_that_of_another_image_at_the_same_slot(
+    samples: list[Sample], pool: LatentPool
+):
+    vectors = [pool.latents[samples[3].id], pool.latents[samples[3].id], torch.zeros(2, D)]
+    far = pool.nearest([samples[3], samples[4], samples[5]], vectors)
+    assert far[1] == [0.0] * K  # samples[3] is another image to samples[4], and no other to itself
+    for row, (sample, vector) in enumerate(zip(samples[3:6], vectors, strict=True)):
+        others = torch.stack([v for key, v in pool.latents.items() if key != sample.id])
+        near = (others[:, : len(vector)] - vector).norm(dim=2).min(0).values
+        assert far[row] == pytest.approx(near.tolist(), rel=1e-5)
 
 
 def test_what_is_made_from_a_pool_is_made_once(samples: list[Sample], pool: LatentPool):

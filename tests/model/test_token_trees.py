@@ -58,7 +58,7 @@ class Forwards:
 
 
 def test_forwards_do_not_grow_with_samples():
-    """Four candidates of two tokens, other ones in each sample: five tokens a row, one forward."""
+    """Four candidates of two tokens and an end, other ones in each sample: nine tokens a row."""
     lantern, counts = LanternModel("bypass"), {}
     for count in (2, 12):
         samples = [
@@ -73,7 +73,7 @@ def test_forwards_do_not_grow_with_samples():
             results = run_branches(lantern, branches)
         assert all(r.logprobs is not None and len(r.logprobs) == 4 for r in results)
         scoring = [shape for shape in forwards.shapes if shape[1] > 1]
-        assert all(rows == len(branches) and 3 <= tokens <= 5 for rows, tokens in scoring)
+        assert all(rows == len(branches) and 7 <= tokens <= 9 for rows, tokens in scoring)
         counts[count] = len(scoring)
     assert counts == {2: 1, 12: 1}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption, parse_corruption
+from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import read_rows
@@ -193,7 +193,7 @@ def _ablate(
     def engine(lantern: LanternModel, advance: Advance) -> None:
         from lantern_probe.causal.ablation import Ablation
 
-        for part in parts:
+        for part, hidden in with_hidden(parts):
             _check_size(load.name, lantern.latent_size, part)
             Ablation(
                 lantern,
@@ -201,6 +201,7 @@ def _ablate(
                 part.conditions,
                 run,
                 part.image,
+                hidden,
                 max_new_tokens=config.max_new_tokens,
                 batch_rows=config.rows_together,
                 parser=parser,
@@ -208,6 +209,25 @@ def _ablate(
             ).execute()
 
     run_due(run, wanted, load, engine, progress)
+
+
+def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
+    """Every part, with the conditions that hide the image on the same prefixes.
+
+    Parts that hide it are run by themselves only where no other part has their prefixes.
+
+    Args:
+        parts: Conditions to run.
+    """
+    left, paired = list(parts), []
+    for part in parts:
+        if part not in left:
+            continue
+        hidden = [p for p in left if p.image == HideImage() and p.first == part.first]
+        hidden = hidden[:1] if part.image == Corruption() else []
+        left = [p for p in left if p is not part and p not in hidden]
+        paired.append((part, [c for p in hidden for c in p.conditions]))
+    return paired
 
 
 def _summaries(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Int
@@ -41,9 +41,14 @@ class EdgeCuts(AttentionHook):
         layers: For every row, True for the layers in which its edges are cut.
     """
 
+    reads_keys: ClassVar[bool] = False
+
     def __init__(self, layers: Bool[Tensor, "rows layers"]):
-        self._layers = layers
+        self._all_layers = self._layers = layers
         self._now: Bool[Tensor, "rows queries keys"] | None = None
+
+    def select(self, rows: Sequence[int]) -> None:
+        self._layers = self._all_layers[list(rows)]
 
     def edges(self, queries: int, keys: int) -> Bool[Tensor, "rows queries keys"]:
         """The edges to be cut in this forward, True where cut; asked for once per forward.
@@ -73,7 +78,11 @@ class EdgeCuts(AttentionHook):
 class _Fixed(EdgeCuts):
     def __init__(self, edges: Tensor, layers: Tensor):
         super().__init__(layers)
-        self._edges = edges
+        self._all_edges = self._edges = edges
+
+    def select(self, rows: Sequence[int]) -> None:
+        super().select(rows)
+        self._edges = self._all_edges[list(rows)]
 
     def edges(self, queries: int, keys: int) -> Tensor:
         shape = (len(self._layers), queries, keys)
@@ -302,7 +311,12 @@ class _CutSteps(EdgeCuts):
         ]
         # [rows, columns, 2]: whether a position is a query of its row's cut, and whether a key.
         self._flags = torch.tensor([row.prefix for row in self._rows])
+        self._present = list(range(len(branches)))
         self._tokens: list[list[int]] = []
+
+    def select(self, rows: Sequence[int]) -> None:
+        super().select(rows)
+        self._present = list(rows)
 
     def take_tokens(self, module: Any, args: tuple[Tensor]) -> None:
         """Keep the tokens of the forward that begins; a hook before the embedding."""
@@ -312,10 +326,12 @@ class _CutSteps(EdgeCuts):
         known = max(self._width, keys - queries)
         self._flags = self._flags[:, :known]
         if keys > known:
-            new = [
-                [row.take(column, tokens[column - keys]) for column in range(known, keys)]
-                for row, tokens in zip(self._rows, self._tokens, strict=True)
-            ]
-            self._flags = torch.cat([self._flags, torch.tensor(new)], dim=1)
-        query, key = self._flags.unbind(-1)
+            # Rows that left the batch have neither queries nor keys in the columns to come.
+            new = torch.zeros(len(self._rows), keys - known, 2, dtype=torch.bool)
+            for number, tokens in zip(self._present, self._tokens, strict=True):
+                row = self._rows[number]
+                taken = [row.take(column, tokens[column - keys]) for column in range(known, keys)]
+                new[number] = torch.tensor(taken)
+            self._flags = torch.cat([self._flags, new], dim=1)
+        query, key = self._flags[self._present].unbind(-1)
         return query[:, keys - queries :, None] & key[:, None]

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.attention import can_share
 from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
 from lantern_probe.model.location import TINY
-from lantern_probe.model.memory import rows_that_fit
+from lantern_probe.model.memory import branches_that_fit, rows_that_fit
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
@@ -167,6 +168,17 @@ class LanternModel(TracedModel):
         """
         return rows_that_fit(self.hf.config, self.hf.dtype, self.device, length)
 
+    def branches_that_fit(self, own: int, shared: int, each: float) -> int:
+        """The number of branches that may be decoded together in the free memory, at least one.
+
+        Args:
+            own: Tokens of a row that are its own, the ones still to come included.
+            shared: Tokens of a prefix.
+            each: Rows of a prefix, the mean.
+        """
+        each = each if can_share(self) else 1.0
+        return branches_that_fit(self.hf.config, self.hf.dtype, self.device, own, shared, each)
+
     # -- asking --------------------------------------------------------------
 
     @traceable
@@ -293,6 +305,7 @@ class LanternModel(TracedModel):
         plans: Sequence[RowPlan] | None = None,
         resume: bool = False,
         norms: Sequence[PromptNorms | None] | None = None,
+        decoding: LatentDecoding | None = None,
         **kwargs: Any,
     ) -> tuple[Any, LatentDecoding | None]:
         """Run transformers' `generate` with the latent blocks in place.
@@ -312,6 +325,8 @@ class LanternModel(TracedModel):
             resume: Let a start marker at the end of the input open a block; default False.
             norms: For every row the median norms of its prompt, where a cache holds it; measured
                 by default.
+            decoding: The decoding of an earlier call that this one goes on with, in place of
+                `plans` and `resume`.
             **kwargs: Settings of transformers' `generate`, as for `LanternModel.generate`.
 
         Returns:
@@ -329,7 +344,7 @@ class LanternModel(TracedModel):
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = LatentDecoding(
+        decoding = decoding or LatentDecoding(
             self.lvr,
             plans or [OWN] * len(inputs["input_ids"]),
             image_token=self.hf.config.image_token_id,

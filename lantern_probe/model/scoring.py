@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from lantern_probe.model.answer_tokens import (
     closed_forms,
@@ -15,7 +14,8 @@ from lantern_probe.model.answer_tokens import (
     indistinct,
     indistinct_pairs,
 )
-from lantern_probe.model.kv_cache import FinishedRows, rope_positions
+from lantern_probe.model.kv_cache import FinishedRows
+from lantern_probe.model.token_trees import form_logprobs
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -30,9 +30,9 @@ def score_answers(
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
-    The last token before the answer is appended to the cache once more, with the tokens after it
-    masked, and behind it each candidate. A score is the probability that the candidate is written
-    there and ends (`answer_tokens.closed_forms`), summed over its forms.
+    The last token before the answer is run once more, with the tokens after it masked, and behind
+    it the row's own candidates (`model.token_trees`). A score is the probability that the candidate
+    is written there and ends (`answer_tokens.closed_forms`), summed over its forms.
 
     Args:
         lantern: The model.
@@ -55,7 +55,7 @@ def score_answers(
     if all(place is None for place in places):
         return [None] * len(places)
     wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]
-    found = _form_logprobs(lantern, rows, places, wanted)
+    found = form_logprobs(lantern, rows, places, wanted)
 
     def total(row: int, some: Sequence[Sequence[int]]) -> float:
         return torch.tensor([found[row][tuple(form)] for form in some]).logsumexp(0).item()
@@ -84,51 +84,3 @@ def unclear(lantern: LanternModel, candidates: Sequence[str]) -> list[tuple[str,
     """
     tokenizer = lantern.processor.tokenizer
     return indistinct_pairs(closed_forms(tokenizer, candidates), tokenizer.unk_token_id)
-
-
-def _form_logprobs(
-    lantern: LanternModel,
-    rows: FinishedRows,
-    places: Sequence[int | None],
-    wanted: Sequence[Sequence[tuple[int, ...]]],
-) -> list[dict[tuple[int, ...], float]]:
-    """Log-probability of every row's own forms behind its place; forms share their beginnings."""
-    found: list[dict[tuple[int, ...], float]] = [{} for _ in places]
-    for tail in sorted({form[:-1] for some in wanted for form in some}):
-        steps = _next_logprobs(lantern, rows, places, [tail] * len(places))
-        at = torch.arange(len(tail), device=steps.device)
-        before = steps[:, at, torch.tensor(tail, dtype=torch.long, device=steps.device)].sum(1)
-        for row, some in enumerate(wanted):
-            for form in some:
-                if places[row] is not None and form[:-1] == tail:
-                    found[row][form] = float(before[row] + steps[row, -1, form[-1]])
-    return found
-
-
-def _next_logprobs(
-    lantern: LanternModel,
-    rows: FinishedRows,
-    places: Sequence[int | None],
-    tails: Sequence[Sequence[int]],
-) -> Tensor:
-    """Next-token log-probabilities after every row's place and along its tail, [rows, 1 + t, V]."""
-    device = rows.sequences.device
-    cached = rows.cache.get_seq_length()
-    at = torch.tensor([0 if place is None else place for place in places], device=device)
-    first = torch.tensor(rows.first, device=device)
-    tail = torch.tensor([list(t) for t in tails], device=device, dtype=torch.long)
-    ids = torch.cat([rows.sequences.gather(1, at[:, None]), tail], dim=1)
-    column = torch.arange(cached, device=device)
-    seen = (column >= first[:, None]) & (column < at[:, None])
-    for row, hidden in enumerate(rows.hidden):
-        seen[row, [position for position in hidden if position < cached]] = False
-    text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
-    logits = lantern.hf(
-        input_ids=ids,
-        attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
-        position_ids=rope_positions(text, rows.deltas),
-        past_key_values=rows.cache,
-        use_cache=True,
-    ).logits
-    rows.cache.crop(-ids.shape[1])
-    return logits.float().log_softmax(-1)

@@ -34,7 +34,7 @@ _STEPS = (
         re.IGNORECASE,
     ),
 )
-"""What may stand between the tag and the answer itself: white space, marks, an announcement."""
+"""Steps between the tag and the answer itself: white space, marks, an announcement."""
 
 
 @dataclass(frozen=True)

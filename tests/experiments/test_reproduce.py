@@ -193,7 +193,7 @@ def test_all_figures_are_tried_and_those_without_records_said(
     assert "no folder of result files (CONDITION/blink/blink.json)" in said
     assert (
         sorted(path.name for path in (tmp_path / "out").glob("*/figure.json"))
-        == ["figure.json"] * 2
+        == ["figure.json"] * 3
     )
 
 

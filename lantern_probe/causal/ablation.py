@@ -31,6 +31,7 @@ from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches, free_memory
 from lantern_probe.model.norms import fed_states
+from lantern_probe.model.scoring import candidate_mass, unclear
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -285,7 +286,10 @@ class Ablation:
             "logprobs": result.logprobs,
             "text": result.text,
             "kept": condition.keeps,
+            "mass": None if result.logprobs is None else candidate_mass(result.logprobs),
         }
+        if result.logprobs is None and (pairs := unclear(self.lantern, sample.candidates)):
+            row["indistinct"] = [list(pair) for pair in pairs]
         row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
         if branch.forced:
             row["forced"] = True

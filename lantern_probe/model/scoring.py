@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lantern_probe.model.answer_tokens import answer_forms, find_answer, indistinct
+from lantern_probe.model.answer_tokens import (
+    closed_forms,
+    find_answer,
+    indistinct,
+    indistinct_pairs,
+)
 from lantern_probe.model.kv_cache import FinishedRows, rope_positions
 
 if TYPE_CHECKING:
@@ -25,9 +31,8 @@ def score_answers(
     """Log-probability of every candidate at the answer of every finished row.
 
     The last token before the answer is appended to the cache once more, with the tokens after it
-    masked: the first token of every candidate is read off that one forward. A candidate of
-    several tokens takes a forward of its own. The forms in which a candidate may be written are
-    summed over.
+    masked, and behind it each candidate. A score is the probability that the candidate is written
+    there and ends (`answer_tokens.closed_forms`), summed over its forms.
 
     Args:
         lantern: The model.
@@ -43,32 +48,61 @@ def score_answers(
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
     for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
-        place = find_answer(tokenizer, sequence[begin:].tolist()) if answers else None
-        lead = "" if place is None else place.lead
-        forms.append({answer: answer_forms(tokenizer, answer, lead) for answer in answers})
+        place = find_answer(tokenizer, sequence[begin:].tolist(), answers) if answers else None
+        forms.append({} if place is None else closed_forms(tokenizer, answers, place))
         clear = place is not None and not indistinct(forms[-1], tokenizer.unk_token_id)
         places.append(begin + place.start - 1 if place is not None and clear else None)
     if all(place is None for place in places):
         return [None] * len(places)
+    wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]
+    found = _form_logprobs(lantern, rows, places, wanted)
 
-    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in places])[:, 0]
-    tails = sorted({tuple(f) for row in forms for fs in row.values() for f in fs if len(f) > 1})
-    long = {
-        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(places))
-        for tail in tails
-    }
-
-    def total(row: int, form: list[int]) -> Tensor:
-        if len(form) == 1:
-            return first_tokens[row, form[0]]
-        return long[tuple(form)][row, torch.arange(len(form)), torch.tensor(form)].sum()
+    def total(row: int, some: Sequence[Sequence[int]]) -> float:
+        return torch.tensor([found[row][tuple(form)] for form in some]).logsumexp(0).item()
 
     return [
-        {c: torch.stack([total(row, f) for f in fs]).logsumexp(0).item() for c, fs in form.items()}
-        if places[row] is not None
-        else None
+        {c: total(row, some) for c, some in form.items()} if places[row] is not None else None
         for row, form in enumerate(forms)
     ]
+
+
+def candidate_mass(scores: Mapping[str, float]) -> float:
+    """Probability that any of the candidates is written, at most 1.
+
+    Args:
+        scores: Log-probability of every candidate in nats.
+    """
+    return min(1.0, math.fsum(math.exp(value) for value in scores.values()))
+
+
+def unclear(lantern: LanternModel, candidates: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of candidates that the tokenizer cannot tell apart.
+
+    Args:
+        lantern: The model.
+        candidates: Answers of one sample.
+    """
+    tokenizer = lantern.processor.tokenizer
+    return indistinct_pairs(closed_forms(tokenizer, candidates), tokenizer.unk_token_id)
+
+
+def _form_logprobs(
+    lantern: LanternModel,
+    rows: FinishedRows,
+    places: Sequence[int | None],
+    wanted: Sequence[Sequence[tuple[int, ...]]],
+) -> list[dict[tuple[int, ...], float]]:
+    """Log-probability of every row's own forms behind its place; forms share their beginnings."""
+    found: list[dict[tuple[int, ...], float]] = [{} for _ in places]
+    for tail in sorted({form[:-1] for some in wanted for form in some}):
+        steps = _next_logprobs(lantern, rows, places, [tail] * len(places))
+        at = torch.arange(len(tail), device=steps.device)
+        before = steps[:, at, torch.tensor(tail, dtype=torch.long, device=steps.device)].sum(1)
+        for row, some in enumerate(wanted):
+            for form in some:
+                if places[row] is not None and form[:-1] == tail:
+                    found[row][form] = float(before[row] + steps[row, -1, form[-1]])
+    return found
 
 
 def _next_logprobs(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.probing.controls import question_features
+from lantern_probe.probing.controls import VALUE, question_features
 from lantern_probe.probing.site_scores import (
     ProbeSettings,
     Target,
@@ -44,7 +44,7 @@ def make_targets(
 
     Args:
         store: Capture whose columns are read.
-        names: Names of the columns.
+        names: Names of the columns; `:value` after one reads whole numbers as values.
         types: Name of the column to whose values control tasks give random labels.
         settings: Numbers of folds, controls and permutations, and the seed.
         keep: Indices of the samples that are probed.
@@ -57,10 +57,11 @@ def make_targets(
     kinds = store.column(types)
     targets = {}
     for name in (*names, *(f"{DISTRACTOR}{name}" for name in names)):
-        known = any(row.get(name) is not None for row in samples)
+        column = name.removesuffix(VALUE)
+        known = any(row.get(column) is not None for row in samples)
         if name.startswith(DISTRACTOR) and not known:
             continue
-        values = store.column(name)
+        values = store.column(column)
         try:
             targets[name] = make_target(
                 name, [values[i] for i in keep], groups, [kinds[i] for i in keep], settings

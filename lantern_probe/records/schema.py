@@ -96,7 +96,11 @@ class AblationRow(TextRow):
     category: str | None
     """Category of the sample, from its data set."""
     logprobs: dict[str, float] | None
-    """Log-probability in nats of each candidate where the answer begins; null where none begins."""
+    """Log-probability in nats of each candidate and its end where the answer begins, or null."""
+    mass: NotRequired[float | None]
+    """Probability that any candidate is written there; below 0.5 the scores say little."""
+    indistinct: NotRequired[list[list[str]]]
+    """Pairs of candidates that the tokenizer cannot tell apart."""
     kept: str
     """Parts of the block that the condition leaves in place, for the decomposition of a gain."""
     acted: NotRequired[bool]

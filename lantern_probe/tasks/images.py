@@ -15,7 +15,7 @@ ImageSource = str | Path | Image.Image | np.ndarray
 _log = logging.getLogger(__name__)
 
 _SAID: set[tuple[str, str]] = set()
-"""What has been said about which folder, so that a data set of photos says it once."""
+"""Warnings given so far, by folder, so that a data set of photos gives each once."""
 
 
 def open_image(source: ImageSource, sample: str = "") -> Image.Image:

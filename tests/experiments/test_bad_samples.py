@@ -14,8 +14,10 @@ import pytest
 
 import experiments.data
 from experiments.console import run_main
+from lantern_probe.interventions.image import parse_image_corruption
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
+from lantern_probe.tasks.twins import with_twins
 
 COMMANDS: dict[str, tuple[Any, ...]] = {
     "ablate_latents": ("--conditions", "own", "swap", "zeros", "oracle", "random-box", "mean"),
@@ -101,3 +103,17 @@ def test_a_bad_sample_fails_alone(
     good = {row["sample"].split("~")[0] for row in rows if row["status"] == "ok"}
     assert good >= {sample.id for sample in samples} - {*bad}
     assert [*(tmp_path / "run").rglob(FIGURES[name])]
+
+
+def test_samples_without_a_twin_are_named_and_counted():
+    good = scenes(3)
+    bad = [
+        replace(good[0], boxes=((500.0, 500.0, 600.0, 600.0),)),
+        replace(good[1], images=(Path("none.png"),)),
+    ]
+    blackened = parse_image_corruption("black-box")
+    pairs, without = with_twins(
+        [*bad, good[2]], lambda sample: blackened.apply(sample, good), answers_known=False
+    )
+    assert [sample.id for sample in pairs] == [good[2].id, f"{good[2].id}~"]
+    assert [reason.split(":")[0] for reason in without] == [f"sample {one.id!r}" for one in bad]

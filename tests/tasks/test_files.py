@@ -30,6 +30,7 @@ LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
         (b'{"a": 1\x00}\x03\x00\x01' * 9, "binary"),
         (json.dumps(ROWS[0], indent=1).encode(), "one object a line"),
     ],
+    ids=range(11),
 )
 def test_another_kind_of_file_is_named(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "data.jsonl"

@@ -136,7 +136,7 @@ class LatentPool:
         return self._stack()[kept, slot]
 
     def nearest(
-        self, samples: Sequence[Sample], vectors: Sequence[Float[Tensor, "slots dim"]]
+        self, samples: Sequence[Sample], vectors: Sequence[Float[Tensor, "_ dim"]]
     ) -> list[list[float] | None]:
         """Distance from the vector at each slot to the nearest own latent of another image there.
 

@@ -129,8 +129,7 @@ def run_ablation(
     folders = config.folders(models) if output is None else {models[0]: output}
     for model in folders:
         check_parts(config, model, parts)
-    from lantern_probe.analysis.ablation import MARGIN, as_records
-
+    margin = config.margin if isinstance(config, AblationInputs) else AblationInputs.margin
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
@@ -143,9 +142,9 @@ def run_ablation(
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress
                     )
-                margin = config.margin if isinstance(config, AblationInputs) else MARGIN
                 results[folder] = _summaries(folder, name, parts, samples, margin)
     end_explained(config.explain_resume)
+    from lantern_probe.analysis.ablation import as_records
 
     records = []
     for folder, found in results.items():

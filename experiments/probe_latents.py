@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import VALUE
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
@@ -212,8 +213,6 @@ def check(config: Config) -> None:
     ):
         if value < least:
             raise LanternError(f"--{flag} must be at least {least}, not {value}")
-    from lantern_probe.probing.controls import VALUE
-
     from .captures import check_job
     from .data import check_columns
 

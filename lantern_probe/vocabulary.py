@@ -273,6 +273,10 @@ IMAGE_ROLES = ("image-mean", "box")
 PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
+VALUE = ":value"
+"""Suffix of a target's name that asks for its column as numbers, whole ones too."""
+
+
 TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
 """Positions from the prompt's last token on, in the first block of a text.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.folds import Groups
+from lantern_probe.vocabulary import VALUE
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +75,6 @@ def encode(values: Sequence[Any], groups: Groups, least: int) -> Labels:
 def missing(value: Any) -> bool:
     """True for None and for NaN, which stands for no value in a column of numbers."""
     return value is None or (isinstance(value, float) and value != value)
-
-
-VALUE = ":value"
-"""Suffix of a target's name that asks for its column as numbers, whole ones too."""
 
 
 def numbers(name: str, values: Sequence[Any]) -> list[float | None]:

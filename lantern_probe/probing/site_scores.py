@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lantern_probe.probing.classify import fit_predict
 from lantern_probe.probing.controls import (
-    VALUE,
     Labels,
     control_task,
     encode,
@@ -35,6 +34,7 @@ from lantern_probe.probing.intervals import (
 from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
+from lantern_probe.vocabulary import VALUE
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""

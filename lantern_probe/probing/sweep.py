@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.probing.controls import VALUE, question_features
+from lantern_probe.probing.controls import question_features
 from lantern_probe.probing.site_scores import (
     ProbeSettings,
     Target,
@@ -26,6 +26,7 @@ from lantern_probe.probing.site_scores import (
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.store import Store
+from lantern_probe.vocabulary import VALUE
 
 DISTRACTOR = "distractor_"
 """Prefix of the columns that hold an attribute of an object that is not asked about."""

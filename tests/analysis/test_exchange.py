@@ -264,7 +264,7 @@ def test_twins_are_told_from_samples_without_one():
         return twin(sample, "color", 0)
 
     pairs, without = with_twins(broken, make, answers_known=True)
-    assert without == ["no twin here"] and len(pairs) == 6
+    assert without == [f"sample {samples[1].id!r}: no twin here"] and len(pairs) == 6
     for one, other in zip(pairs[::2], pairs[1::2], strict=True):
         assert one.attributes["twin"] == other.id and other.attributes["twin"] == one.id
         assert one.attributes["twin_answer"] == other.answer != one.answer

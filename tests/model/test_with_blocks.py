@@ -50,7 +50,7 @@ OPENED = {
 def test_a_trace_without_source_is_refused_before_it_runs(idle: LanternModel, name: str):
     code = f"{OPENED[name]}\n    values = lantern.layers[0].output.save()\n"
     with pytest.raises(LanternError, match="source of the `with` block .*cannot be read.*a file"):
-        exec(code, {"lantern": idle, "sample": SCENE, "torch": torch})
+        exec(compile(code, "<stdin>", "exec"), {"lantern": idle, "sample": SCENE, "torch": torch})
 
 
 @pytest.mark.parametrize("inside", [False, True])

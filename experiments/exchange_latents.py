@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import freezes
 
 from .console import console, run_main
 from .inputs import AblationInputs
@@ -95,7 +96,6 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     Raises:
         LanternError: there is no such condition.
     """
-    from lantern_probe.analysis.slot_shares import freezes
     from lantern_probe.interventions import Twin
 
     from .ablations import Part, ablation_parts

@@ -371,3 +371,13 @@ def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
         except LanternError as error:
             raise LanternError(f"site {text!r}: {error}") from None
     return list(sites)
+
+
+def freezes(subset: Sequence[int], size: int) -> bool:
+    """True if a slot out of a set comes after one of the set; else nothing can be frozen.
+
+    Args:
+        subset: Slots (0-based) in scope.
+        size: Number of slots in a block.
+    """
+    return len(subset) < size - min(subset)

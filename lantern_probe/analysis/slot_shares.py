@@ -18,6 +18,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Difference, mean_difference
 from lantern_probe.stats.accuracy import outcome_difference
+from lantern_probe.vocabulary import freezes
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,6 @@ class SlotShare:
     alone: Difference
     left_out: Difference
     shapley: Difference
-
-
-def freezes(subset: Sequence[int], size: int) -> bool:
-    """True if a slot out of a set comes after one of the set; else nothing can be frozen.
-
-    Args:
-        subset: Slots (0-based) in scope.
-        size: Number of slots in a block.
-    """
-    return len(subset) < size - min(subset)
 
 
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:

@@ -127,7 +127,11 @@ def alike(found: Any, wanted: Any) -> bool:
     """Equal, but for rounding: rows decoded in other batches round differently."""
     if isinstance(wanted, dict):
         return found.keys() == wanted.keys() and all(alike(found[k], wanted[k]) for k in wanted)
-    return found == (pytest.approx(wanted, abs=1e-4) if isinstance(wanted, float) else wanted)
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(alike, found, wanted))
+    return found == (
+        pytest.approx(wanted, rel=1e-5, abs=1e-4) if isinstance(wanted, float) else wanted
+    )
 
 
 def assert_same(folder: Path, expected: Path) -> None:

@@ -11,7 +11,6 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
 from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
-from lantern_probe.tasks.boxes import BoxForm
 from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import viscot
@@ -43,8 +42,7 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        about = (options.image_root, options.boxes)
-        if any(value is not None for value in about) or options.malformed != "raise":
+        if (options.image_root, options.malformed, options.boxes) != (None, "raise", "pixels"):
             raise LanternError(
                 "--image-root, --malformed and --boxes are about --data; give it too"
             )
@@ -55,8 +53,6 @@ def check_data(options: DataOptions, model: str) -> None:
         raise LanternError("give --task or --data, not both")
     if not options.data.exists():
         raise LanternError(f"--data: there is no file or folder '{options.data}'")
-    if options.boxes is not None:
-        BoxForm.parse(options.boxes)
     if options.image_root is not None and not options.image_root.is_dir():
         raise LanternError(f"--image-root: there is no folder '{options.image_root}'")
 
@@ -101,7 +97,7 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
         options.image_root,
         options.samples,
         malformed=options.malformed,
-        boxes=options.boxes or "pixels",
+        boxes=options.boxes,
     )
     return options.data.name, found
 
@@ -153,7 +149,11 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
             samples, lambda sample: corruption.apply(sample, samples), answers_known=False
         )
     if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
+        console.print(
+            f"without a twin, and left out, are {len(without)} samples: {'; '.join(without[:5])}"
+            + ("; ..." if len(without) > 5 else ""),
+            markup=False,
+        )
     return f"{data} with twins by {twin}", pairs
 
 

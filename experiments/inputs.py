@@ -39,11 +39,11 @@ class DataOptions:
     image_root: Path | None = None
     """Folder under which the image paths of JSON lines are looked up; by default the file's."""
     malformed: Literal["raise", "skip"] = "raise"
-    """Lines of --data that cannot be used, such as no multiple choice: raise stops at the first,
-    skip leaves them out and counts them."""
-    boxes: str | None = None
-    """Form of the boxes in --data, where it is not the data set's own: pixels, fraction, percent or
-    thousandths of the image; with x, y, width, height: xywh, fraction-xywh and so on."""
+    """Rows of --data that cannot be used: raise stops at the first, skip leaves them out and counts
+    them."""
+    boxes: Literal["pixels", "fractions", "thousandths"] = "pixels"
+    """Unit of the boxes in --data; fractions (0 to 1) and thousandths of the image's sides are
+    converted to pixels."""
     samples: int | None = None
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import VALUE
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 COMMAND = "probe_latents"
 
 SCENE_TARGETS = ("color", "shape")
+LISTS = ("null", "drawn", "deviations")
+"""Fields of a row that a table has no place for."""
+
 ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 
@@ -48,7 +52,8 @@ class Config(Inputs):
     only."""
     targets: tuple[str, ...] | None = None
     """Columns to read: gold (the right answer), answer (the model's own), an attribute of the
-    samples, box_x, box_y, box_width or box_height. By default color and shape of a task, and gold
+    samples, box_x, box_y, box_width or box_height. Whole numbers are classes; with :value after the
+    name, as in count:value, they are regressed on. By default color and shape of a task, and gold
     of --data."""
     sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """Sites to read, as in capture_activations."""
@@ -150,6 +155,7 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
         "capture": stores["own"].config,
         "samples": sorted(sweep.good),
         "types": config.types,
+        "statistic": "log-likelihood",
         "folds": config.folds,
         "controls": config.controls,
         "permutations": config.permutations,
@@ -211,7 +217,8 @@ def check(config: Config) -> None:
     from .data import check_columns
 
     for model in dict.fromkeys(config.model):
-        check_columns(config, model, targets=config.columns, types=[config.types])
+        columns = [name.removesuffix(VALUE) for name in config.columns]
+        check_columns(config, model, targets=columns, types=[config.types])
         data, _ = config.load_samples(model)
         folder = config.output / file_name(model)
         check_job(config, COMMAND, model, data, jobs_of(config, folder, boxes=False)["own"])
@@ -235,7 +242,7 @@ def main(config: Config) -> int:
     for model, (folder, rows) in prepared.items():
         report(config, model, folder, rows)
         summary += [
-            {"model": model, **{k: v for k, v in row.items() if k != "null"}} for row in rows
+            {"model": model, **{k: v for k, v in row.items() if k not in LISTS}} for row in rows
         ]
     console.print(LEGEND, highlight=False)
     write_json(config.output / "probes.json", summary)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
 
-from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -107,7 +107,9 @@ def main(config: Config) -> int:
     for name, some in rows.items():
         found = attention.summarize(some, model=name)
         good = sum(row["status"] == "ok" for row in some)
-        print_failed(name, some)
+        if good < len(some):
+            failed = len(some) - good
+            console.print(f"{name}: {failed} samples failed, see rows.jsonl", markup=False)
         if not found:
             console.print(f"{name}: no sample has a latent block or an answer", markup=False)
             continue

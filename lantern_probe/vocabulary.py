@@ -97,8 +97,9 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 
 STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
+    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched"),
+    *("noise-matched:covariance=full", "mean", "first-repeat", "shuffle", "swap"),
+    *("oracle", "random-box"),
 )
 """Default conditions of an ablation."""
 
@@ -272,6 +273,10 @@ IMAGE_ROLES = ("image-mean", "box")
 PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
+VALUE = ":value"
+"""Suffix of a target's name that asks for its column as numbers, whole ones too."""
+
+
 TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
 """Positions from the prompt's last token on, in the first block of a text.
 
@@ -366,3 +371,13 @@ def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
         except LanternError as error:
             raise LanternError(f"site {text!r}: {error}") from None
     return list(sites)
+
+
+def freezes(subset: Sequence[int], size: int) -> bool:
+    """True if a slot out of a set comes after one of the set; else nothing can be frozen.
+
+    Args:
+        subset: Slots (0-based) in scope.
+        size: Number of slots in a block.
+    """
+    return len(subset) < size - min(subset)

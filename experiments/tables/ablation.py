@@ -16,8 +16,10 @@ from lantern_probe.analysis.ablation import (
     POWER,
     ConditionSummary,
     length_notes,
+    reference,
 )
 from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
+from lantern_probe.analysis.likelihood import mass_notes
 
 from ..console import print_table
 
@@ -27,7 +29,8 @@ LEGEND = (
     "alike], under the same corruption of the image if any, and own@... minus own; p: "
     "{test}, and after Holm over the conditions; TOST: p of equivalence with own within {margin} "
     "points, after Holm, * where it is shown; emit: share of samples with a block; unp: texts "
-    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer"
+    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer "
+    "among the candidates, over texts that open an answer under own too"
 )
 
 
@@ -82,6 +85,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
     print_seen(summaries, console)
     print_controls(summaries, console)
     print_parsers(summaries, console)
+    print_scores(summaries, console)
     for note in length_notes(summaries):
         console.print(note, markup=False, highlight=False)
     for s in summaries:
@@ -148,7 +152,7 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         return
     table = Table(
         title="accuracy by parser; likelihood: the most probable candidate, of the texts that "
-        "open an answer",
+        "open an answer under own too",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -160,6 +164,23 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         read = [number(s.by_parser.get(name)) for name in names]
         table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
     print_table(table, console)
+
+
+def print_scores(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print own's scores on the samples of others, and warn where the candidates have no mass."""
+    found = {s.condition: s.scores for s in summaries if s.scores is not None}
+    for name, item in found.items():
+        n = item.accuracy.n
+        if item.reference_accuracy is not None and n and n < found[reference(name)].scored:
+            console.print(
+                f"{name}: p(gold) {number(item.p_gold)}, likelihood {share(item.accuracy)}, over "
+                f"the {n} samples scored under both; {reference(name)} there "
+                f"{number(item.reference_p_gold)}, {share(item.reference_accuracy)}",
+                markup=False,
+                highlight=False,
+            )
+    for note in mass_notes(found):
+        console.print(note, markup=False, highlight=False)
 
 
 def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:

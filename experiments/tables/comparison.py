@@ -48,8 +48,8 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
         "condition. Block: texts with a latent block."
         + (" Cut: share of texts cut off at the token limit." if known else "")
         + (
-            " Likelihood: the most probable candidate is the right one, where log-probabilities "
-            "are recorded."
+            " Likelihood: the most probable candidate is the right one, among the "
+            f"{conditions[0].likelihood.n} samples scored under every condition."
             if scored
             else ""
         ),

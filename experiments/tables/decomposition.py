@@ -17,7 +17,7 @@ LEGEND = (
     "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; gain, paired "
     "[95 % interval, Tango's], n / design effect where images repeat; p: exact McNemar (sign flips "
     "of whole images where they repeat) after Holm over the conditions; retained: share of own's "
-    "gain [95 % percentile interval of the ratio]; kept: the markers with the slots (with other "
+    "gain [95 % Fieller's interval]; kept: the markers with the slots (with other "
     "content), the markers alone, the written format (thought and answer) alone, or neither (the "
     "answer at once)"
 )
@@ -52,7 +52,7 @@ def print_gains(gains: Sequence[RetainedGain], base: str, console: Console) -> N
         console.print(
             f"The whole gain is {number(whole.whole, signed=True)} "
             f"[{number(whole.whole_low, signed=True)}, {number(whole.whole_high, signed=True)}]: "
-            "it may be zero, so no share of it is reported.",
+            f"no share of it is reported ({whole.reason}).",
             highlight=False,
             markup=False,
         )

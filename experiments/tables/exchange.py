@@ -73,9 +73,7 @@ def print_mediation(item: Mediation, console: Console) -> None:
         table.add_row(name.upper(), shown(getattr(item, name)), *tested)
     print_table(table, console)
     for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
-        text = (
-            interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
-        )
+        text = share.reason or interval(share.estimate, share.low, share.high)
         console.print(f"{name} {text}", highlight=False, markup=False)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lantern_probe.analysis import controls
+from lantern_probe.analysis import controls, likelihood
 from lantern_probe.analysis.controls import ControlContrast
-from lantern_probe.analysis.scores import most_probable, probability_of
+from lantern_probe.analysis.likelihood import Likelihood
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
@@ -69,9 +69,9 @@ class ConditionSummary:
         emission: Share of the samples that ran with at least one block.
         accuracy_all: Share of right answers over all samples that ran, blocks or not.
         by_parser: Accuracy as each parser reads the texts.
-        likelihood: Share of samples whose most probable candidate is the right one, over the texts
-            that open an answer; needs no parsing.
-        p_gold: Mean probability of the right candidate among the candidates, over the same texts.
+        likelihood: Share of samples whose most probable candidate is the right one; needs no
+            parsing. Over the samples whose texts open an answer under the reference too.
+        p_gold: Mean probability of the right candidate among the candidates, over the same samples.
         donor: For swaps, the share of answers that are the donor's, over the samples whose donor
             has another answer among the same candidates; with a 95 % Wilson interval. None without
             such samples.
@@ -83,6 +83,8 @@ class ConditionSummary:
         detectable: Smallest difference that the test would have shown among the model's conditions
             with 80 % power: at the level of the family divided by its size, the discordance
             observed and n divided by the design effect. None if n is too small for any difference.
+        scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
+            probability of all candidates together.
         controls: Contrasts with this condition's own controls (`analysis.controls`).
     """
 
@@ -109,6 +111,7 @@ class ConditionSummary:
     equivalence_holm_p: float | None = None
     detectable: Detectable | None = None
     controls: tuple[ControlContrast, ...] = ()
+    scores: Likelihood | None = None
 
     @property
     def equivalent(self) -> bool:
@@ -208,7 +211,7 @@ def as_records(summaries: Sequence[ConditionSummary]) -> list[dict[str, Any]]:
 
 def _record(item: ConditionSummary) -> dict[str, Any]:
     difference, plain, donor = item.difference, item.mcnemar, item.donor
-    test, same = item.test, item.equivalence
+    test, same, scores = item.test, item.equivalence, item.scores
     accuracy = item.accuracy if item.n else None
     return {
         "model": item.model,
@@ -249,6 +252,10 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "likelihood_accuracy": _estimate(item.likelihood),
         "scored": item.likelihood.n,
         "p_gold": item.p_gold,
+        "reference_likelihood": scores and _estimate(scores.reference_accuracy),
+        "reference_p_gold": scores and scores.reference_p_gold,
+        "candidate_mass": scores and scores.mass,
+        "low_mass": scores.low if scores else 0,
         "donor_rate": donor and donor.estimate,
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
@@ -288,8 +295,7 @@ def _condition(
     ran = [row for row in rows.values() if row["status"] == "ok"]
     counted = _counted(rows)
     used = list(counted.values())
-    tops = [(row, most_probable(row)) for row in used]
-    gold = [p for row in used if (p := probability_of(row, row["gold"])) is not None]
+    scores = likelihood.summarize(counted, own if label != OWN and own else None)
     parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used), {})
     return ConditionSummary(
         model=model,
@@ -310,8 +316,9 @@ def _condition(
             parser: sum(row["parsed"][parser] == row["gold"] for row in used) / len(used)
             for parser in parsers
         },
-        likelihood=_share([(row, top == row["gold"]) for row, top in tops if top is not None]),
-        p_gold=_mean(gold),
+        likelihood=scores.accuracy,
+        p_gold=scores.p_gold,
+        scores=scores,
         donor=_donors(used),
         **_versus(label, counted, own, margin, alpha),
     )

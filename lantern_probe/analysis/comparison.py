@@ -13,12 +13,14 @@ from functools import partial
 from itertools import combinations
 from typing import Any
 
+from lantern_probe.analysis import likelihood
 from lantern_probe.analysis.comparison_results import (
     CompareSettings,
     Comparison,
     ConditionReport,
     PairReport,
 )
+from lantern_probe.analysis.likelihood import mass_notes
 from lantern_probe.analysis.scores import log_odds_of, most_probable
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.errors import LanternError, named
@@ -72,8 +74,13 @@ def compare(
         for key in every
         if all(key in rows and rows[key]["answer"] is not None for rows in usable.values())
     ]
+    scored = [
+        key
+        for key in every
+        if all(key in rows and _gold_odds(rows[key]) is not None for rows in usable.values())
+    ]
     reports = [
-        _condition(name, usable[name], len(rows), joint, settings)
+        _condition(name, usable[name], len(rows), joint, scored, settings)
         for name, rows in conditions.items()
     ]
     wanted = list(combinations(conditions, 2)) if pairs is None else list(pairs)
@@ -87,6 +94,7 @@ def compare(
         (
             *_missing(usable, every),
             *_few_clusters(found, settings.cluster),
+            *mass_notes({name: likelihood.summarize(rows) for name, rows in usable.items()}),
             *truncation_notes({r.condition: r.truncated for r in reports}, wanted),
         ),
     )
@@ -143,6 +151,7 @@ def _condition(
     rows: Mapping[Any, Row],
     all_rows: int,
     joint: Sequence[Any],
+    scored: Sequence[Any],
     settings: CompareSettings,
 ) -> ConditionReport:
     def share(some: Sequence[Row], hits: Sequence[bool]) -> Proportion:
@@ -151,7 +160,7 @@ def _condition(
         return proportion(hits, None if None in images else images, level=level)
 
     graded, parsed = list(rows.values()), [rows[key] for key in joint]
-    scored = [row for row in graded if _gold_odds(row) is not None]
+    known = [rows[key] for key in scored]
     return ConditionReport(
         condition=name,
         n=len(rows),
@@ -160,7 +169,7 @@ def _condition(
         truncated=truncated_share(graded),
         unparsed=sum(row["answer"] is None for row in graded),
         jointly_parsed=share(parsed, [bool(row["correct"]) for row in parsed]),
-        likelihood=share(scored, [most_probable(row) == row["gold"] for row in scored]),
+        likelihood=share(known, [most_probable(row) == row["gold"] for row in known]),
         emitted=sum(bool(row["emitted"]) for row in graded),
     )
 

@@ -52,7 +52,7 @@ class ConditionReport:
         unparsed: Number of texts without a readable answer.
         jointly_parsed: Fraction of right answers among the samples parsed under *every* condition.
         likelihood: Fraction of samples whose most probable candidate is the right answer, without
-            parsing. Over the samples with log-probabilities.
+            parsing. Over the samples with log-probabilities under *every* condition.
         emitted: Number of samples whose text has a latent block.
     """
 

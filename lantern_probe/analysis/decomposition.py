@@ -42,8 +42,8 @@ class RetainedGain:
         truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
         gain: Accuracy minus the base condition's, paired, with its 95 % interval (Tango's, n
             divided by the design effect where images repeat).
-        retained: (accuracy - base) / (full - base), with its percentile bootstrap interval. Not
-            defined if the whole gain may be zero.
+        retained: (accuracy - base) / (full - base), with its 95 % interval by Fieller. Not
+            defined if the whole gain may be zero, or is within 3.2 standard errors of it.
         test: Test that the gain is 0: exact McNemar, or a sign flip of whole images where they
             repeat. None for the base.
         holm_p: p value of `test` after Holm over the conditions.

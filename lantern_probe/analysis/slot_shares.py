@@ -18,6 +18,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Difference, mean_difference
 from lantern_probe.stats.accuracy import outcome_difference
+from lantern_probe.vocabulary import freezes
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class SlotShare:
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
     """The label of an exchange of some of the slots; without a scope if it is all of them."""
     settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
-    # With every slot in scope there is nothing left to be frozen.
-    settings += ["frozen=1"] if frozen and settings else []
+    settings += ["frozen=1"] if frozen and freezes(subset, size) else []
     return ":".join([condition, ",".join(settings)]) if settings else condition
 
 

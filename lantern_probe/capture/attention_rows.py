@@ -25,7 +25,6 @@ from lantern_probe.model.roles import find_roles
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.schema import AttentionRow, failed_row
-from lantern_probe.tasks.boxes import check_box
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Role
 
@@ -84,7 +83,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
         samples: Samples that are run together.
         limit: Limit of every continuation; None for the model's own.
     """
-    good, reasons = readable(lantern, samples)
+    good, reasons = readable(lantern, samples, boxes=True)
     rows: list[Row] = [
         dict(failed_row(sample, CONDITION, LanternError(reason)))
         for sample, reason in reasons.items()
@@ -100,13 +99,9 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
     queries = [default_queries(one) for one in roles]
     weights = read_attention(lantern, again, queries)
     for index, sample in enumerate(good):
-        try:
-            figures = attention_figures(
-                weights[index], queries[index], roles[index], again.grids[index], sample
-            )
-        except LanternError as error:  # such as a box outside the image
-            rows.append(dict(failed_row(sample.id, CONDITION, _of(sample, error))))
-            continue
+        figures = attention_figures(
+            weights[index], queries[index], roles[index], again.grids[index], sample
+        )
         written = output.sequences[index][output.prompt_length :].tolist()
         row: AttentionRow = {
             "sample": sample.id,
@@ -121,12 +116,6 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
         }
         rows.append(dict(row))
     return rows
-
-
-def _of(sample: Sample, error: LanternError) -> LanternError:
-    """The error with the sample's name in front, if it lacks it."""
-    named = repr(sample.id) in str(error)
-    return error if named else LanternError(f"sample {sample.id!r}: {error}")
 
 
 class Overlay(NamedTuple):
@@ -145,7 +134,7 @@ class Overlay(NamedTuple):
 def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None) -> list[Overlay]:
     """The attention of the start marker, the slots and the answer over the image, by sample.
 
-    A sample without an image, or whose image or box cannot be used, gives none.
+    A sample without an image, or whose image cannot be read, gives none.
 
     Args:
         lantern: The model.
@@ -156,8 +145,6 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
     for sample in samples:
         try:
             image = sample.open_images()[0]
-            for box in sample.boxes[:1]:
-                check_box(box, image.size)
             again = replay(lantern, [sample], lantern.generate(sample, **_limited(limit)))
         except (LanternError, IndexError):
             continue  # the rows record it as failed

@@ -10,7 +10,6 @@ model's final norm applied. For the own latents this gives back what the model f
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from lantern_probe.geometry.vectors import (
     WORDS,
     VectorSet,
 )
-from lantern_probe.model.inputs import check_texts
+from lantern_probe.model.inputs import has_text
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.store import Store
 from lantern_probe.tasks.sample import Sample
@@ -89,13 +88,9 @@ class ModelWeights:
         """
         lantern.require_lvr()
         norm = lantern.hf.model.language_model.norm
-        tokenizer = lantern.processor.tokenizer
-        asked = []
-        for sample in samples:
-            with contextlib.suppress(LanternError):  # its row says why it could not be asked
-                check_texts(tokenizer, [sample])
-                asked.append(sample.text)
-        texts = tokenizer(asked)["input_ids"] if asked else []
+        # The others fail when they are run.
+        asked = [sample.text for sample in samples if has_text(lantern.processor, sample)]
+        texts = lantern.processor.tokenizer(asked)["input_ids"] if asked else []
         ids = sorted({token for text in texts for token in text})
         table = lantern.hf.get_input_embeddings().weight.detach()
         return cls(

@@ -77,7 +77,7 @@ class Mask(Intervention):
 
     At the slots: the own latents, seen by later slots and by nothing after the block.
     Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
-    Control: `after->slot:random=1`, which hides as many other positions.
+    Control: `after->slot:random=1`, which hides as many image tokens.
     """
 
     name: ClassVar[str] = "mask"
@@ -85,6 +85,24 @@ class Mask(Intervention):
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(hide=("slot",))
+
+
+@dataclass(frozen=True)
+class Force(Intervention):
+    """A block where the text opens none: what would it have brought?
+
+    At the slots: the own latents. A text with a block of its own stays as it is. In any other the
+        start marker is written at the place, before its answer, at which it was likeliest.
+    Source: trigger endogeneity (docs/methods.md, Triggers); no released code.
+    Control: `ban` on the same samples; accuracy with and without a block is no effect.
+    """
+
+    name: ClassVar[str] = "force"
+    keeps: ClassVar[str] = "everything"
+    needs_block: ClassVar[bool] = False
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(force=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jaxtyping import Float, Int
 
@@ -16,6 +16,20 @@ from lantern_probe.errors import LanternError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PromptNorms:
+    """Median norms of a prompt's input embeddings, against which fed states are measured.
+
+    Attributes:
+        text: Median norm of the embeddings of all tokens that are no image tokens; None without
+            any.
+        image: Median norm of the merged image tokens; None without an image.
+    """
+
+    text: float | None
+    image: float | None
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class LanternOutput:
         texts: For every row its continuation as text, with markers, without padding and
             end-of-text tokens.
         answers: For every row its parsed answer; None where the text holds none.
+        norms: For every row the median norms of its prompt; empty where they were not measured.
     """
 
     sequences: Int[Tensor, "rows length"]
@@ -36,6 +51,7 @@ class LanternOutput:
     blocks: list[list[Block]]
     texts: list[str]
     answers: list[str | None]
+    norms: list[PromptNorms | None] = field(default_factory=list)
 
     @property
     def latents(self) -> list[list[Float[Tensor, "fed dim"]]]:
@@ -53,19 +69,14 @@ class LanternOutput:
         return sum(self.emitted) / len(self.emitted)
 
     def __enter__(self) -> NoReturn:
-        """Refuse to be entered: only the call itself, written into a `with`, is a trace.
-
-        Raises:
-            LanternError: always.
-        """
         raise LanternError(
-            "this is the output of a plain call, which has run; a trace is written as `with "
-            "lantern.generate(...) as tracer:`, the call in the line of the `with`, in a file or a "
-            "notebook cell whose source can be read"
+            "`with` was given the output of a generation that has run already; write the call "
+            "itself into the header (`with lantern.generate(...) as tracer:`), in a file or a "
+            "notebook cell whose source can be read, and not inside another trace"
         )
 
-    def __exit__(self, *reason: object) -> None:
-        """End nothing: there is no trace."""
+    def __exit__(self, *_: object) -> None:
+        """Nothing: no block is ever entered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,11 +133,13 @@ class Slot:
         block: Index of the row's block (0-based).
         index: Index of the slot in the block (0-based).
         written: Latents fed at the earlier slots of this block, [index, D].
+        norms: Median norms of the row's prompt; None where they were not measured.
     """
 
     block: int
     index: int
     written: Float[Tensor, "written dim"]
+    norms: PromptNorms | None = None
 
 
 if TYPE_CHECKING:
@@ -177,6 +190,10 @@ class RowPlan:
         close: Function from the token ids written so far, the opening included, and the most
             probable next token to the token that must come instead; default None, which leaves
             the end of the text to the model.
+        force: Open a block where the text opens none by itself, at the place before its answer at
+            which the start marker was likeliest; default False. The place is known once the text
+            is: branches can do it (`causal.run_branches`), a plain generation cannot.
+        notes: Facts for the record that only the model knows, as (field, value); default none.
     """
 
     mode: Literal["block", "skip", "stock"] = "block"
@@ -186,6 +203,8 @@ class RowPlan:
     hide: tuple[Literal["slot", "image"], ...] = ()
     opening: tuple[int, ...] | None = None
     close: CloseText | None = None
+    force: bool = False
+    notes: tuple[tuple[str, Any], ...] = ()
 
 
 OWN = RowPlan()

@@ -10,13 +10,11 @@ from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.images import ImageSource, upright
+from lantern_probe.tasks.images import ImageSource
 from lantern_probe.tasks.sample import Sample
 
 
-def question_inputs(
-    processor: Any, samples: Sequence[Sample], source: str, most_tokens: int | None = None
-) -> BatchFeature:
+def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
     Images come first, then the text, through the chat template and
@@ -26,11 +24,10 @@ def question_inputs(
         processor: The model's processor.
         samples: The questions.
         source: Name of the model, for messages.
-        most_tokens: Most tokens of a prompt, image tokens included; None (default) for any number.
 
     Raises:
-        LanternError: there are no samples, an image cannot be read or used, a text is empty, no
-            valid Unicode, too long or holds a special token, or the model has no chat template.
+        LanternError: there are no samples, an image cannot be read or used, a text holds a special
+            token, or the model has no chat template.
     """
     if not getattr(processor, "chat_template", None):
         raise LanternError(
@@ -41,8 +38,9 @@ def question_inputs(
         raise LanternError("there are no samples to run")
     texts: list[str] = []
     images: list[Any] = []
-    check_texts(processor.tokenizer, samples)
+    special = special_tokens(processor.tokenizer)
     for sample in samples:
+        check_text(sample, special)
         messages = _messages(sample)
         texts.append(
             processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -52,70 +50,53 @@ def question_inputs(
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
-    try:
-        inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
-    except (ValueError, TypeError) as error:
-        which = f"sample {samples[0].id!r}" if len(samples) == 1 else f"{len(samples)} samples"
-        raise LanternError(f"{which}: the processor of {source} refuses: {error}") from None
-    lengths = inputs["attention_mask"].sum(1).tolist()
-    for sample, length in zip(samples, lengths, strict=True):
-        if most_tokens is not None and length > most_tokens:
-            raise LanternError(
-                f"sample {sample.id!r}: its prompt has {length} tokens, and {source} has positions "
-                f"for {most_tokens}; shorten the question, or lower max_pixels"
-            )
-    return inputs
+    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
 
 
-MOST_CHARACTERS = 1_000_000
-"""Longest text that is tokenized: no model has positions for it, and it would take minutes."""
-
-
-def _special_tokens(tokenizer: Any) -> list[str]:
-    """Tokens that a text must not hold: special ones, and markers added without that mark."""
-    added = tokenizer.added_tokens_decoder.values()
-    return [
-        token.content
-        for token in added
-        if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
-    ]
-
-
-def check_texts(tokenizer: Any, samples: Sequence[Sample]) -> None:
-    """Refuse a question or options that would not be asked as they are.
+def check_text(sample: Sample, special: Sequence[str]) -> None:
+    """Refuse a sample whose text cannot be put to a model as it stands.
 
     Args:
-        tokenizer: The model's tokenizer.
-        samples: The questions.
+        sample: The sample.
+        special: The special tokens of the model.
 
     Raises:
-        LanternError: naming the sample and the text.
+        LanternError: its text cannot be encoded, or holds a special token.
     """
-    special = _special_tokens(tokenizer)
-    for sample in samples:
-        _check_sample(sample, special)
-
-
-def _check_sample(sample: Sample, special: Sequence[str]) -> None:
-    texts = {"text": sample.text, **{f"option {i}": o for i, o in enumerate(sample.options, 1)}}
-    for name, text in texts.items():
-        if not isinstance(text, str):
-            raise LanternError(f"sample {sample.id!r}: its {name} is no text but {text!r:.80}")
+    for text in (sample.text, *sample.options):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise LanternError(
-                f"sample {sample.id!r}: its {name} holds {text[error.start]!r} at character "
-                f"{error.start + 1}, half of a character (a lone surrogate); mend its encoding"
+                f"sample {sample.id!r}: its text holds half a character "
+                f"({text[error.start]!r} in {text!r:.60}), as of a file in another encoding; "
+                "mend the text"
             ) from None
-        if len(text) > MOST_CHARACTERS:
-            raise LanternError(f"sample {sample.id!r}: its {name} has {len(text)} characters")
-        if found := [token for token in special if token in text]:
-            raise LanternError(
-                f"sample {sample.id!r}: its {name} holds the special token {found[0]}"
-            )
-    if not sample.text.strip():
-        raise LanternError(f"sample {sample.id!r}: its text is empty")
+    if found := [token for token in special if token in sample.text]:
+        raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
+
+
+def has_text(processor: Any, sample: Sample) -> bool:
+    """True if a sample's text can be put to the model as it stands.
+
+    Args:
+        processor: The model's processor.
+        sample: The sample.
+    """
+    try:
+        check_text(sample, special_tokens(processor.tokenizer))
+    except LanternError:
+        return False
+    return True
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """The special tokens of a tokenizer, as they are written.
+
+    Args:
+        tokenizer: The tokenizer.
+    """
+    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
@@ -127,8 +108,7 @@ def asked_question(image: ImageSource, question: str, options: Sequence[str] = (
     """A sample made of one image and one question, with options lettered A, B, C ...
 
     Args:
-        image: A path, a PIL image or an array [H, W, 3] (uint8); a photo is turned as its EXIF
-            orientation says.
+        image: A path, a PIL image or an array [H, W, 3] (uint8).
         question: The question.
         options: Answers to choose from; empty for an open question.
 
@@ -140,7 +120,7 @@ def asked_question(image: ImageSource, question: str, options: Sequence[str] = (
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
     return Sample(
         id="question",
-        images=(upright(image),),  # a photo as its owner sees it; there are no boxes to mislead
+        images=(image,),
         question=question,
         options=tuple(options),
         lettered=bool(options),

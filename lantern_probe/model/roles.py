@@ -20,7 +20,6 @@ from torch import Tensor
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import find_blocks
 from lantern_probe.tasks.answers import TAG
-from lantern_probe.tasks.boxes import check_box
 from lantern_probe.tasks.sample import Box
 from lantern_probe.vocabulary import Role, Sets
 
@@ -178,9 +177,8 @@ def tokens_in_box(
         Indices among the image's tokens, row by row, ascending.
 
     Raises:
-        LanternError: the box is under one pixel wide or high, or has no area inside the image.
+        LanternError: the box has no area inside the image.
     """
-    check_box(box, image_size)
     width, height = image_size
     rows, columns = (int(n) // merge_size for n in grid_thw[1:])
     left, right = (min(max(x, 0), width) / width * columns for x in (box[0], box[2]))

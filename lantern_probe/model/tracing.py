@@ -8,19 +8,14 @@ from typing import Any
 from nnsight import TransformersModel
 from nnsight.intervention.envoy import Envoy
 from nnsight.intervention.eproperty import eproperty
-from nnsight.intervention.interleaver import Mediator
+from nnsight.modeling.tp import TPFragments
 from torch import nn
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.inputs import as_samples, question_inputs
-from lantern_probe.model.trace_source import (
-    PlainCall,
-    SlotTracer,
-    calling_frame,
-    check_source,
-    opens_with,
-)
+from lantern_probe.model.slot_loops import SlotInterleaver
+from lantern_probe.model.with_blocks import LanternEdit, LanternSession, LanternTracer
 from lantern_probe.tasks.sample import Sample
 
 
@@ -30,12 +25,6 @@ class LatentEnvoy(Envoy):
     @eproperty
     def output(self, value: Any) -> Any:
         """The latents about to be fed, read or replaced slot by slot with `tracer.iter`."""
-        # nnsight binds every request of a loop's step 0 to the *first* visit of its module;
-        # the layers were first visited at the prompt. Once the latent of a slot has been
-        # served, what follows in the loop's body means this slot's forward.
-        mediator = Mediator.current("latent.output")
-        if mediator.iteration == 0:
-            mediator.iteration = None
         return value
 
 
@@ -87,6 +76,7 @@ class TracedModel(TransformersModel):
             task="image-text-to-text",
             processor=processor,
             **placed,
+            interleaver=SlotInterleaver(fragments=TPFragments()),
             envoys={"latent": LatentEnvoy},
             rename={
                 "model.language_model.layers": "layers",
@@ -106,12 +96,40 @@ class TracedModel(TransformersModel):
             samples: The questions; images come first, then the text.
 
         Raises:
-            LanternError: there are no samples, an image cannot be read or used, a text is empty, no
-                valid Unicode, too long or holds a special token, or the model has no chat template.
+            LanternError: there are no samples, an image cannot be read or used, a text holds a
+                special token, or the model has no chat template.
         """
-        config = self.hf.config.get_text_config()
-        most = getattr(config, "max_position_embeddings", None)
-        return question_inputs(self.processor, samples, self.origin, most).to(self.device)
+        return question_inputs(self.processor, samples, self.origin).to(self.device)
+
+    # -- opening a trace -----------------------------------------------------
+
+    def trace(self, *args: Any, tracer_cls: Any = None, **kwargs: Any) -> Any:
+        """One forward over a prompt as a trace: `with lantern.trace(sample) as tracer`.
+
+        Args:
+            *args: Samples, or what the model itself takes.
+            tracer_cls: Class of the tracer; default this package's.
+            **kwargs: Arguments of nnsight's `trace` and settings of the forward.
+        """
+        return super().trace(*args, tracer_cls=tracer_cls or LanternTracer, **kwargs)
+
+    def session(self, *args: Any, **kwargs: Any) -> Any:
+        """Several traces that share values: `with lantern.session()`.
+
+        Args:
+            *args: Arguments of nnsight's `session`; default none.
+            **kwargs: The same by name.
+        """
+        return super().session(*args, **kwargs) if args or kwargs else LanternSession()
+
+    def edit(self, *, inplace: bool = False, backend: Any = None) -> Any:
+        """Interventions for all later traces: `with lantern.edit() as (tracer, edited)`.
+
+        Args:
+            inplace: Edit this model rather than a copy; default False.
+            backend: Backend of the block, as for nnsight's `edit`; default this process.
+        """
+        return LanternEdit(self, inplace=inplace, backend=backend)
 
     # -- values in a trace ---------------------------------------------------
 
@@ -146,27 +164,6 @@ class TracedModel(TransformersModel):
     @logits.setter
     def logits(self, value: Any) -> None:
         self.lm_head.output = value
-
-    # -- how a trace is opened -----------------------------------------------
-
-    def trace(self, *args: Any, trace: bool = True, **kwargs: Any) -> Any:
-        """Open a trace of one forward: `with lantern.trace(sample) as tracer`.
-
-        Args:
-            *args: A sample, several, or model inputs.
-            trace: False runs the forward at once and returns its output.
-            **kwargs: Settings of nnsight's `trace`.
-
-        Raises:
-            LanternError: the source of the `with` block cannot be read, so that it cannot be traced.
-        """
-        frame = calling_frame() if trace else None
-        if frame is not None and opens_with(frame):
-            check_source(frame)
-        elif frame is not None and kwargs.get("fn") is not None:
-            return PlainCall()  # a method such as `generate`, called without `with`
-        kwargs.setdefault("tracer_cls", SlotTracer)
-        return super().trace(*args, trace=trace, **kwargs)
 
     # -- how nnsight makes inputs --------------------------------------------
 

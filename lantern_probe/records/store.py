@@ -8,7 +8,6 @@ the capture goes on. Each process of a divided capture writes its own run, in a 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import shutil
@@ -31,7 +30,6 @@ from lantern_probe.records.frame import to_frame
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row, read_manifest, read_rows
 from lantern_probe.records.run import Run
-from lantern_probe.tasks.crops import crop_box, evidence
 from lantern_probe.tasks.sample import Sample
 
 SHARDS = "shards"
@@ -109,10 +107,9 @@ def describe(sample: Sample, row: Row) -> Row:
     name of another column gets `attribute_` in front.
     """
     box: dict[str, float | None] = dict.fromkeys(("box_x", "box_y", "box_width", "box_height"))
-    with contextlib.suppress(LanternError):  # a box that is no region of the image has no place
-        left, top, right, bottom = evidence(sample)
-        width, height = size = sample.open_images()[0].size
-        crop_box(size, (left, top, right, bottom))
+    if sample.boxes:
+        left, top, right, bottom = sample.boxes[0]
+        width, height = sample.open_images()[0].size
         box["box_x"], box["box_y"] = (left + right) / 2 / width, (top + bottom) / 2 / height
         box["box_width"], box["box_height"] = (right - left) / width, (bottom - top) / height
     row = {**row, "cluster": sample.cluster, "prompt": sample.text, **box}

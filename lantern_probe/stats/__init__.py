@@ -6,7 +6,7 @@ so that a table with an empty cell can still be printed.
 
 `accuracy`: interval, test and fraction of accuracies, by image. `paired`: proportions, exact
 McNemar, Holm and Benjamini-Hochberg. `score`: Tango's interval. `bootstrap`: intervals of means.
-`contrast`: a difference of two differences.
+`contrast`: a difference of two differences. `fisher`: association of two properties.
 `ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
 sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
 detectable difference. `outcomes`: parse failure and log-odds. `clusters`: checks and clusters, and
@@ -30,6 +30,7 @@ from lantern_probe.stats.equivalence import (
     accuracy_equivalence,
     equivalence_of_counts,
 )
+from lantern_probe.stats.fisher import FisherExact, fisher_exact
 from lantern_probe.stats.outcomes import (
     OUTCOMES,
     Outcome,
@@ -66,6 +67,7 @@ __all__ = [
     "Detectable",
     "Difference",
     "Equivalence",
+    "FisherExact",
     "McNemar",
     "Outcome",
     "OutcomeTable",
@@ -83,6 +85,7 @@ __all__ = [
     "difference_of_differences",
     "discordant",
     "equivalence_of_counts",
+    "fisher_exact",
     "holm",
     "log_odds",
     "mcnemar",

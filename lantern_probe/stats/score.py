@@ -130,3 +130,28 @@ def _score_interval(b: float, c: float, worth: float, z: float) -> tuple[float, 
         return float(brentq(excess, centre, outer, xtol=1e-300, maxiter=2_000))
 
     return end(-edge, z), end(edge, -z)
+
+
+def independent_difference(
+    first: tuple[float, float, float], second: tuple[float, float, float]
+) -> tuple[float, float]:
+    """Interval of the difference of two independent estimates, from the interval of each.
+
+    For two proportions with their Wilson intervals it is Newcombe's (1998) hybrid score interval,
+    his method 10. The distances to the limits of the two are added as squares (MOVER).
+
+    Args:
+        first: Estimate, lower end and upper end.
+        second: The same of the estimate that is subtracted, at the same level.
+
+    Examples:
+        >>> from lantern_probe.stats.score import independent_difference
+        >>> low, high = independent_difference((0.8, 0.68, 0.88), (0.6, 0.42, 0.76))
+        >>> round(low, 3), round(high, 3)
+        (0.0, 0.397)
+    """
+    (one, below, above), (other, under, over) = first, second
+    middle = one - other
+    low = middle - math.hypot(one - below, over - other)
+    high = middle + math.hypot(above - one, other - under)
+    return low, high

@@ -3,18 +3,17 @@
 `scenes` and `tetris` are generated; `viscot`, `blink` and `vstar` read published files. `sample`:
 the form of a sample. `answers`: parsers of answers. `crops`: evidence crops and oracle latents.
 `twins`: pairs of samples that differ in a known way. `fields`: checked fields of a published row.
-`images`: decoding of images. `boxes`: forms of evidence boxes. `json_rows`: lines of JSON, each for
-itself. `file_kinds`: kinds of files that are given by mistake.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
-from lantern_probe.tasks.json_rows import Malformed
+from lantern_probe.tasks.boxes import BoxUnit
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 from lantern_probe.tasks.tetris import tetris
@@ -53,23 +52,28 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
 
 
 def load_folder(
-    folder: Path, seed: int = 0, *, malformed: Malformed = "raise", boxes: str | None = None
+    folder: Path,
+    seed: int = 0,
+    *,
+    malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
 ) -> list[Sample]:
     """Read the samples of a benchmark's folder in its original layout: BLINK or V*.
 
     Args:
         folder: Folder with a copy of the benchmark.
         seed: Seed of the order of V*'s options where its files give none, default 0.
-        malformed: Treatment of a line that cannot be used, `raise` (default) or `skip`.
-        boxes: Form of V*'s boxes, as for `vstar`; None (default) for the published one.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
+        boxes: Unit of V*'s boxes in its files: `pixels` (default), `fractions` or `thousandths`.
 
     Raises:
         LanternError: the folder is neither benchmark, or a file in it cannot be used.
     """
     if folder_kind(folder) == "V*":
-        return vstar(folder, seed=seed, malformed=malformed, boxes=boxes or "xywh")
-    sub_tasks = [name for name in SUB_TASKS if name in _names(folder)]
-    return blink(folder, sub_tasks=sub_tasks, malformed=malformed)
+        return vstar(folder, seed=seed, malformed=malformed, boxes=boxes)
+    present = [name for name in SUB_TASKS if name in _names(folder)]
+    return blink(folder, sub_tasks=present, malformed=malformed)
 
 
 def folder_kind(folder: Path) -> str:

@@ -9,12 +9,19 @@ image (repository BLINK-Benchmark/BLINK on the Hub).
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
-from lantern_probe.tasks.json_rows import LeftOut, Malformed, valid_text
+from lantern_probe.tasks.fields import (
+    Entry,
+    Skipped,
+    hub_rows,
+    json_lines,
+    parquet_rows,
+    passing,
+)
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
@@ -29,7 +36,7 @@ def blink(
     *,
     hub: str | None = None,
     sub_tasks: Sequence[str] = SUB_TASKS,
-    malformed: Malformed = "raise",
+    malformed: Literal["raise", "skip"] = "raise",
 ) -> list[Sample]:
     """Read the validation questions of BLINK's sub-tasks.
 
@@ -44,13 +51,12 @@ def blink(
         hub: Repository on the Hub, in place of a folder, such as "BLINK-Benchmark/BLINK". It needs
             the package `datasets`, and may download.
         sub_tasks: Sub-tasks to read, in this order; by default both.
-        malformed: Treatment of a line or row that cannot be used, or whose `idx` occurred before:
-            `raise` (default) stops; `skip` leaves it out, with a warning that counts such lines.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
 
     Returns:
         Lettered samples whose ids are `idx`, with the sub-task as the attribute `category`. Images
-        of Parquet files and of the Hub stay in memory, turned upright as the official evaluation
-        sees them; those of image files are shown as stored, and an EXIF orientation is said.
+        of Parquet files and of the Hub stay in memory.
 
     Raises:
         LanternError: a file or field cannot be used; the message names the file, the line or row,
@@ -61,43 +67,35 @@ def blink(
     root = None if folder is None else Path(folder)
     if root is not None and not root.is_dir():
         raise LanternError(f"BLINK: no folder '{root}'; a repository on the Hub is named by hub=")
+    skipped = Skipped() if malformed == "skip" else None
     samples: dict[str, Sample] = {}
     for sub_task in sub_tasks:
-        for rows, left_out in _rows(root, hub, sub_task, malformed):
-            for row in rows:
-                try:
-                    sample = _sample(row, sub_task, root)
-                    if sample.id in samples:
-                        raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
-                    samples[sample.id] = sample
-                except LanternError as error:
-                    left_out.add(row.number, error)
-            left_out.report()
+        for row in (
+            hub_rows(str(hub), sub_task, SPLIT) if root is None else _local(root, sub_task, skipped)
+        ):
+            with passing(skipped):
+                sample = _sample(row, sub_task, root)
+                if sample.id in samples:
+                    raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
+                samples[sample.id] = sample
+    if skipped is not None:
+        skipped.say(str(hub if root is None else root))
     if not samples:
-        raise LanternError(f"BLINK: no samples in '{root or hub}'")
+        raise LanternError(f"{hub if root is None else root}: no samples in it")
     return list(samples.values())
 
 
-def _rows(
-    root: Path | None, hub: str | None, sub_task: str, malformed: Malformed
-) -> Iterator[tuple[list[Entry], LeftOut]]:
-    """The rows of each file of a sub-task, and what takes those that cannot be used."""
-    if root is None:
-        rows = hub_rows(str(hub), sub_task, SPLIT)
-        yield rows, LeftOut(f"{hub} {sub_task} {SPLIT}", malformed, "row")
-        return
+def _local(root: Path, sub_task: str, skipped: Skipped | None) -> list[Entry]:
     shards = sorted(root.glob(f"{sub_task}/{SPLIT}-*.parquet"))
-    for shard in shards:
-        yield parquet_rows(shard), LeftOut(str(shard), malformed, "row")
+    if shards:
+        return [row for shard in shards for row in parquet_rows(shard)]
     lines = root / f"{sub_task}.jsonl"
-    if not shards and lines.is_file():
-        left_out = LeftOut(str(lines), malformed)
-        yield json_lines(lines, left_out), left_out
-    elif not shards:
-        raise LanternError(
-            f"'{root}' has neither {sub_task}/{SPLIT}-*.parquet nor {sub_task}.jsonl; give the "
-            "folder of a copy of BLINK-Benchmark/BLINK"
-        )
+    if lines.is_file():
+        return json_lines(lines, skipped)
+    raise LanternError(
+        f"'{root}' has neither {sub_task}/{SPLIT}-*.parquet nor {sub_task}.jsonl; give the folder "
+        "of a copy of BLINK-Benchmark/BLINK"
+    )
 
 
 def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
@@ -106,7 +104,7 @@ def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
     there = [name for name in _IMAGES if row.fields.get(name) is not None] or _IMAGES[:1]
     lines = [f"{letter}. {choice}\n" for letter, choice in zip(letters, choices, strict=True)]
     return Sample(
-        id=valid_text(row.text("idx")),
+        id=row.text("idx"),
         images=tuple(row.image(name, root) for name in there),
         question=question,
         options=choices,

@@ -1,220 +1,128 @@
-"""Boxes of evidence: their form in a file, and refusals of those that are no region of an image.
-
-A box is left, top, right, bottom in pixels of the image as stored. Files also have fractions of the
-image, percentages, thousandths, or x, y, width, height. The form is never guessed: it is said, or
-the file is refused where all its boxes show another one.
-"""
+"""Boxes of evidence: their unit is checked, never guessed."""
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.images import UNREADABLE
 from lantern_probe.tasks.sample import Box, Sample
 
-_log = logging.getLogger(__name__)
+BoxUnit = Literal["pixels", "fractions", "thousandths"]
+"""Unit of the boxes in a file: pixels, fractions of the image's sides (0 to 1), or thousandths."""
 
-UNITS = {"pixels": None, "fraction": 1.0, "percent": 100.0, "thousandths": 1000.0}
-"""What a coordinate counts, by name: pixels, or so much of the image's whole side."""
-
-LOOKED_AT = 64
-"""Number of images whose sizes are held against the boxes of a file."""
-
-ENOUGH = 5
-"""Fewest boxes whose common range says something about their unit."""
+_WHOLE = {"fractions": 1.0, "thousandths": 1000.0}
 
 
-@dataclass(frozen=True)
-class BoxForm:
-    """Form in which a file gives its boxes.
-
-    Attributes:
-        unit: One of `UNITS`; default `pixels`.
-        sized: True for x, y, width, height; False (default) for left, top, right, bottom.
-    """
-
-    unit: str = "pixels"
-    sized: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> BoxForm:
-        """Read a form: `pixels`, `fraction`, `percent`, `thousandths`, `xywh`, `fraction-xywh`.
-
-        Raises:
-            LanternError: there is no such form.
-        """
-        unit, _, layout = text.rpartition("-") if text.endswith("xywh") else (text, "", "xyxy")
-        unit = "pixels" if text == "xywh" else unit
-        if unit not in UNITS or layout not in ("xyxy", "xywh"):
-            raise LanternError(
-                f"no form of boxes {text!r} (--boxes); there are {', '.join(UNITS)}, and with "
-                "width and height xywh, fraction-xywh and so on"
-            )
-        return cls(unit, layout == "xywh")
-
-    def corners(self, numbers: Sequence[float]) -> Box:
-        """Left, top, right, bottom in the form's own unit."""
-        left, top, right, bottom = map(float, numbers)
-        return (left, top, left + right, top + bottom) if self.sized else (left, top, right, bottom)
-
-
-def check_box(box: Box, image_size: tuple[int, int]) -> None:
-    """Refuse a box that is no region of an image of pixels.
+def four_numbers(value: Any, field: str = "bbox") -> Box:
+    """Take a box as a file has it: a list of four finite numbers.
 
     Args:
-        box: Left, top, right, bottom in pixels.
-        image_size: Width and height of the image in pixels.
+        value: Value in the file.
+        field: Name of the field, for messages.
 
     Raises:
-        LanternError: an edge is no number, the edges are in the wrong order, or it is under one
-            pixel wide or high.
+        LanternError: it is something else.
     """
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 4 or not all(
+        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
+    ):
+        raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {value!r:.80}")
+    first, second, third, fourth = map(float, numbers)
+    return first, second, third, fourth
+
+
+def check_in_image(size: tuple[int, int], box: Box) -> None:
+    """Refuse a box that can be no region of an image.
+
+    Args:
+        size: Width and height of the image in pixels.
+        box: Left, top, right, bottom in pixels.
+
+    Raises:
+        LanternError: the box has no area, is smaller than a pixel (so that it is rather a fraction
+            of the image), or lies for its greater part outside.
+    """
+    width, height = size
     left, top, right, bottom = box
-    shown = f"box {[round(float(v), 3) for v in box]}"
-    image = f"an image of {image_size[0]} x {image_size[1]} pixels"
-    if not all(math.isfinite(edge) for edge in box):
-        raise LanternError(f"{shown} has an edge that is no number")
-    if max(map(abs, box)) <= 1 and right > left and bottom > top:
-        raise LanternError(
-            f"{shown} lies within 0..1 in {image}: fractions of the image are no pixels; "
-            "boxes='fraction' (--boxes fraction) converts them"
-        )
+    said = f"box {[round(v, 3) for v in box]}"
+    place = f"an image of {width} x {height}"
     if right <= left or bottom <= top:
         raise LanternError(
-            f"{shown} leaves nothing to crop in {image}: its right or bottom edge is not behind "
-            "its left or top one; boxes='xywh' (--boxes xywh) reads x, y, width, height"
+            f"{said} has no area inside {place}: boxes are left, top, right, bottom (not x, y, "
+            "width, height)"
         )
     if right - left < 1 or bottom - top < 1:
-        raise LanternError(f"{shown} has under one pixel of width or height in {image}")
+        unit = " (or fractions of the image, 0 to 1? see --boxes)" if max(box) <= 1 else ""
+        raise LanternError(f"{said} is smaller than 1 x 1 pixel{unit}, so there is no region in it")
+    inside = max(0.0, min(right, width) - max(left, 0)) * max(
+        0.0, min(bottom, height) - max(top, 0)
+    )
+    if inside == 0:
+        raise LanternError(f"{said} has no area inside {place}")
+    if inside < (right - left) * (bottom - top) / 2:
+        raise LanternError(
+            f"{said} lies for its greater part outside {place}: is it in pixels of this image?"
+        )
 
 
-def in_pixels(samples: Sequence[Sample], form: BoxForm, place: str) -> list[Sample]:
-    """Samples whose boxes, corners in the form's unit, are brought to pixels.
-
-    Boxes in pixels stay, and are held against each other and the images. A sample whose image
-    cannot be read keeps its numbers: it fails by its image.
+def in_pixels(
+    samples: Sequence[Sample], unit: BoxUnit, where: str, said: Callable[[str], None]
+) -> list[Sample]:
+    """Bring the boxes of a file's samples into pixels.
 
     Args:
-        samples: Samples of one file.
-        form: The form of their boxes.
-        place: Name of the file, for messages.
+        samples: Samples of a file, with boxes as it has them.
+        unit: Unit of the boxes.
+        where: Name of the file, for messages.
+        said: Function that says what was converted.
+
+    Returns:
+        The samples. An image that cannot be opened keeps its boxes; its sample fails by name.
 
     Raises:
-        LanternError: all boxes show another form; the message says which, and the way out.
+        LanternError: pixels were asked for, and all boxes lie within 0 to 1; or a box leaves the
+            range of the unit that was asked for.
     """
     boxes = [box for sample in samples for box in sample.boxes]
     if not boxes:
         return list(samples)
-    _check_range(boxes, form, place)
-    whole = UNITS[form.unit]
-    if whole is None:
-        _check_sizes(samples, boxes, place)
+    if unit == "pixels":
+        if all(0 <= edge <= 1 for box in boxes for edge in box):
+            raise LanternError(
+                f"{where}: all {len(boxes)} boxes lie within 0 to 1, so they are fractions of the "
+                "image and no pixels; boxes='fractions' (--boxes fractions) converts them"
+            )
         return list(samples)
-    converted = [_converted(sample, whole) for sample in samples]
-    _log.warning(
-        "%s: %d boxes converted from %s of the image to pixels",
-        place, len(boxes), {1.0: "fractions"}.get(whole, form.unit),
-    )  # fmt: skip
-    return converted
+    whole = _WHOLE[unit]
+    for sample in samples:
+        for box in sample.boxes:
+            if not all(0 <= edge <= whole for edge in box):
+                raise LanternError(
+                    f"{where}, sample {sample.id!r}: the box {list(box)} leaves 0 to {whole:g}, so "
+                    f"the boxes are no {unit}"
+                )
+    said(f"{where}: {len(boxes)} boxes were converted from {unit} of the image to pixels")
+    return [_scaled(sample, whole) if sample.boxes else sample for sample in samples]
 
 
-def _check_range(boxes: Sequence[Box], form: BoxForm, place: str) -> None:
-    """Refuse boxes that all, or for the most part, show another form than is said."""
-    largest = max(abs(edge) for box in boxes for edge in box)
-    kept = "-xywh" if form.sized else ""
-    if form.unit != "fraction" and largest <= 1:
-        raise LanternError(
-            f"{place}: all boxes lie within 0..1, so they are fractions of the image and not "
-            f"{form.unit}; boxes='fraction{kept}' (--boxes fraction{kept}) converts them"
-        )
-    whole = UNITS[form.unit]
-    beyond = [box for box in boxes if whole and max(map(abs, box)) > 1.01 * whole]
-    if beyond and len(beyond) * 2 >= len(boxes):
-        raise LanternError(
-            f"{place}: {len(beyond)} of {len(boxes)} boxes reach beyond 0..{whole:g}, such as "
-            f"{list(beyond[0])}, so they are no {form.unit} of the image; name their unit with "
-            f"boxes= (--boxes): {', '.join(UNITS)}"
-        )
-    turned = [box for box in boxes if box[2] < box[0] or box[3] < box[1]]
-    if len(turned) > 1 and len(turned) * 10 >= len(boxes):
-        raise LanternError(
-            f"{place}: {len(turned)} of {len(boxes)} boxes have a right or bottom edge before the "
-            f"left or top one, such as {list(turned[0])}, so they may be x, y, width, height; "
-            f"boxes='{_with_size(form)}' (--boxes {_with_size(form)}) reads them so"
-        )
-
-
-def _with_size(form: BoxForm) -> str:
-    return "xywh" if form.unit == "pixels" else f"{form.unit}-xywh"
-
-
-def _check_sizes(samples: Sequence[Sample], boxes: Sequence[Box], place: str) -> None:
-    """Say it where boxes in pixels and the sizes of their images do not go together."""
-    largest = max(abs(edge) for box in boxes for edge in box)
-    fractions = sum(max(map(abs, box)) <= 1 for box in boxes)
-    if fractions:
-        _log.warning(
-            "%s: %d of %d boxes lie within 0..1, fractions of the image among pixels; their "
-            "samples fail where the box is needed",
-            place, fractions, len(boxes),
-        )  # fmt: skip
-    looked = [(s, size) for s in samples[:LOOKED_AT] if s.boxes and (size := stored_size(s))]
-    if not looked:
-        return
-    outside = [
-        (sample, size) for sample, size in looked if any(_beyond(box, size) for box in sample.boxes)
-    ]
-    if outside:
-        sample, (width, height) = outside[0]
-        _log.warning(
-            "%s: of %d images looked at, %d have a box that reaches beyond them, such as %s in "
-            "%d x %d of sample %r; boxes are clipped to the image. Are they %s? (--boxes)",
-            place, len(looked), len(outside), list(sample.boxes[0]), width, height, sample.id,
-            "thousandths, or x, y, width, height" if largest <= 1001 else "of images of this size",
-        )  # fmt: skip
-    shortest = min(min(size) for _, size in looked)
-    for unit, whole in UNITS.items():
-        if whole and whole > 1 and largest <= whole and shortest > 2 * whole:
-            if len(boxes) >= ENOUGH:
-                _log.warning(
-                    "%s: all %d boxes lie within 0..%g, in the corner of images of %d pixels and "
-                    "more. Are they %s of the image? (--boxes %s)",
-                    place, len(boxes), whole, shortest, unit, unit,
-                )  # fmt: skip
-            return
-
-
-def _beyond(box: Box, size: tuple[int, int]) -> bool:
-    return min(box) < -1 or box[2] > size[0] + 1 or box[3] > size[1] + 1
-
-
-def _converted(sample: Sample, whole: float) -> Sample:
-    size = stored_size(sample) if sample.boxes else None
-    if size is None:
-        return sample
-    across, down = size[0] / whole, size[1] / whole
-    boxes = tuple((x * across, y * down, u * across, v * down) for x, y, u, v in sample.boxes)
-    return replace(sample, boxes=boxes)
-
-
-def stored_size(sample: Sample) -> tuple[int, int] | None:
-    """Width and height of a sample's first image as stored; None if it cannot be read."""
-    source = sample.images[0] if sample.images else None
-    if isinstance(source, Image.Image):
-        return source.size
-    if isinstance(source, np.ndarray):
-        return (source.shape[1], source.shape[0]) if source.ndim > 1 else None
-    if source is None or "://" in str(source):
-        return None
+def _scaled(sample: Sample, whole: float) -> Sample:
+    source = sample.images[0]
     try:
-        with Image.open(source) as image:
-            return image.size
-    except UNREADABLE:
-        return None
+        if isinstance(source, str) or hasattr(source, "__fspath__"):
+            with Image.open(source) as image:
+                width, height = image.size
+        elif isinstance(source, Image.Image):
+            width, height = source.size
+        else:
+            height, width = source.shape[:2]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return sample
+    across, down = width / whole, height / whole
+    scaled = tuple((a * across, b * down, c * across, d * down) for a, b, c, d in sample.boxes)
+    return replace(sample, boxes=scaled)

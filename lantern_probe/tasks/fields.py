@@ -8,17 +8,24 @@ names a repository.
 from __future__ import annotations
 
 import importlib
+import io
+import json
+import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from PIL import Image
+
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.file_kinds import file_kind
-from lantern_probe.tasks.images import UNREADABLE, ImageSource, encoded_image, upright
-from lantern_probe.tasks.json_rows import LeftOut, parse_object, read_json_file, read_objects
+from lantern_probe.tasks.files import json_values, read_text_file
+from lantern_probe.tasks.images import ImageSource, upright
+
+_log = logging.getLogger(__name__)
 
 _LETTER = re.compile(r"\s*\(?([A-Za-z])\)?\s*")
 
@@ -30,7 +37,7 @@ class Entry:
     Attributes:
         where: File and line, or repository and row; every error about the row begins with it.
         fields: Values by name.
-        number: Number of its line or row, as in `where`; default 0.
+        number: Number of the line or row; default 0.
     """
 
     where: str
@@ -97,9 +104,10 @@ class Entry:
     def image(self, name: str, folder: Path | None) -> ImageSource:
         """Image of a field: a path in the folder, or the undecoded image of a `datasets` row.
 
-        The image of a row is turned as its EXIF orientation says, which `datasets` does too; a path
-        names the file as it is. A file that is missing or no image raises when its sample is
-        opened.
+        An image of a `datasets` row is turned upright as its EXIF orientation says, as that package
+        does for the official evaluation.
+
+        A file that is missing or no image raises when its sample is opened.
 
         Raises:
             LanternError: the field is missing, or is a path although there is no folder.
@@ -107,12 +115,15 @@ class Entry:
         value = self.field(name)
         if isinstance(value, Mapping):
             data, path = value.get("bytes"), value.get("path")
-            if data is None and path:
-                return upright(Path(path))
             try:
-                return encoded_image(data or b"")
-            except UNREADABLE:
-                return f"{self.where}, {name}"  # no such file, so that opening it names the place
+                if data is None and path:
+                    with Image.open(path) as file:
+                        turned = upright(file)
+                        return Path(path) if turned is file else turned
+                return upright(Image.open(io.BytesIO(data or b"")))
+            except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+                # No such file, so that opening it names the place.
+                return Path(path) if data is None and path else f"{self.where}, {name}"
         path = self.text(name)
         if folder is None:
             raise self.error(
@@ -129,25 +140,70 @@ def json_object(path: Path) -> Entry:
         LanternError: the file cannot be read, or holds something else.
     """
     try:
-        return Entry(str(path), parse_object(read_json_file(path)))
-    except LanternError as error:
-        text = str(error)
-        raise LanternError(text if str(path) in text else f"{path}: {text}") from None
+        value = json.loads(read_text_file(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise LanternError(f"{path}: not valid JSON ({error})") from None
+    return _object(str(path), value)
 
 
-def json_lines(path: Path, left_out: LeftOut | None = None) -> list[Entry]:
-    """Read the objects of a JSON lines file; empty lines are passed over.
+def json_lines(path: Path, skipped: Skipped | None = None) -> list[Entry]:
+    """Read the objects of a JSON lines file, or of a JSON list; empty lines are passed over.
 
     Args:
         path: The file.
-        left_out: Takes the lines that hold no object; by default they are refused.
+        skipped: Takes the lines that hold something else; None (default) to stop at the first.
 
     Raises:
         LanternError: the file cannot be read, a line holds something else, or there is no object.
     """
-    lines = read_objects(path, left_out or LeftOut(str(path), "raise"))
-    rows = [Entry(f"{path}, line {number}", found, number) for number, found in lines]
+    rows = []
+    for kind, number, value in json_values(path):
+        with passing(skipped):
+            rows.append(replace(_object(f"{path}, {kind} {number}", value), number=number))
     return _some(rows, str(path))
+
+
+class Skipped:
+    """Rows of a file that are left out because they cannot be used, counted.
+
+    Attributes:
+        messages: One message for each row left out.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def say(self, where: str) -> None:
+        """Log how many rows were left out, and why the first.
+
+        Args:
+            where: Name of the file.
+        """
+        if self.messages:
+            _log.warning(
+                "%s: left out %d rows that cannot be used; the first: %s",
+                where, len(self.messages), self.messages[0],
+            )  # fmt: skip
+
+
+@contextmanager
+def passing(skipped: Skipped | None) -> Iterator[None]:
+    """Pass over a row that cannot be used, and count it.
+
+    Args:
+        skipped: Takes the message of the row; None to raise it.
+
+    Raises:
+        LanternError: the row cannot be used, and rows are not to be skipped.
+    """
+    try:
+        yield
+    except LanternError as error:
+        if skipped is None:
+            raise LanternError(
+                f"{error}; malformed='skip' (--malformed skip) leaves such rows out and counts them"
+            ) from None
+        skipped.messages.append(str(error))
 
 
 def parquet_rows(path: Path) -> list[Entry]:
@@ -160,7 +216,7 @@ def parquet_rows(path: Path) -> list[Entry]:
     try:
         table = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        raise LanternError(f"cannot read '{path}': {error}{_not_parquet(path)}") from error
+        raise LanternError(f"cannot read '{path}': {error}") from error
     return _numbered(table, str(path))
 
 
@@ -199,25 +255,22 @@ def _extra(module: str, what: str) -> ModuleType:
         ) from error
 
 
-def _not_parquet(path: Path) -> str:
-    """The kind of a file that is no Parquet file, as far as it shows."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return ""
-    if head.startswith(b"PAR1"):
-        return "; it begins as a Parquet file, so it was cut off: copy it again"
-    text = "JSON text, or another text, and no Parquet file; name it .jsonl if it has one object "
-    return f"; it is {file_kind(head) or text + 'a line'}"
-
-
 def _numbered(table: Iterable[Mapping[str, Any]], where: str) -> list[Entry]:
-    rows = enumerate(table)
-    return _some([Entry(f"{where}, row {number}", row, number) for number, row in rows], where)
+    return _some([Entry(f"{where}, row {number}", row) for number, row in enumerate(table)], where)
 
 
 def _some(rows: list[Entry], where: str) -> list[Entry]:
     if not rows:
         raise LanternError(f"{where}: no rows in it")
     return rows
+
+
+def _object(where: str, value: Any) -> Entry:
+    if isinstance(value, LanternError):
+        raise LanternError(f"{where}: {value}")
+    if not isinstance(value, dict):
+        raise LanternError(
+            f"{where}: a {type(value).__name__} where an object is needed; JSON lines have one "
+            "object a line"
+        )
+    return Entry(where, value)

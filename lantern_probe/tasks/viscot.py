@@ -8,18 +8,17 @@ GuilhermeViveiros/LanteRn at commit 454b0ba; see docs/methods.md, The official s
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import BoxForm, in_pixels
-from lantern_probe.tasks.json_rows import LeftOut, Malformed, read_objects, valid_text
+from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
 from lantern_probe.tasks.sample import Box, Sample
 
 _LETTERED = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+(.*)", re.DOTALL)
@@ -37,8 +36,8 @@ def viscot(
     image_root: str | Path | None = None,
     limit: int | None = None,
     *,
-    malformed: Malformed = "raise",
-    boxes: str = "pixels",
+    malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
 ) -> list[Sample]:
     """Read a VisCoT multiple-choice file.
 
@@ -54,15 +53,14 @@ def viscot(
             None (default) takes the file's own folder.
         limit: Most samples to read, from the start; None (default) reads all. Ids do not depend on
             it.
-        malformed: Treatment of a line that cannot be used: it is no JSON object, a field is missing
-            or of another type, options are not 2 to 26 texts in the order of their letters, or the
-            answer is not one of them. `raise` (default) stops; `skip` leaves it out, with a warning
-            that counts such lines. Of the official test file's 5,591 lines, 522 have all options in
-            one text (the official loader leaves them out) and one has two answers.
-        boxes: Form of the boxes in the file: `pixels` (default), `fraction`, `percent` or
-            `thousandths` of the image, which are converted, and that is said. With `xywh`, or
-            `fraction-xywh` and so on, they are x, y, width, height. A file all of whose boxes show
-            another form is refused.
+        malformed: Treatment of a line that cannot be used: no JSON object, options that are not 2
+            to 26 texts in the order of their letters, an answer that is not one of them, a box that
+            is not four numbers. `raise` (default) stops; `skip` leaves it out, with a warning that
+            counts such lines. Of the official test file's 5,591 lines, 522 have all options in one
+            text (the official loader leaves them out) and one has two answers.
+        boxes: Unit of the boxes in the file: `pixels` (default), `fractions` of the image's sides,
+            or `thousandths` of them; the last two are converted, which is said. A file of pixels
+            all of whose boxes lie within 0 to 1 is refused.
 
     Returns:
         Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
@@ -77,39 +75,41 @@ def viscot(
     path = Path(path)
     if limit is not None and limit < 1:
         raise LanternError(f"the limit on samples must be at least 1, not {limit}")
-    form, left_out = BoxForm.parse(boxes), LeftOut(str(path), malformed)
+    if malformed not in ("raise", "skip"):
+        raise LanternError(f"malformed is 'raise' or 'skip', not {malformed!r}")
     root = path.parent if image_root is None else Path(image_root)
-    lines = list(read_objects(path, left_out))
-    ids, numbered = _ids(lines, path.stem)
+    skipped = Skipped() if malformed == "skip" else None
+    rows = json_lines(path, skipped)
+    ids, numbered = _ids(rows, path.stem)
     samples: list[Sample] = []
-    for (number, line), name in zip(lines, ids, strict=True):
+    for row, name in zip(rows, ids, strict=True):
         if len(samples) == limit:
             break
-        try:
-            samples.append(replace(_sample(line, name, root, form), numbered=numbered))
-        except LanternError as error:
-            left_out.add(number, error)
-    left_out.report()
+        with passing(skipped):
+            try:
+                sample = _sample(row.fields, name, root)
+            except LanternError as error:
+                raise row.error(str(error)) from None
+            samples.append(replace(sample, numbered=numbered))
+    if skipped is not None:
+        skipped.say(str(path))
     if not samples:
         raise LanternError(f"{path}: no samples in it")
-    return in_pixels(samples, form, str(path))
+    return in_pixels(samples, boxes, str(path), _log.warning)
 
 
-def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> tuple[list[str], bool]:
+def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:
     """Name every line, and say whether the names are only line numbers."""
     for field in _IDS:
-        values = [line.get(field) for _, line in lines]
-        if lines and all(isinstance(value, str | int) and value != "" for value in values):
+        values = [row.fields.get(field) for row in rows]
+        if all(isinstance(value, str | int) and value != "" for value in values):
             names = [str(value) for value in values]
             if len(set(names)) == len(names):
-                return [valid_text(name) for name in names], False
-            _log.warning(
-                "%s: values of '%s' repeat, so that samples are named by their lines", stem, field
-            )
-    return [f"{stem}-{number}" for number, _ in lines], True
+                return names, False
+    return [f"{stem}-{row.number}" for row in rows], True
 
 
-def _sample(line: Mapping[str, Any], name: str, root: Path, form: BoxForm) -> Sample:
+def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
     question = _text(line, "question")
     image = _text(line, *_IMAGES)
     raw_options, options = _options(line)
@@ -120,11 +120,9 @@ def _sample(line: Mapping[str, Any], name: str, root: Path, form: BoxForm) -> Sa
         question=question,
         options=options,
         answer=_answer(line, len(options)),
-        boxes=_boxes(line, form),
+        boxes=_boxes(line),
         attributes={
-            valid_text(field): valid_text(value) if isinstance(value, str) else value
-            for field, value in rest.items()
-            if isinstance(value, str | int | float)
+            field: value for field, value in rest.items() if isinstance(value, str | int | float)
         },
         lettered=True,
         prompt="\n".join([question, "Options:", *raw_options]),
@@ -181,7 +179,7 @@ def _answer(line: Mapping[str, Any], options: int) -> str:
     return letter
 
 
-def _boxes(line: Mapping[str, Any], form: BoxForm) -> tuple[Box, ...]:
+def _boxes(line: Mapping[str, Any]) -> tuple[Box, ...]:
     """Boxes of a line, which has one box, a list of boxes, or none."""
     field = next((name for name in _BOXES if line.get(name)), None)
     if field is None:
@@ -189,18 +187,9 @@ def _boxes(line: Mapping[str, Any], form: BoxForm) -> tuple[Box, ...]:
     value = line[field]
     if not isinstance(value, list):
         raise LanternError(f"the field '{field}' must be a list, not {value!r:.80}")
-    boxes = value if any(isinstance(item, list) for item in value) else [value]
-    return tuple(_box(box, field, form) for box in boxes)
-
-
-def _box(box: Any, field: str, form: BoxForm) -> Box:
-    numbers = box if isinstance(box, list) else []
-    if len(numbers) != 4 or not all(
-        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
-    ):
-        raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {box!r:.80}")
-    # An empty box raises when it is cropped, so that it fails its own sample and not the file.
-    return form.corners(numbers)
+    listed = value if isinstance(value[0], list) else [value]
+    # An empty region raises when it is cropped, so that it fails its own sample and not the file.
+    return tuple(four_numbers(box, field) for box in listed)
 
 
 def _find(image: str, root: Path) -> str | Path:

@@ -15,20 +15,19 @@ This module reads either:
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import re
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import BoxForm, in_pixels
-from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, json_object
-from lantern_probe.tasks.json_rows import LeftOut, Malformed, valid_text
+from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.fields import Entry, Skipped, hub_rows, json_lines, json_object, passing
 from lantern_probe.tasks.sample import Box, Sample
 
 CATEGORIES = ("direct_attributes", "relative_position")
@@ -40,6 +39,10 @@ SPLIT = "test"
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 """Sentence at the end of every `text`; the LanteRn evaluation removes it, and so does `vstar`."""
 
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _OPTION = re.compile(r"^\(([A-Z])\)[ \t]*(\S.*?)\s*$", re.MULTILINE)
 
 
@@ -48,8 +51,8 @@ def vstar(
     *,
     hub: str | None = None,
     seed: int = 0,
-    malformed: Malformed = "raise",
-    boxes: str = "xywh",
+    malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
 ) -> list[Sample]:
     """Read the questions of V*.
 
@@ -64,10 +67,10 @@ def vstar(
         hub: Repository on the Hub, in place of a folder, whose rows hold the images themselves,
             such as "lmms-lab/vstar-bench". It needs the package `datasets`, and may download.
         seed: Seed of the order of the options where it is drawn, default 0.
-        malformed: Treatment of a line, row or NAME.json that cannot be used, or whose id occurred
-            before: `raise` (default) stops; `skip` leaves it out, with a warning that counts them.
-        boxes: Form of the boxes, as for `viscot`; default `xywh`, the published one: x, y, width,
-            height in pixels.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
+        boxes: Unit of the boxes in the files: `pixels` (default), `fractions` or `thousandths` of
+            the image's sides, which are converted.
 
     Returns:
         Lettered samples with the attribute `category`. Ids are `question_id`, or
@@ -83,47 +86,52 @@ def vstar(
         raise LanternError("V*: give either a folder or, with hub=, a repository on the Hub")
     if seed < 0:
         raise LanternError(f"V*: the seed must not be negative, not {seed}")
-    form = BoxForm.parse(boxes)
+    skipped = Skipped() if malformed == "skip" else None
     if hub is not None:
-        left_out = LeftOut(f"{hub} {SPLIT}", malformed, "row")
-        return _unique(hub_rows(hub, None, SPLIT), left_out, lambda row: _given(row, None, form))
-    root = Path(str(folder))
-    if not root.is_dir():
-        raise LanternError(f"V*: no folder '{root}'; a repository on the Hub is named by hub=")
-    if (root / QUESTIONS).is_file():
-        left_out = LeftOut(str(root / QUESTIONS), malformed)
-        rows = json_lines(root / QUESTIONS, left_out)
-        found = _unique(rows, left_out, lambda row: _given(row, root, form))
+        where = hub
+        found = _made(hub_rows(hub, None, SPLIT), lambda row: _given(row, None), skipped)
     else:
-        found = _from_folders(root, seed, LeftOut(str(root), malformed, "file"), form)
-    return in_pixels(found, form, f"'{root}'")
-
-
-def _from_folders(root: Path, seed: int, left_out: LeftOut, form: BoxForm) -> list[Sample]:
-    """The samples of every NAME.json."""
-    paths = [
-        (path, category)
-        for category in CATEGORIES
-        for path in sorted((root / category).glob("*.json"))
-    ]
-    if not paths:
-        raise LanternError(
-            f"'{root}' has neither {QUESTIONS} nor NAME.json files in {' or '.join(CATEGORIES)}; "
-            "give the folder of a copy of craigwu/vstar_bench"
-        )
-    found = []
-    for number, (path, category) in enumerate(paths, start=1):
-        try:
-            found.append(_annotated(path, category, seed, form))
-        except LanternError as error:
-            left_out.add(number, error)
-    left_out.report()
+        root = Path(str(folder))
+        where = str(root)
+        if not root.is_dir():
+            raise LanternError(f"V*: no folder '{root}'; a repository on the Hub is named by hub=")
+        if (root / QUESTIONS).is_file():
+            rows = json_lines(root / QUESTIONS, skipped)
+            found = _made(rows, lambda row: _given(row, root), skipped)
+        else:
+            files = [
+                (path, category)
+                for category in CATEGORIES
+                for path in sorted((root / category).glob("*.json"))
+            ]
+            found = _made(files, lambda file: _annotated(*file, seed), skipped)
+            if not files:
+                raise LanternError(
+                    f"'{root}' has neither {QUESTIONS} nor NAME.json files in "
+                    f"{' or '.join(CATEGORIES)}; give the folder of a copy of craigwu/vstar_bench"
+                )
+    if skipped is not None:
+        skipped.say(where)
     if not found:
-        raise LanternError(f"V*: no samples in '{root}'")
-    return found
+        raise LanternError(f"{where}: no samples in it")
+    return in_pixels(found, boxes, where, _log.warning)
 
 
-def _given(row: Entry, root: Path | None, form: BoxForm) -> Sample:
+def _made(
+    sources: Iterable[T], make: Callable[[T], tuple[Entry, Sample]], skipped: Skipped | None
+) -> list[Sample]:
+    """Make the samples of rows or files, whose ids must differ."""
+    samples: dict[str, Sample] = {}
+    for source in sources:
+        with passing(skipped):
+            row, sample = make(source)
+            if sample.id in samples:
+                raise row.error(f"the field 'question_id' is {sample.id!r}, as in an earlier row")
+            samples[sample.id] = sample
+    return list(samples.values())
+
+
+def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
     """Make a sample of a line of `test_questions.jsonl`, or of a row of the Hub."""
     text = row.text("text").split(INSTRUCTION)[0].strip()
     marked = list(_OPTION.finditer(text))
@@ -138,13 +146,13 @@ def _given(row: Entry, root: Path | None, form: BoxForm) -> Sample:
     if not isinstance(name, str | int) or name == "":
         raise row.error(f"the field 'question_id' must be a text or a number, not {name!r:.80}")
     image = row.image("image", root)
-    attributes: dict[str, Any] = {"category": valid_text(row.text("category"))}
+    attributes: dict[str, Any] = {"category": row.text("category")}
     boxes: tuple[Box, ...] = ()
     beside = image.with_suffix(".json") if isinstance(image, Path) else None
     if beside is not None and os.path.isfile(beside):  # noqa: PTH113 (never raises)
-        boxes, attributes["targets"] = _regions(json_object(beside), form)
-    return Sample(
-        id=valid_text(str(name)),
+        boxes, attributes["targets"] = _regions(json_object(beside))
+    sample = Sample(
+        id=str(name),
         images=(image,),
         question=question,
         options=tuple(match.group(2) for match in marked),
@@ -154,9 +162,10 @@ def _given(row: Entry, root: Path | None, form: BoxForm) -> Sample:
         lettered=True,
         prompt=text,
     )
+    return row, sample
 
 
-def _annotated(path: Path, category: str, seed: int, form: BoxForm) -> Sample:
+def _annotated(path: Path, category: str, seed: int) -> tuple[Entry, Sample]:
     """Make a sample of NAME.json, whose first option is right, and the image beside it."""
     row = json_object(path)
     texts = row.texts("options", at_least=2)
@@ -165,8 +174,8 @@ def _annotated(path: Path, category: str, seed: int, form: BoxForm) -> Sample:
     options = tuple(texts[index] for index in order)
     lettered = zip(string.ascii_uppercase, options, strict=False)
     question = row.text("question").strip()
-    boxes, targets = _regions(row, form)
-    return Sample(
+    boxes, targets = _regions(row)
+    sample = Sample(
         id=name,
         images=(_beside(path),),
         question=question,
@@ -177,6 +186,7 @@ def _annotated(path: Path, category: str, seed: int, form: BoxForm) -> Sample:
         lettered=True,
         prompt="\n".join([question, *(f"({letter}) {option}" for letter, option in lettered)]),
     )
+    return row, sample
 
 
 def _beside(path: Path) -> Path:
@@ -185,39 +195,20 @@ def _beside(path: Path) -> Path:
     return next((file for file in named if file.suffix != ".json"), path.with_suffix(".jpg"))
 
 
-def _regions(row: Entry, form: BoxForm) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """Boxes of the targets as corners, and the name of the object in each."""
+def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+    """Boxes of the targets in pixels, and the name of the object in each."""
     targets, boxes = row.texts("target_object", at_least=1), row.field("bbox")
     if not isinstance(boxes, list) or len(boxes) != len(targets):
         raise row.error(
             f"the field 'bbox' must be a list of {len(targets)} boxes, one for each target_object, "
             f"not {boxes!r:.80}"
         )
-    return tuple(_box(row, box, form) for box in boxes), targets
+    return tuple(_box(row, box) for box in boxes), targets
 
 
-def _box(row: Entry, box: Any, form: BoxForm) -> Box:
-    numbers = box if isinstance(box, list) else []
-    if len(numbers) != 4 or not all(
-        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
-    ):
-        raise row.error(f"the field 'bbox' needs 4 finite numbers a box, not {box!r:.80}")
-    return form.corners(numbers)
-
-
-def _unique(
-    rows: Sequence[Entry], left_out: LeftOut, make: Callable[[Entry], Sample]
-) -> list[Sample]:
-    samples: dict[str, Sample] = {}
-    for row in rows:
-        try:
-            sample = make(row)
-            if sample.id in samples:
-                raise row.error(f"the field 'question_id' is {sample.id!r}, as in an earlier row")
-            samples[sample.id] = sample
-        except LanternError as error:
-            left_out.add(row.number, error)
-    left_out.report()
-    if not samples:
-        raise LanternError(f"{left_out.place}: no samples in it")
-    return list(samples.values())
+def _box(row: Entry, box: Any) -> Box:
+    try:
+        x, y, width, height = four_numbers(box)
+    except LanternError as error:
+        raise row.error(str(error)) from None
+    return x, y, x + width, y + height

@@ -1,142 +1,119 @@
-"""Samples that cannot be run, in every command: they fail alone, named, and the others go on."""
+"""One bad sample never ends an experiment: it fails alone, and the others have figures."""
 
 from __future__ import annotations
 
+import importlib
 import json
-import shutil
-import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import experiments.data
+from experiments.console import run_main
+from lantern_probe.interventions.image import parse_image_corruption
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
+from lantern_probe.tasks.twins import with_twins
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
-
-GOOD = 12
-IMAGE = {"gone": "no image at", "cut": "cut.png", "empty": "empty.png", "page": "page.png"}
-TEXT = {
-    "surrogate": ("what color is the caf\udce9 ?", "udce9"),
-    "marker": ("what <|image_pad|> color ?", "special token"),
-    "slots": ("what <|lvr_start|> color ?", "special token"),
-    "long": ("what color " * 2000, "tokens"),
-}
-BOX = {"outside": [500, 500, 600, 600], "turned": [60, 10, 20, 30], "shares": [0.1, 0.1, 0.5, 0.5]}
-UNASKED = {*IMAGE, *TEXT}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good samples, and one of each kind of bad ones among them, with ids that say which."""
-    folder = tmp_path_factory.mktemp("data")
-    kinds = [*IMAGE, *TEXT, *BOX]
-    lines: list[dict[str, Any]] = []
-    for number, scene in enumerate(scenes(GOOD + len(kinds), seed=3)):
-        scene.open_images()[0].save(folder / f"{number}.png")
-        shown = zip("ABCDEFGH", scene.options, strict=False)
-        line = {
-            "id": f"good{number}",
-            "question": scene.question,
-            "options": [f"{letter}. {option}" for letter, option in shown],
-            "answer": "ABCDEFGH"[scene.options.index(str(scene.answer))],
-            "img_path": f"{number}.png",
-            "bbox": list(scene.boxes[0]),
-        }
-        kind = kinds[number // 2] if number % 2 and number // 2 < len(kinds) else ""
-        if kind:
-            line["id"] = kind
-            line["img_path"] = f"{kind}.png" if kind in IMAGE else line["img_path"]
-            line["question"] = TEXT[kind][0] if kind in TEXT else line["question"]
-            line["bbox"] = BOX.get(kind, line["bbox"])
-        lines.append(line)
-    whole = (folder / "0.png").read_bytes()
-    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "page.png").write_text("<html>404 Not Found</html>")
-    path = folder / "d.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-COMMANDS: dict[str, tuple[str | int, ...]] = {
-    "read_attention": ("--overlays", 4),
-    "ablate_latents": (
-        *("--conditions", "oracle", "random-box", "swap", "random-box-other"),
-        *("--images", "clean", "black-box", "swap-image"),
-    ),
-    "knock_out": (),
+COMMANDS: dict[str, tuple[Any, ...]] = {
+    "ablate_latents": ("--conditions", "own", "swap", "zeros", "oracle", "random-box", "mean"),
+    "exchange_latents": ("--subsets", 0),
+    "knock_out": ("--conditions", "own", "answer->slot", "answer->slot:random=1"),
     "decompose_markers": (),
-    "exchange_latents": ("--twin", "black-box"),
-    "sense_latents": (),
+    "probe_latents": (
+        *("--sites", "latent@slot", "--targets", "color", "--folds", 3),
+        *("--controls", 1, "--permutations", 3),
+    ),
     "map_latents": (),
-    "capture_activations": ("--sites", "residual.*@slot", "residual.0@box"),
-    "patch_latents": ("--twin", "unrelated", "--layers", "0"),
+    "patch_latents": ("--components", "residual", "--layers", 1),
+    "read_attention": ("--overlays", 2),
+    "sense_latents": (),
+    "capture_activations": ("--sites", "latent@slot", "residual.1@box"),
+    "read_triggers": (),
 }
+FIGURES = {
+    "ablate_latents": "summary.json",
+    "exchange_latents": "exchange.json",
+    "knock_out": "summary.json",
+    "decompose_markers": "gains.json",
+    "probe_latents": "probes.json",
+    "map_latents": "geometry.json",
+    "patch_latents": "patching.json",
+    "read_attention": "attention.json",
+    "sense_latents": "sensitivity.json",
+    "capture_activations": "samples.*",
+    "read_triggers": "triggers.json",
+}
+NEEDS_BOX = {
+    *("probe_latents", "map_latents", "read_attention"),
+    *("capture_activations", "patch_latents"),
+}
+"""Commands that read the evidence box of every sample."""
+
+
+def spoil(samples: Sequence[Sample], folder: Path) -> dict[str, Sample]:
+    """The samples of a data set, of which some are bad, each in its own way, the first included."""
+    cut = folder / "cut.png"
+    samples[1].open_images()[0].save(cut)
+    cut.write_bytes(cut.read_bytes()[:120])
+    special = "what <|im_end|> color ?"
+    return {
+        "missing": replace(samples[0], images=(folder / "none.png",)),
+        "truncated": replace(samples[5], images=(cut,)),
+        "box": replace(samples[9], boxes=((500.0, 500.0, 600.0, 600.0),)),
+        "surrogate": replace(samples[13], question="what caf\udce9 ?", prompt="what caf\udce9 ?"),
+        "special": replace(samples[-1], question=special, prompt=special),
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_bad_samples_fail_alone_and_are_named(
-    command: Command, data: Path, tmp_path: Path, name: str
-) -> None:
-    arguments = ("--model", "faithful", "--data", data, "--max-new-tokens", 40, *COMMANDS[name])
-    done = command(name, *arguments, "--output", tmp_path)
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said, said
-    # Letters are no words of the organism, so that patches find no common position for them.
-    assert done.returncode == (1 if name == "patch_latents" else 0), said
-    assert " failed, of " in said and any(kind in said for kind in UNASKED)
-    files = sorted(tmp_path.rglob("rows.jsonl"))
-    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    by_status: dict[str, set[str]] = {}
-    for row in rows:
-        if "swap-image" not in row["condition"]:  # which needs no image of the sample's own
-            by_status.setdefault(row["status"], set()).add(row["sample"].rstrip("~"))
-    asked = {row["sample"].rstrip("~") for row in rows} - UNASKED
-    if name != "patch_latents":
-        assert not by_status["ok"] & UNASKED
-        assert {s for s in asked if s.startswith("good")} <= by_status["ok"]
-    assert {*TEXT} <= by_status["failed"]
-    reasons = {row["sample"]: row["error"] for row in rows if row["status"] == "failed"}
-    for kind, (_, words) in TEXT.items():
-        if name != "patch_latents":  # a pair fails together, for the reason of either
-            assert words in reasons[kind] and kind in reasons[kind]
+def test_a_bad_sample_fails_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    samples = scenes(20, seed=4)
+    spoiled = spoil(samples, tmp_path)
+    bad = {sample.id: sort for sort, sample in spoiled.items()}
+    by_id = {sample.id: sample for sample in spoiled.values()}
+    data = [by_id.get(sample.id, sample) for sample in samples]
+    monkeypatch.setattr(experiments.data, "load_samples", lambda *_: ("mixed scenes", data))
+    module = importlib.import_module(f"experiments.{name}")
+    arguments = ("--model", "faithful", "--output", tmp_path / "run", *COMMANDS[name])
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    status = run_main(module.Config, module.main)
+    said = capfd.readouterr()
+    assert status == 0, said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    assert " failed" in said.out or " left out of" in said.out
+
+    rows = [
+        json.loads(line)
+        for path in (tmp_path / "run").rglob("rows.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    wrong = [row for row in rows if row["status"] != "ok"]
+    found = {row["sample"].split("~")[0] for row in wrong}
+    expected = {key for key, sort in bad.items() if sort != "box" or name in NEEDS_BOX}
+    errors = {(row["sample"], row["error"]) for row in wrong}
+    assert expected <= found <= {*bad}, errors
+    assert not any(error.count("sample '") > 1 for _, error in errors), errors
+    good = {row["sample"].split("~")[0] for row in rows if row["status"] == "ok"}
+    assert good >= {sample.id for sample in samples} - {*bad}
+    assert [*(tmp_path / "run").rglob(FIGURES[name])]
 
 
-def test_attention_leaves_out_bad_boxes_and_names_them(
-    command: Command, data: Path, tmp_path: Path
-) -> None:
-    done = command("read_attention", "--model", "faithful", "--data", data, "--output", tmp_path)
-    assert done.returncode == 0 and (tmp_path / "attention.json").exists(), done.stderr
-    rows = [json.loads(s) for s in (tmp_path / "faithful/rows.jsonl").read_text().splitlines()]
-    reasons = {row["sample"]: row["error"] for row in rows if row["status"] == "failed"}
-    assert reasons.keys() == UNASKED | BOX.keys()
-    assert all(kind in reason for kind, reason in reasons.items())
-    assert f"{len(reasons)} rows failed, of {len(reasons)} samples" in done.stdout
-
-
-def test_fractions_are_refused_or_converted_and_give_the_same_rows(
-    command: Command, data: Path, tmp_path: Path
-) -> None:
-    lines = [json.loads(line) for line in data.read_text().splitlines()]
-    good = [line for line in lines if line["id"].startswith("good")]
-    shutil.copytree(data.parent, tmp_path / "data")
-    answers = {}
-    for form, scale in (("pixels", 1), ("fraction", 84)):
-        for line, one in zip(good, [line["bbox"] for line in good], strict=True):
-            line["scaled"] = [edge / scale for edge in one]
-        rows = [{**line, "bbox": line["scaled"], "scaled": None} for line in good]
-        path = tmp_path / "data" / f"{form}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        arguments = ("--model", "faithful", "--data", path, "--conditions", "oracle", "random-box")
-        if form == "fraction":
-            refused = command("ablate_latents", *arguments, "--output", tmp_path / "refused")
-            assert refused.returncode == 2 and "--boxes fraction" in refused.stderr
-        output = tmp_path / form
-        done = command("ablate_latents", *arguments, "--boxes", form, "--output", output)
-        assert done.returncode == 0, done.stderr
-        assert ("converted from fractions" in done.stderr) == (form == "fraction")
-        found = [json.loads(s) for s in (output / "rows.jsonl").read_text().splitlines()]
-        answers[form] = {(row["sample"], row["condition"]): row["text"] for row in found}
-    assert answers["pixels"] == answers["fraction"]
+def test_samples_without_a_twin_are_named_and_counted():
+    good = scenes(3)
+    bad = [
+        replace(good[0], boxes=((500.0, 500.0, 600.0, 600.0),)),
+        replace(good[1], images=(Path("none.png"),)),
+    ]
+    blackened = parse_image_corruption("black-box")
+    pairs, without = with_twins(
+        [*bad, good[2]], lambda sample: blackened.apply(sample, good), answers_known=False
+    )
+    assert [sample.id for sample in pairs] == [good[2].id, f"{good[2].id}~"]
+    assert [reason.split(":")[0] for reason in without] == [f"sample {one.id!r}" for one in bad]

@@ -71,12 +71,12 @@ def test_tokens_of_a_box_by_hand():
 
 @pytest.mark.parametrize("box", [(600, 0, 700, 100), (-20, 0, 0, 100), (10, 10, 10, 90)])
 def test_a_box_without_area_in_the_image_is_refused(box: tuple[float, ...]):
-    with pytest.raises(LanternError, match="no area inside|nothing to crop"):
+    with pytest.raises(LanternError, match="no area inside"):
         tokens_in_box(box, (600, 400), GRID)
 
 
 @given(
-    st.floats(0, 590), st.floats(0, 390), st.floats(2, 600), st.floats(2, 400), st.floats(0.05, 1)
+    st.floats(0, 590), st.floats(0, 390), st.floats(1, 600), st.floats(1, 400), st.floats(0.05, 1)
 )
 def test_tokens_of_a_box_are_those_it_covers(
     left: float, top: float, width: float, height: float, coverage: float

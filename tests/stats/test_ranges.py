@@ -183,7 +183,7 @@ def test_drawn_sign_patterns_of_any_differences(values: list[float]) -> None:
 @given(st.lists(st.tuples(ANY | EDGES, ANY | EDGES), max_size=8), st.sampled_from(INSIDE))
 def test_the_ratio_of_any_differences(pairs: list[tuple[float, float]], level: float) -> None:
     part, whole = [a for a, _ in pairs], [b for _, b in pairs]
-    result = ratio_of_means(part, whole, level=level, resamples=50)
+    result = ratio_of_means(part, whole, level=level)
     assert result.low <= result.high and result.whole_low <= result.whole_high
     assert result.defined != math.isnan(result.estimate)
     if pairs:
@@ -205,8 +205,8 @@ def test_a_power_of_two_as_unit_changes_nothing_at_all(values: list[float], powe
     assert two.method == one.method
     assert design_effect(np.array(scaled), images) == design_effect(np.array(values), images)
     shift = [value + 1 for value in values]
-    assert ratio_of_means(scaled, [s * unit for s in shift], images, resamples=50).low == (
-        ratio_of_means(values, shift, images, resamples=50).low
+    assert ratio_of_means(scaled, [s * unit for s in shift], images).low == (
+        ratio_of_means(values, shift, images).low
     )
 
 
@@ -224,8 +224,8 @@ def test_the_order_of_the_samples_of_an_image_changes_nothing(tenths, seed: int)
         same(statistic(one, images, resamples=99), statistic(two, images, resamples=99))
     whole = [abs(value) for value in one], [abs(value) for value in two]
     same(
-        ratio_of_means(one, whole[0], images, resamples=99),
-        ratio_of_means(two, whole[1], images, resamples=99),
+        ratio_of_means(one, whole[0], images),
+        ratio_of_means(two, whole[1], images),
     )
     assert design_effect(np.array(one), images) == pytest.approx(
         design_effect(np.array(two), images)
@@ -245,9 +245,8 @@ def test_differences_that_cancel_up_to_rounding_are_no_differences() -> None:
     assert sign_flip_test(values, images).p == 1
     assert mean_difference(values, images).method == "undefined"
     assert not ratio_of_means(np.ones(24), values, images).defined
-    # Numerator and denominator cancel in the same resamples, which have no ratio.
-    part = np.array([1, -1, 1, 1, 0, 1, 1, 1]) * 0.1
-    result = ratio_of_means(part, part, resamples=2_000)
+    part = np.tile([1, -1, 1, 1, 0, 1, 1, 1], 4) * 0.1
+    result = ratio_of_means(part, part)
     assert (result.estimate, result.low, result.high) == pytest.approx((1, 1, 1))
 
 

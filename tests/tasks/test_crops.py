@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from hypothesis import given
@@ -30,7 +28,7 @@ def test_an_overlap_is_the_area_in_both(first: tuple, second: tuple, area: float
     assert overlap(first, second) == overlap(second, first) == area
 
 
-@given(EDGES, EDGES, st.integers(2, 100), st.integers(2, 100))
+@given(EDGES, EDGES, st.integers(1, 100), st.integers(1, 100))
 def test_a_crop_is_the_enlarged_box_cut_to_the_image(x: int, y: int, w: int, h: int) -> None:
     """The official formula: int(c - s/2) and int(c + s/2) with s = 1.2 times the side."""
     box, size = (float(x), float(y), float(x + w), float(y + h)), (220, 240)
@@ -49,21 +47,6 @@ def test_a_crop_is_the_enlarged_box_cut_to_the_image(x: int, y: int, w: int, h: 
 def test_a_box_outside_the_image_leaves_nothing_to_crop() -> None:
     with pytest.raises(LanternError, match=r"nothing to crop in an image of 40 x 30 pixels"):
         crop_box((40, 30), (50, 10, 60, 20))
-
-
-@pytest.mark.parametrize(
-    ("box", "said"),
-    [
-        ((0.05, 0.05, 0.95, 0.95), "within 0..1"),
-        ((0, 0, 1, 1), "within 0..1"),
-        ((10, 10, 10.5, 20), "under one pixel"),
-        ((30, 10, 20, 20), "xywh"),
-        ((float("nan"), 0, 20, 20), "no number"),
-    ],
-)
-def test_what_is_no_region_of_pixels_is_not_cropped(box: tuple[float, ...], said: str) -> None:
-    with pytest.raises(LanternError, match=re.escape(said)):
-        crop_box((40, 30), box)
 
 
 def test_features_that_do_not_fill_the_groups_are_dropped_from_the_end() -> None:

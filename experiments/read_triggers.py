@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lantern_probe.errors import LanternError
 
-from .console import console, run_main
+from .console import console, print_failed, run_main
 from .inputs import AblationInputs
 
 COMMAND = "read_triggers"
@@ -61,11 +61,7 @@ def main(config: Config) -> int:
     found, records = [], []
     for folder, summaries in results.items():
         model, rows = summaries[0].model, read_rows(folder)
-        if failed := sum(row["status"] != "ok" for row in rows):
-            console.print(
-                f"{model}: {failed} rows failed; the rows with status failed in rows.jsonl say why",
-                markup=False,
-            )
+        print_failed(model, rows)
         try:
             found.append(triggers.summarize(rows, model=model))
         except LanternError as error:

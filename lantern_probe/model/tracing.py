@@ -96,10 +96,13 @@ class TracedModel(TransformersModel):
             samples: The questions; images come first, then the text.
 
         Raises:
-            LanternError: there are no samples, an image cannot be read or used, a text holds a
-                special token, or the model has no chat template.
+            LanternError: there are no samples, an image cannot be read or used, a text is empty, no
+                valid Unicode, too long or holds a special token, or the model has no chat
+                template.
         """
-        return question_inputs(self.processor, samples, self.origin).to(self.device)
+        config = self.hf.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        return question_inputs(self.processor, samples, self.origin, most).to(self.device)
 
     # -- opening a trace -----------------------------------------------------
 

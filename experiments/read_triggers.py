@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lantern_probe.errors import LanternError
 
-from .console import console, print_failed, run_main
+from .console import console, run_main
 from .inputs import AblationInputs
 
 COMMAND = "read_triggers"
@@ -61,7 +61,6 @@ def main(config: Config) -> int:
     found, records = [], []
     for folder, summaries in results.items():
         model, rows = summaries[0].model, read_rows(folder)
-        print_failed(model, rows)
         try:
             found.append(triggers.summarize(rows, model=model))
         except LanternError as error:

@@ -95,18 +95,21 @@ def check_text(sample: Sample, special: Sequence[str]) -> None:
             raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
 
 
-def has_text(processor: Any, sample: Sample) -> bool:
+def has_text(processor: Any, sample: Sample, most_tokens: int | None = None) -> bool:
     """True if a sample's text can be put to the model as it stands.
 
     Args:
         processor: The model's processor.
         sample: The sample.
+        most_tokens: Most tokens of the text; None (default) for any number.
     """
     try:
         check_text(sample, special_tokens(processor.tokenizer))
     except LanternError:
         return False
-    return True
+    if most_tokens is None:
+        return True
+    return len(processor.tokenizer(sample.text)["input_ids"]) <= most_tokens
 
 
 def special_tokens(tokenizer: Any) -> list[str]:

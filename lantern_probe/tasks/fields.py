@@ -221,7 +221,7 @@ def parquet_rows(path: Path) -> list[Entry]:
 
 
 def _other_kind(path: Path) -> str:
-    """What a file is that is no Parquet file, as far as its first bytes say."""
+    """The kind of a file that is no Parquet file, as far as its first bytes say."""
     try:
         with path.open("rb") as file:
             head = file.read(400)

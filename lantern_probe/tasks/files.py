@@ -58,7 +58,7 @@ def read_text_file(path: Path) -> bytes:
 
 
 def kind_of(data: bytes) -> str | None:
-    """What a file is that is no JSON text, and the way out; None for one that may be JSON.
+    """The kind of a file that is no JSON text, and the way out; None for one that may be JSON.
 
     Args:
         data: The file, or its first bytes.

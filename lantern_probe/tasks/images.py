@@ -155,7 +155,7 @@ def _frames(image: Image.Image) -> int:
 
 
 def _kind(source: ImageSource) -> str:
-    """What a file is that is no image, as far as its first bytes say."""
+    """The kind of a file that is no image, as far as its first bytes say."""
     if isinstance(source, str | Path):
         with contextlib.suppress(OSError, ValueError), Path(source).open("rb") as file:
             head = file.read(400)

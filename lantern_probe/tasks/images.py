@@ -103,7 +103,7 @@ def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Imag
     frames = _frames(image)
     if frames > 1 and image.tell() != 0:
         image.seek(0)
-    image.load()
+    image.load()  # a damaged file raises here; reading its EXIF would swallow that
     if (turned := _orientation(image)) != 1:
         _say_once(
             group,

@@ -296,8 +296,8 @@ def test_ctrl_c_at_any_phase(forks: Forks, undisturbed: Path, tmp_path: Path):
     folder, manifest = tmp_path / "run", tmp_path / "run" / "run.json"
     phases: dict[str, Callable[[], bool]] = {
         "started": lambda: b'"conditions"' in manifest.read_bytes() if manifest.exists() else False,
-        "first pass": lambda: b'"zeros"' in whole_lines(folder),
-        "second pass": lambda: b'"swap"' in whole_lines(folder),
+        "first pass": lambda: b'"own"' in whole_lines(folder),
+        "second pass": lambda: b'"zeros"' in whole_lines(folder),
     }
     rows = b""
     for phase, reached in phases.items():

@@ -19,7 +19,7 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
-from .console import console, end_explained, explaining, progress_bar
+from .console import console, end_explained, explaining, print_failed, progress_bar
 from .data import Load
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
@@ -239,7 +239,10 @@ def _summaries(
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes
     }
-    rows = [row for row in read_rows(folder) if row["sample"] not in twins]
+    every = read_rows(folder)
+    asked = {sample.id for sample in samples}
+    print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
+    rows = [row for row in every if row["sample"] not in twins]
     return summarize(rows, model=model, conditions=shown, margin=margin)
 
 
@@ -264,13 +267,6 @@ def report_problems(results: Sequence[Sequence[ConditionSummary]]) -> int:
     problems = []
     for summaries in results:
         own = next(s for s in summaries if s.condition == "own")
-        failed = sum(s.failed for s in summaries)
-        if failed:
-            console.print(
-                f"{own.model}: {failed} rows failed; the rows with status failed in rows.jsonl say "
-                "why, and --retry-failed runs them again",
-                markup=False,
-            )
         empty = [s.condition for s in summaries if not s.samples]
         if not own.samples:
             problems.append(f"{own.model}: no sample could be run")

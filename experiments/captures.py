@@ -17,7 +17,7 @@ from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
-from .console import console, end_explained, explaining, progress_bar
+from .console import console, end_explained, explaining, print_failed, progress_bar
 from .data import check_columns
 from .inputs import Inputs, Parser, StoreDtype
 from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
@@ -301,4 +301,5 @@ def _report(rows: Sequence[Row], sites: int, folder: Path) -> bool:
         markup=False,
         soft_wrap=True,
     )
+    print_failed(folder.name, rows)
     return any(len(row["missing"]) < sites for row in good)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import docstring_parser
@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from lantern_probe.errors import LanternError
+from lantern_probe.errors import LanternError, named
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -82,6 +82,26 @@ def print_caption(text: str, console: Console = console) -> None:
     """Print the explanation of the table above."""
     console.print(text, style="italic", markup=False, highlight=False)
     console.print()
+
+
+def print_failed(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Name and count the samples that could not be run, with the reason of the first.
+
+    Args:
+        name: Name of the model.
+        rows: Rows of the run.
+    """
+    failed = [row for row in rows if row.get("status") == "failed"]
+    if failed:
+        samples = list(dict.fromkeys(str(row["sample"]) for row in failed))
+        console.print(
+            f"{name}: {len(failed)} rows failed, of {len(samples)} samples ({named(samples)}); the "
+            f"first: {failed[0].get('error')}; the rows with status failed in rows.jsonl say why, "
+            "and --retry-failed runs them again",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def progress_bar() -> Progress:

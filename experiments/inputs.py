@@ -41,9 +41,18 @@ class DataOptions:
     malformed: Literal["raise", "skip"] = "raise"
     """Rows of --data that cannot be used: raise stops at the first, skip leaves them out and counts
     them."""
-    boxes: Literal["pixels", "fractions", "thousandths"] = "pixels"
-    """Unit of the boxes in --data; fractions (0 to 1) and thousandths of the image's sides are
-    converted to pixels."""
+    boxes: Literal[
+        "pixels",
+        "fractions",
+        "percent",
+        "thousandths",
+        "xywh",
+        "fractions-xywh",
+        "percent-xywh",
+        "thousandths-xywh",
+    ] = "pixels"
+    """Form of the boxes in --data; fractions (0 to 1), percent and thousandths of the image's sides
+    are converted to pixels, and xywh is left, top, width, height."""
     samples: int | None = None
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0

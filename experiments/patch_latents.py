@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, parse_layers
 
-from .console import console, end_explained, explaining, progress_bar, run_main
+from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -140,9 +140,10 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
     from lantern_probe.analysis import patching
 
     rows = [row for row in read_rows(folder) if row["condition"] in labels]
-    reasons = {row["error"] for row in rows if row["status"] != "ok"}
+    print_failed(name, rows)
+    reasons = {row["error"] for row in rows if row["status"] == "left out"}
     if reasons:
-        left = len({row["sample"] for row in rows if row["status"] != "ok"})
+        left = len({row["sample"] for row in rows if row["status"] == "left out"})
         console.print(
             f"{name}: {left} of {len(samples)} samples are left out of some cells: "
             f"{min(reasons)} ...",

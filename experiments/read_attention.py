@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
 
-from .console import console, end_explained, explaining, progress_bar, run_main
+from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ def main(config: Config) -> int:
     for name, some in rows.items():
         found = attention.summarize(some, model=name)
         good = sum(row["status"] == "ok" for row in some)
-        if good < len(some):
-            failed = len(some) - good
-            console.print(f"{name}: {failed} samples failed, see rows.jsonl", markup=False)
+        print_failed(name, some)
         if not found:
             console.print(f"{name}: no sample has a latent block or an answer", markup=False)
             continue

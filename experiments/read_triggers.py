@@ -61,11 +61,6 @@ def main(config: Config) -> int:
     found, records = [], []
     for folder, summaries in results.items():
         model, rows = summaries[0].model, read_rows(folder)
-        if failed := sum(row["status"] != "ok" for row in rows):
-            console.print(
-                f"{model}: {failed} rows failed; the rows with status failed in rows.jsonl say why",
-                markup=False,
-            )
         try:
             found.append(triggers.summarize(rows, model=model))
         except LanternError as error:

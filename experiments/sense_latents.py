@@ -21,7 +21,7 @@ from rich.markup import escape
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import SWAP_QUESTION
 
-from .console import console, end_explained, explaining, progress_bar, run_main
+from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def main(config: Config) -> int:
 
     everything: list[sensitivity.Sensitivity] = []
     for name, some in rows.items():
-        failed = sum(row["status"] != "ok" for row in some)
-        if failed:
-            console.print(f"{name}: {failed} rows failed, see rows.jsonl", markup=False)
+        print_failed(name, some)
         found = sensitivity.summarize(some, model=name)
         if found:
             print_sensitivities(found)

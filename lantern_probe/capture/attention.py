@@ -69,6 +69,9 @@ class AttentionReading(AttentionHook):
         for row, positions in enumerate(self._queries):
             positions = positions.to(query.device)
             at = positions - (keys - queries)
+            if not len(at):  # a text without a block and an answer
+                found.append(query.new_zeros(heads, 0, keys, dtype=torch.float32))
+                continue
             if mask is None:
                 visible = torch.arange(keys, device=query.device) <= positions[:, None]
             else:

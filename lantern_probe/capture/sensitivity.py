@@ -173,7 +173,8 @@ class Sensing:
         clusters = {sample.id: sample.cluster for sample in self.samples}
         changed = []
         processor = self.lantern.processor
-        mute = {sample.id for sample in self.samples if not has_text(processor, sample)}
+        most = self.lantern.most_tokens
+        mute = {sample.id for sample in self.samples if not has_text(processor, sample, most)}
         for sample in self.samples:
             if self.run.has(sample.id, change):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL.Image import Image
@@ -138,9 +139,15 @@ class RandomBoxOther(RandomBox):
             pool: Own latents of the data set.
 
         Raises:
-            LanternError: there is no pool, or no allowed donor in it.
+            LanternError: there is no pool, or no allowed donor in it whose image can be read.
         """
-        return require(pool).donor(sample, generator(self.seed, self.name, sample.id))
+        stream = generator(self.seed, self.name, sample.id)
+        for _ in range(self.TRIES):
+            donor = require(pool).donor(sample, stream)
+            # One whose image is lost was answered on another: it is not this sample's fault.
+            if require(pool).cached(("image", donor.id), partial(_readable, donor)):
+                return donor
+        raise LanternError(f"sample {sample.id!r} has no donor whose image can be read")
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         from lantern_probe.model.oracle import region_latents
@@ -152,3 +159,11 @@ class RandomBoxOther(RandomBox):
         donor = self.donor(sample, pool)
         drawn = self.draw(sample, first_image(donor), evidence(sample))[0]
         return {"donor": donor.id, "box": [round(edge, 2) for edge in drawn]}
+
+
+def _readable(sample: Sample) -> bool:
+    try:
+        first_image(sample)
+    except LanternError:
+        return False
+    return True

@@ -14,7 +14,9 @@ from lantern_probe.tasks.images import ImageSource
 from lantern_probe.tasks.sample import Sample
 
 
-def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
+def question_inputs(
+    processor: Any, samples: Sequence[Sample], source: str, most_tokens: int | None = None
+) -> BatchFeature:
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
     Images come first, then the text, through the chat template and
@@ -24,10 +26,11 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         processor: The model's processor.
         samples: The questions.
         source: Name of the model, for messages.
+        most_tokens: Most tokens of a prompt, image tokens included; None (default) for any number.
 
     Raises:
-        LanternError: there are no samples, an image cannot be read or used, a text holds a special
-            token, or the model has no chat template.
+        LanternError: there are no samples, an image cannot be read or used, a text is empty, no
+            valid Unicode, too long or holds a special token, or the model has no chat template.
     """
     if not getattr(processor, "chat_template", None):
         raise LanternError(
@@ -50,7 +53,18 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
-    return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
+    for sample, length in zip(samples, inputs["attention_mask"].sum(1).tolist(), strict=True):
+        if most_tokens is not None and length > most_tokens:
+            raise LanternError(
+                f"sample {sample.id!r}: its prompt has {length} tokens, and {source} has positions "
+                f"for {most_tokens}; shorten the question, or lower max_pixels"
+            )
+    return inputs
+
+
+MOST_CHARACTERS = 1_000_000
+"""Longest text that is tokenized: no model has positions for it, and it would take minutes."""
 
 
 def check_text(sample: Sample, special: Sequence[str]) -> None:
@@ -61,9 +75,14 @@ def check_text(sample: Sample, special: Sequence[str]) -> None:
         special: The special tokens of the model.
 
     Raises:
-        LanternError: its text cannot be encoded, or holds a special token.
+        LanternError: its text or an option is no text, is empty, cannot be encoded, or holds a
+            special token.
     """
     for text in (sample.text, *sample.options):
+        if not isinstance(text, str) or not text.strip():
+            raise LanternError(f"sample {sample.id!r}: {text!r:.60} is no text that can be asked")
+        if len(text) > MOST_CHARACTERS:
+            raise LanternError(f"sample {sample.id!r}: its text has {len(text)} characters")
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -72,31 +91,38 @@ def check_text(sample: Sample, special: Sequence[str]) -> None:
                 f"({text[error.start]!r} in {text!r:.60}), as of a file in another encoding; "
                 "mend the text"
             ) from None
-    if found := [token for token in special if token in sample.text]:
-        raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
+        if found := [token for token in special if token in text]:
+            raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
 
 
-def has_text(processor: Any, sample: Sample) -> bool:
+def has_text(processor: Any, sample: Sample, most_tokens: int | None = None) -> bool:
     """True if a sample's text can be put to the model as it stands.
 
     Args:
         processor: The model's processor.
         sample: The sample.
+        most_tokens: Most tokens of the text; None (default) for any number.
     """
     try:
         check_text(sample, special_tokens(processor.tokenizer))
     except LanternError:
         return False
-    return True
+    if most_tokens is None:
+        return True
+    return len(processor.tokenizer(sample.text)["input_ids"]) <= most_tokens
 
 
 def special_tokens(tokenizer: Any) -> list[str]:
-    """The special tokens of a tokenizer, as they are written.
+    """The special tokens of a tokenizer, as they are written, and markers added without that mark.
 
     Args:
         tokenizer: The tokenizer.
     """
-    return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or (token.content.startswith("<|") and token.content.endswith("|>"))
+    ]
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:

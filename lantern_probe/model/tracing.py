@@ -89,6 +89,12 @@ class TracedModel(TransformersModel):
         """The transformers model itself."""
         return self._module
 
+    @property
+    def most_tokens(self) -> int | None:
+        """Number of positions that the model has; None if its config does not say."""
+        most = getattr(self.hf.config.get_text_config(), "max_position_embeddings", None)
+        return None if most is None else int(most)
+
     def inputs(self, samples: Sequence[Sample]) -> BatchFeature:
         """The model inputs of a batch of questions, left-padded, on the model's device.
 
@@ -96,10 +102,13 @@ class TracedModel(TransformersModel):
             samples: The questions; images come first, then the text.
 
         Raises:
-            LanternError: there are no samples, an image cannot be read or used, a text holds a
-                special token, or the model has no chat template.
+            LanternError: there are no samples, an image cannot be read or used, a text is empty, no
+                valid Unicode, too long or holds a special token, or the model has no chat
+                template.
         """
-        return question_inputs(self.processor, samples, self.origin).to(self.device)
+        return question_inputs(
+            self.processor, samples, self.origin, most_tokens=self.most_tokens
+        ).to(self.device)
 
     # -- opening a trace -----------------------------------------------------
 

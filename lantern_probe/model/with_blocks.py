@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import opcode
 import sys
 from collections.abc import Callable
@@ -40,6 +41,36 @@ def is_entered(frame: FrameType) -> bool:
     return after < len(code) and code[after] in _ENTERS
 
 
+def check_call(frame: FrameType) -> None:
+    """Refuse a source that is not the code that runs, of which another block would be traced.
+
+    Code under exec and some magics bear the name of another file, and files are edited while they
+    are loaded. In the code that runs, the place of the call is known to the column.
+
+    Args:
+        frame: The frame that makes the call.
+
+    Raises:
+        LanternError: the source has no call at that place.
+    """
+    lines = Tracer.source(frame.f_code.co_filename).splitlines()
+    places = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
+    first, last, begin, end = next(places, (None,) * 4)
+    if not lines or first is None or last is None or begin is None or end is None:
+        return
+    picked = [line.encode() for line in lines[first - 1 : last]] or [b""]
+    picked[-1] = picked[-1][:end]
+    picked[0] = picked[0][begin:]
+    try:
+        is_call = isinstance(
+            ast.parse(b"(" + b"\n".join(picked) + b")", mode="eval").body, ast.Call
+        )
+    except (SyntaxError, ValueError):
+        is_call = False
+    if not is_call:
+        raise LanternError(_unreadable("\n".join(lines), frame.f_lineno))
+
+
 def traceable(method: Callable[..., Any]) -> Callable[..., Any]:
     """A method that runs as it is, or under nnsight as `with model.method(...) as tracer`.
 
@@ -55,6 +86,7 @@ def traceable(method: Callable[..., Any]) -> Callable[..., Any]:
             return bound(*args, **kwargs)
         if not is_entered(sys._getframe(1)):
             return self.interleave(bound, *args, **kwargs)
+        check_call(sys._getframe(1))
         tracer = self.trace(*args, fn=bound, **kwargs)
         tracer.capture()  # from here, so that nnsight finds the frame of the caller
         return tracer

@@ -22,7 +22,7 @@ from PIL import Image
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, to_line, to_plain
 from lantern_probe.records.rows import Row, lines_in
-from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.images import UNREADABLE, ImageSource
 from lantern_probe.tasks.sample import Sample
 
 SAMPLES_FILE = "samples.jsonl"
@@ -112,7 +112,11 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
-    pixels = np.asarray(source)
+    try:
+        pixels = np.asarray(source)
+    except UNREADABLE:  # its sample will fail by name
+        assert isinstance(source, Image.Image)
+        return ImageRecord(sha256=None, size=list(source.size))
     mode = source.mode if isinstance(source, Image.Image) else "array"
     head = f"{mode} {pixels.shape}".encode()
     record = ImageRecord(

@@ -65,7 +65,7 @@ def load_folder(
         seed: Seed of the order of V*'s options where its files give none, default 0.
         malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
             and says how many.
-        boxes: Unit of V*'s boxes in its files: `pixels` (default), `fractions` or `thousandths`.
+        boxes: Unit of V*'s boxes in its files, as for `vstar`; default `pixels`.
 
     Raises:
         LanternError: the folder is neither benchmark, or a file in it cannot be used.

@@ -22,6 +22,7 @@ from lantern_probe.tasks.fields import (
     parquet_rows,
     passing,
 )
+from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
@@ -104,7 +105,7 @@ def _sample(row: Entry, sub_task: str, root: Path | None) -> Sample:
     there = [name for name in _IMAGES if row.fields.get(name) is not None] or _IMAGES[:1]
     lines = [f"{letter}. {choice}\n" for letter, choice in zip(letters, choices, strict=True)]
     return Sample(
-        id=row.text("idx"),
+        id=valid_text(row.text("idx")),
         images=tuple(row.image(name, root) for name in there),
         question=question,
         options=choices,

@@ -10,12 +10,32 @@ from typing import Any, Literal
 from PIL import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.images import UNREADABLE
 from lantern_probe.tasks.sample import Box, Sample
 
-BoxUnit = Literal["pixels", "fractions", "thousandths"]
-"""Unit of the boxes in a file: pixels, fractions of the image's sides (0 to 1), or thousandths."""
+BoxUnit = Literal[
+    "pixels",
+    "fractions",
+    "percent",
+    "thousandths",
+    "xywh",
+    "fractions-xywh",
+    "percent-xywh",
+    "thousandths-xywh",
+]
+"""Form of the boxes in a file: pixels, fractions of the image's sides (0 to 1), percent, or
+thousandths; with `xywh`, left, top, width and height in place of left, top, right and bottom."""
 
-_WHOLE = {"fractions": 1.0, "thousandths": 1000.0}
+SIZED = "xywh"
+"""End of the name of a form with width and height."""
+
+_WHOLE = {"fractions": 1.0, "percent": 100.0, "thousandths": 1000.0}
+
+_LOOKED_AT = 64
+"""Number of images whose sizes are held against the boxes of a file."""
+
+_ENOUGH = 5
+"""Fewest boxes whose common range says something about their unit."""
 
 
 def four_numbers(value: Any, field: str = "bbox") -> Box:
@@ -57,7 +77,7 @@ def check_in_image(size: tuple[int, int], box: Box) -> None:
             f"{said} has no area inside {place}: boxes are left, top, right, bottom (not x, y, "
             "width, height)"
         )
-    if right - left < 1 or bottom - top < 1:
+    if right - left < 1 or bottom - top < 1 or max(map(abs, box)) < 1:
         unit = " (or fractions of the image, 0 to 1? see --boxes)" if max(box) <= 1 else ""
         raise LanternError(f"{said} is smaller than 1 x 1 pixel{unit}, so there is no region in it")
     inside = max(0.0, min(right, width) - max(left, 0)) * max(
@@ -80,29 +100,42 @@ def in_pixels(
         samples: Samples of a file, with boxes as it has them.
         unit: Unit of the boxes.
         where: Name of the file, for messages.
-        said: Function that says what was converted.
+        said: Function that says what was converted, and what is odd about pixels.
 
     Returns:
         The samples. An image that cannot be opened keeps its boxes; its sample fails by name.
 
     Raises:
-        LanternError: pixels were asked for, and all boxes lie within 0 to 1; or a box leaves the
-            range of the unit that was asked for.
+        LanternError: all boxes lie within 0 to 1, or many end before they begin, and another form
+            was asked for; or a box leaves the range of the unit that was asked for.
     """
+    sized = "-xywh" if unit.endswith(SIZED) else ""
+    if sized:
+        samples = [_with_corners(sample) for sample in samples]
     boxes = [box for sample in samples for box in sample.boxes]
     if not boxes:
         return list(samples)
-    if unit == "pixels":
-        if all(0 <= edge <= 1 for box in boxes for edge in box):
-            raise LanternError(
-                f"{where}: all {len(boxes)} boxes lie within 0 to 1, so they are fractions of the "
-                "image and no pixels; boxes='fractions' (--boxes fractions) converts them"
-            )
+    whole = _WHOLE.get(unit.partition("-")[0])
+    if whole != 1 and all(-1e-6 <= edge <= 1 + 1e-6 for box in boxes for edge in box):
+        raise LanternError(
+            f"{where}: all {len(boxes)} boxes lie within 0 to 1, so they are fractions of the "
+            f"image and no {'pixels' if whole is None else unit}; boxes='fractions{sized}' "
+            f"(--boxes fractions{sized}) converts them"
+        )
+    turned = [box for box in boxes if box[2] < box[0] or box[3] < box[1]]
+    if len(turned) > 1 and len(turned) * 10 >= len(boxes):
+        proper = SIZED if whole is None else f"{unit}-xywh"
+        raise LanternError(
+            f"{where}: {len(turned)} of {len(boxes)} boxes end before they begin, such as "
+            f"{list(turned[0])}, so they are left, top, width, height; boxes='{proper}' "
+            f"(--boxes {proper}) reads them so"
+        )
+    if whole is None:
+        _hold_against_images(samples, boxes, where, said)
         return list(samples)
-    whole = _WHOLE[unit]
     for sample in samples:
         for box in sample.boxes:
-            if not all(0 <= edge <= whole for edge in box):
+            if not all(-1e-6 * whole <= edge <= whole * (1 + 1e-6) for edge in box):
                 raise LanternError(
                     f"{where}, sample {sample.id!r}: the box {list(box)} leaves 0 to {whole:g}, so "
                     f"the boxes are no {unit}"
@@ -111,18 +144,70 @@ def in_pixels(
     return [_scaled(sample, whole) if sample.boxes else sample for sample in samples]
 
 
-def _scaled(sample: Sample, whole: float) -> Sample:
+def _with_corners(sample: Sample) -> Sample:
+    return replace(sample, boxes=tuple((x, y, x + w, y + h) for x, y, w, h in sample.boxes))
+
+
+def _hold_against_images(
+    samples: Sequence[Sample], boxes: Sequence[Box], where: str, said: Callable[[str], None]
+) -> None:
+    """Say it where boxes of pixels, and the sizes of their images, show another unit."""
+    largest = max(abs(edge) for box in boxes for edge in box)
+    fractions = sum(max(map(abs, box)) <= 1 for box in boxes)
+    if fractions:
+        said(
+            f"{where}: {fractions} of {len(boxes)} boxes lie within 0 to 1, as fractions of the "
+            "image do, among others of pixels; their samples fail where the box is needed"
+        )
+    looked = [(s, size) for s in samples[:_LOOKED_AT] if s.boxes and (size := stored_size(s))]
+    out = [(s, size) for s, size in looked if any(_leaves(box, size) for box in s.boxes)]
+    if out:
+        sample, size = out[0]
+        unit = "thousandths, or left, top, width, height" if largest <= 1001 else "pixels of it"
+        said(
+            f"{where}: of {len(looked)} images looked at, {len(out)} have a box that reaches "
+            f"beyond them, such as {list(sample.boxes[0])} in {size[0]} x {size[1]} of sample "
+            f"{sample.id!r}; what is beyond is cut off. Are the boxes {unit}? (--boxes)"
+        )
+    shortest = min((min(size) for _, size in looked), default=0)
+    for unit, whole in _WHOLE.items():
+        if whole > 1 and largest <= whole < shortest / 2 and len(boxes) >= _ENOUGH:
+            said(
+                f"{where}: all {len(boxes)} boxes lie within 0 to {whole:g}, in a corner of images "
+                f"of {shortest} pixels and more. Are they {unit} of the image? (--boxes {unit})"
+            )
+            return
+
+
+def _leaves(box: Box, size: tuple[int, int]) -> bool:
+    return min(box) < -1 or box[2] > size[0] + 1 or box[3] > size[1] + 1
+
+
+def stored_size(sample: Sample) -> tuple[int, int] | None:
+    """Width and height of a sample's first image as stored; None if it cannot be read.
+
+    Args:
+        sample: The sample.
+    """
+    if not sample.images:
+        return None
     source = sample.images[0]
     try:
         if isinstance(source, str) or hasattr(source, "__fspath__"):
             with Image.open(source) as image:
-                width, height = image.size
-        elif isinstance(source, Image.Image):
-            width, height = source.size
-        else:
-            height, width = source.shape[:2]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+                return image.size
+        if isinstance(source, Image.Image):
+            return source.size
+        height, width = source.shape[:2]
+        return width, height
+    except UNREADABLE:
+        return None
+
+
+def _scaled(sample: Sample, whole: float) -> Sample:
+    size = stored_size(sample)
+    if size is None:
         return sample
-    across, down = width / whole, height / whole
+    across, down = size[0] / whole, size[1] / whole
     scaled = tuple((a * across, b * down, c * across, d * down) for a, b, c, d in sample.boxes)
     return replace(sample, boxes=scaled)

@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.files import json_values, read_text_file
+from lantern_probe.tasks.files import json_values, kind_of, read_text_file
 from lantern_probe.tasks.images import ImageSource, upright
 
 _log = logging.getLogger(__name__)
@@ -216,8 +216,20 @@ def parquet_rows(path: Path) -> list[Entry]:
     try:
         table = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
-        raise LanternError(f"cannot read '{path}': {error}") from error
+        raise LanternError(f"cannot read '{path}': {error}{_other_kind(path)}") from error
     return _numbered(table, str(path))
+
+
+def _other_kind(path: Path) -> str:
+    """The kind of a file that is no Parquet file, as far as its first bytes say."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(400)
+    except OSError:
+        return ""
+    if head.startswith(b"PAR1"):
+        return "; it begins as a Parquet file and was cut off: copy or download it again"
+    return f"; {kind_of(head) or 'it is a text and no Parquet file; name JSON lines .jsonl'}"
 
 
 def hub_rows(repository: str, config: str | None, split: str) -> list[Entry]:
@@ -261,7 +273,7 @@ def _numbered(table: Iterable[Mapping[str, Any]], where: str) -> list[Entry]:
 
 def _some(rows: list[Entry], where: str) -> list[Entry]:
     if not rows:
-        raise LanternError(f"{where}: no rows in it")
+        raise LanternError(f"{where}: no rows in it, it is empty")
     return rows
 
 

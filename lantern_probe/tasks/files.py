@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lantern_probe.errors import LanternError
 
+BOM = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8, which some programs put before a text."""
+
 _MARKS = (
     (b"\x1f\x8b", "it is compressed with gzip; unpack it first (gunzip)"),
     (b"PK\x03\x04", "it is a zip archive; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "it is compressed with zstd; unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it first"),
+    (b"\x04\x22\x4d\x18", "it is compressed with lz4; unpack it first"),
+    (b"ARROW1", "it is an Arrow file; export it as JSON lines"),
+    (b"\x80\x04", "it is a pickle, which is never read; export it as JSON lines"),
     (b"BZh", "it is compressed with bzip2; unpack it first"),
     (b"\xfd7zXZ", "it is compressed with xz; unpack it first"),
     (b"PAR1", "it is a Parquet file; give the folder of the benchmark it belongs to"),
@@ -40,19 +48,45 @@ def read_text_file(path: Path) -> bytes:
     """
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LanternError(f"cannot read '{path}': {reason}") from None
+    kind = kind_of(data)
+    if kind is not None:
+        raise LanternError(f"cannot read '{path}': {kind}")
+    return data.removeprefix(BOM)
+
+
+def kind_of(data: bytes) -> str | None:
+    """The kind of a file that is no JSON text, and the way out; None for one that may be JSON.
+
+    Args:
+        data: The file, or its first bytes.
+    """
     for mark, message in _MARKS:
         if data.startswith(mark):
-            raise LanternError(f"cannot read '{path}': {message}")
-    start = data[:400].lstrip().lower()
+            return message
+    head = data[:400]
+    start = head.removeprefix(BOM).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise LanternError(f"cannot read '{path}': it is a web page (HTML) and not the data")
-    if b"\x00" in data[:400]:
-        wide = max(data[:400:2].count(0), data[1:400:2].count(0)) > len(data[:400]) / 3
-        kind = "its encoding is UTF-16; save it as UTF-8" if wide else "it is a binary file"
-        raise LanternError(f"cannot read '{path}': {kind}")
-    return data.removeprefix(b"\xef\xbb\xbf")
+        return "it is a web page (HTML) and not the data"
+    if b"\x00" not in head:
+        return None
+    if not head.strip(b"\x00"):
+        return "it holds nothing but zero bytes; copy or download it again"
+    if data[257:262] == b"ustar":
+        return "it is a tar archive; unpack it first"
+    if max(head[::2].count(0), head[1::2].count(0)) > len(head) / 3:
+        wide = 32 if head.count(0) > 0.6 * len(head) else 16
+        return f"its encoding is UTF-{wide}; save it as UTF-8"
+    return "it is a binary file"
+
+
+def _is_table(data: bytes) -> bool:
+    """True for a table with commas or tabs: a first line of names, and no line with an object."""
+    lines = [line.strip() for line in data.split(b"\n", 50) if line.strip()]
+    names = re.split(rb"[,;\t|]", lines[0]) if lines else []
+    return len(names) > 1 and not any(line.startswith((b"{", b"[", b'"{')) for line in lines)
 
 
 def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
@@ -77,7 +111,13 @@ def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
         if isinstance(whole, list) and (not whole or isinstance(whole[0], dict)):
             yield from (("element", number, value) for number, value in enumerate(whole, start=1))
             return
-    lines = [(n, raw) for n, raw in enumerate(data.split(b"\n"), start=1) if raw.strip()]
+    if _is_table(data):
+        raise LanternError(
+            f"'{path}' is a table (CSV or TSV); export it as JSON lines, one object a line"
+        )
+    end = b"\n" if b"\n" in data else b"\r"
+    parts = enumerate((raw.removeprefix(BOM) for raw in data.split(end)), start=1)
+    lines = [(n, raw) for n, raw in parts if raw.strip()]
     if len(lines) > 1 and lines[0][1].strip() in (b"{", b"["):
         raise LanternError(
             f"'{path}' is one JSON value over several lines; JSON lines have one object a line"
@@ -91,3 +131,12 @@ def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
             yield "line", number, LanternError(fault)
         except (ValueError, RecursionError) as error:
             yield "line", number, LanternError(f"not valid JSON ({error})")
+
+
+def valid_text(text: str) -> str:
+    r"""The text with half characters written out (`caf\udce9`), so that any file can hold it.
+
+    Args:
+        text: Any text; valid Unicode comes back as it is.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

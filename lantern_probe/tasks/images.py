@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.files import kind_of
 
 ImageSource = str | Path | Image.Image | np.ndarray
 
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
+    *(MemoryError, struct.error, Image.DecompressionBombError),
+)
+"""Errors that PIL and its readers of EXIF raise about a damaged image."""
+
 _log = logging.getLogger(__name__)
+
+DARKEST = 4096
+"""Largest grey level of 16 bits below which an image is taken for one of 12 or 8 bits."""
 
 _SAID: set[tuple[str, str]] = set()
 """Warnings given so far, by folder, so that a data set of photos gives each once."""
@@ -53,8 +65,8 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     except FileNotFoundError:
         raise LanternError(f"{where}no image at {name}") from None
     except UnidentifiedImageError:
-        raise LanternError(f"{where}{name} is not an image PIL can read") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LanternError(f"{where}{name} is not an image PIL can read{_kind(source)}") from None
+    except UNREADABLE as error:
         raise LanternError(f"{where}cannot decode {name}: {error}") from None
     if 0 in image.size:
         raise LanternError(f"{where}{name} has no pixels: {image.width} x {image.height}")
@@ -72,7 +84,7 @@ def upright(image: Image.Image) -> Image.Image:
     """
     try:
         return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return image
 
 
@@ -82,10 +94,15 @@ def _from_array(array: np.ndarray, where: str) -> Image.Image:
         raise LanternError(
             f"{where}an image array must be uint8 [H, W, 3], not {array.dtype} {list(array.shape)}"
         )
+    if not array.size:
+        raise LanternError(f"{where}an image array has no pixels: {list(array.shape)}")
     return Image.fromarray(array.squeeze(2) if channels == 1 == array.ndim - 2 else array)
 
 
 def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Image:
+    frames = _frames(image)
+    if frames > 1 and image.tell() != 0:
+        image.seek(0)
     image.load()  # a damaged file raises here; reading its EXIF would swallow that
     if (turned := _orientation(image)) != 1:
         _say_once(
@@ -95,15 +112,20 @@ def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Imag
             "pixels, and the model sees the image as stored; turn the pixels if it should be "
             "upright (said once for its folder)",
         )
-    if getattr(image, "n_frames", 1) > 1:
+    if frames > 1:
         _say_once(
             group,
             "frames",
-            f"{name} has {image.n_frames} frames, of which the first is taken "  # type: ignore[attr-defined]
-            "(said once for its folder)",
+            f"{name} has {frames} frames, of which the first is taken (said once for its folder)",
         )
     if image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.float64) / 257  # 65535 is white, as 255 is
+        values = np.asarray(image)
+        if 0 < (most := int(values.max(initial=0))) < DARKEST:
+            raise LanternError(
+                f"{where}{name} has grey levels of 16 bits up to {most} only, of which nothing "
+                "says which one is white; scale them to 0..65535, or save it with 8 bits"
+            )
+        levels = values.astype(np.float64) / 257  # 65535 is white, as 255 is
         return Image.fromarray(np.rint(levels).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "whole numbers of 32 bits" if image.mode == "I" else "floating-point numbers"
@@ -117,9 +139,29 @@ def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Imag
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError):  # no EXIF that can be read
+    except Exception:  # no EXIF that can be read: its reader raises what it likes
         return 1
     return value if value in range(2, 9) else 1
+
+
+def _frames(image: Image.Image) -> int:
+    """Number of frames of an animation; previews in a photo's file are none."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except UNREADABLE:
+        return 1  # the first may be whole
+
+
+def _kind(source: ImageSource) -> str:
+    """The kind of a file that is no image, as far as its first bytes say."""
+    if isinstance(source, str | Path):
+        with contextlib.suppress(OSError, ValueError), Path(source).open("rb") as file:
+            head = file.read(400)
+            kind = "it is empty" if not head else kind_of(head)
+            return "" if kind is None else f": {kind}"
+    return ""
 
 
 def _say_once(group: str, what: str, message: str) -> None:

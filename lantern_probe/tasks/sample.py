@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.images import ImageSource, open_image
+from lantern_probe.tasks.images import UNREADABLE, ImageSource, open_image
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
@@ -120,6 +120,7 @@ def _image_key(image: ImageSource) -> str:
     kind = image.mode if isinstance(image, Image.Image) else "array"
     try:
         pixels = image.tobytes()
-    except (OSError, SyntaxError, ValueError):  # a damaged file: its sample fails when it is run
-        pixels = b"unreadable"
+    except UNREADABLE:  # a damaged file: its sample fails when it is run
+        held = getattr(getattr(image, "fp", None), "getvalue", bytes)
+        pixels = b"unreadable" + held()
     return hashlib.sha256(f"{kind} {size}".encode() + pixels).hexdigest()

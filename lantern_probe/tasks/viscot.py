@@ -19,6 +19,7 @@ from typing import Any, Literal
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
 from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
+from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Box, Sample
 
 _LETTERED = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+(.*)", re.DOTALL)
@@ -58,9 +59,10 @@ def viscot(
             is not four numbers. `raise` (default) stops; `skip` leaves it out, with a warning that
             counts such lines. Of the official test file's 5,591 lines, 522 have all options in one
             text (the official loader leaves them out) and one has two answers.
-        boxes: Unit of the boxes in the file: `pixels` (default), `fractions` of the image's sides,
-            or `thousandths` of them; the last two are converted, which is said. A file of pixels
-            all of whose boxes lie within 0 to 1 is refused.
+        boxes: Form of the boxes in the file: `pixels` (default), or `fractions`, `percent` or
+            `thousandths` of the image's sides, which are converted, and that is said. `xywh`,
+            `fractions-xywh` and so on are left, top, width, height. A file all of whose boxes show
+            another form is refused.
 
     Returns:
         Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
@@ -105,7 +107,7 @@ def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:
         if all(isinstance(value, str | int) and value != "" for value in values):
             names = [str(value) for value in values]
             if len(set(names)) == len(names):
-                return names, False
+                return [valid_text(name) for name in names], False
     return [f"{stem}-{row.number}" for row in rows], True
 
 
@@ -122,7 +124,9 @@ def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
         answer=_answer(line, len(options)),
         boxes=_boxes(line),
         attributes={
-            field: value for field, value in rest.items() if isinstance(value, str | int | float)
+            valid_text(field): valid_text(value) if isinstance(value, str) else value
+            for field, value in rest.items()
+            if isinstance(value, str | int | float)
         },
         lettered=True,
         prompt="\n".join([question, "Options:", *raw_options]),

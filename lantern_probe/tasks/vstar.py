@@ -21,13 +21,14 @@ import re
 import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.boxes import SIZED, BoxUnit, four_numbers, in_pixels
 from lantern_probe.tasks.fields import Entry, Skipped, hub_rows, json_lines, json_object, passing
+from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Box, Sample
 
 CATEGORIES = ("direct_attributes", "relative_position")
@@ -69,8 +70,9 @@ def vstar(
         seed: Seed of the order of the options where it is drawn, default 0.
         malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
             and says how many.
-        boxes: Unit of the boxes in the files: `pixels` (default), `fractions` or `thousandths` of
-            the image's sides, which are converted.
+        boxes: Unit of the boxes in the files: `pixels` (default), or `fractions`, `percent` or
+            `thousandths` of the image's sides, which are converted. They are left, top, width and
+            height, whether the name says `xywh` or not.
 
     Returns:
         Lettered samples with the attribute `category`. Ids are `question_id`, or
@@ -114,7 +116,9 @@ def vstar(
         skipped.say(where)
     if not found:
         raise LanternError(f"{where}: no samples in it")
-    return in_pixels(found, boxes, where, _log.warning)
+    # Widths and heights have been made right and bottom edges already.
+    unit = cast(BoxUnit, boxes.removesuffix(SIZED).removesuffix("-") or "pixels")
+    return in_pixels(found, unit, where, _log.warning)
 
 
 def _made(
@@ -152,7 +156,7 @@ def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
     if beside is not None and os.path.isfile(beside):  # noqa: PTH113 (never raises)
         boxes, attributes["targets"] = _regions(json_object(beside))
     sample = Sample(
-        id=str(name),
+        id=valid_text(str(name)),
         images=(image,),
         question=question,
         options=tuple(match.group(2) for match in marked),

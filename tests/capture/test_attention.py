@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lantern_probe.capture.attention import default_queries, read_attention, reading_attention
+from lantern_probe.capture.attention_rows import rows_of
 from lantern_probe.errors import LanternError
 from lantern_probe.model.attention import REPEATED_SDPA
 from lantern_probe.model.lantern import LanternModel
@@ -133,3 +134,21 @@ def test_queries_that_do_not_fit_are_refused(untrained: Any):
         with pytest.raises(LanternError, match="one forward"):
             language(**again.inputs)
     assert language.config._attn_implementation == "sdpa"
+
+
+def test_a_row_without_queries_has_no_weights_and_leaves_the_others(untrained: Any):
+    """As a text that was cut off before a block and an answer."""
+    again = some_texts(untrained)
+    queries = [torch.tensor([3, 4]) if row == 0 else torch.tensor([], dtype=torch.long)
+               for row in range(len(again.first))]  # fmt: skip
+    weights = read_attention(untrained, again, queries)
+    (alone,) = {w.shape[2] for w in weights[:1]}
+    assert alone == 2 and all(w.shape[2] == 0 for w in weights[1:]) and len(weights) > 1
+    everywhere = read_attention(untrained, again, [torch.tensor([3, 4]) for _ in again.first])
+    assert torch.equal(weights[0], everywhere[0])
+
+
+def test_texts_cut_off_before_their_answer_have_rows_without_figures(untrained: Any):
+    rows = rows_of(untrained, scenes(2), limit=1)
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert all(row["attention"] == {} for row in rows)

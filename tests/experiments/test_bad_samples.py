@@ -48,6 +48,9 @@ FIGURES = {
     "capture_activations": "samples.*",
     "read_triggers": "triggers.json",
 }
+BOXES = {"box", "shares", "turned"}
+"""Sorts of samples that can be asked, and have a box that is no region of their image."""
+
 NEEDS_BOX = {
     *("probe_latents", "map_latents", "read_attention"),
     *("capture_activations", "patch_latents"),
@@ -61,12 +64,20 @@ def spoil(samples: Sequence[Sample], folder: Path) -> dict[str, Sample]:
     samples[1].open_images()[0].save(cut)
     cut.write_bytes(cut.read_bytes()[:120])
     special = "what <|im_end|> color ?"
+    (folder / "pointer.png").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"
+    )
+    endless = "what color " * 2000
     return {
         "missing": replace(samples[0], images=(folder / "none.png",)),
         "truncated": replace(samples[5], images=(cut,)),
         "box": replace(samples[9], boxes=((500.0, 500.0, 600.0, 600.0),)),
         "surrogate": replace(samples[13], question="what caf\udce9 ?", prompt="what caf\udce9 ?"),
         "special": replace(samples[-1], question=special, prompt=special),
+        "pointer": replace(samples[7], images=(folder / "pointer.png",)),
+        "shares": replace(samples[11], boxes=((0.1, 0.1, 0.5, 0.5),)),
+        "turned": replace(samples[15], boxes=((60.0, 10.0, 20.0, 30.0),)),
+        "endless": replace(samples[17], question=endless, prompt=endless),
     }
 
 
@@ -74,7 +85,7 @@ def spoil(samples: Sequence[Sample], folder: Path) -> dict[str, Sample]:
 def test_a_bad_sample_fails_alone(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    samples = scenes(20, seed=4)
+    samples = scenes(24, seed=4)
     spoiled = spoil(samples, tmp_path)
     bad = {sample.id: sort for sort, sample in spoiled.items()}
     by_id = {sample.id: sample for sample in spoiled.values()}
@@ -96,7 +107,7 @@ def test_a_bad_sample_fails_alone(
     ]
     wrong = [row for row in rows if row["status"] != "ok"]
     found = {row["sample"].split("~")[0] for row in wrong}
-    expected = {key for key, sort in bad.items() if sort != "box" or name in NEEDS_BOX}
+    expected = {key for key, sort in bad.items() if sort not in BOXES or name in NEEDS_BOX}
     errors = {(row["sample"], row["error"]) for row in wrong}
     assert expected <= found <= {*bad}, errors
     assert not any(error.count("sample '") > 1 for _, error in errors), errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,3 +126,28 @@ def test_a_box_of_another_image_names_its_donor(
         donor = pool.samples[condition.details(sample, pool)["donor"]]
         assert donor.id != sample.id
         assert asked[-1].tobytes() == donor.open_images()[0].tobytes()
+
+
+def test_donors_whose_image_is_lost_are_passed_over_and_others_stay(tmp_path: Path):
+    path = tmp_path / "gone.png"
+    Image.new("RGB", (40, 40)).save(path)
+    there = [
+        Sample(f"s{i}", (Image.new("RGB", (40, 40), (i, 0, 0)),), f"q{i}", boxes=((1, 1, 9, 9),))
+        for i in range(6)
+    ]
+    samples = [*there, *(Sample(f"x{i}", (path,), f"p{i}") for i in range(6))]
+    latents = {sample.id: torch.zeros(K, D) for sample in samples}
+
+    def drawn() -> dict[int, str]:
+        pool = LatentPool({sample.id: sample for sample in samples}, latents)
+        return {seed: RandomBoxOther(seed=seed).donor(there[0], pool).id for seed in range(40)}
+
+    before = drawn()
+    path.unlink()
+    after = drawn()
+    assert any(donor.startswith("x") for donor in before.values())
+    assert not any(donor.startswith("x") for donor in after.values())
+    assert all(after[seed] == donor for seed, donor in before.items() if donor.startswith("s"))
+    lost = {s.id: s for s in (there[0], *samples[6:])}
+    with pytest.raises(LanternError, match="'s0' has no donor whose image can be read"):
+        RandomBoxOther().donor(there[0], LatentPool(lost, {key: latents[key] for key in lost}))

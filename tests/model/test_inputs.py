@@ -92,3 +92,32 @@ def test_samples_alone_or_in_a_list_are_told_from_other_inputs():
     one, two = scenes(2)
     assert as_samples(one) == [one] and as_samples((one, two)) == [one, two]
     assert as_samples({"input_ids": 1}) == as_samples([one, "text"]) == as_samples("text") == []
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("", "no text that can be asked"),
+        (" \n", "no text that can be asked"),
+        ("what color " * 2000, "tokens, and .* has positions for"),
+        ("x" * 1_000_001, "has 1000001 characters"),
+        ("caf\udce9 ?", "half a character"),
+        ("what <|lvr_sep|> ?", "special token"),
+    ],
+)
+def test_a_text_that_would_not_be_asked_as_it_is_is_refused(
+    untrained: LanternModel, question: str, said: str
+):
+    good = scenes(1)[0]
+    bad = Sample("bad", good.images, question)
+    with pytest.raises(LanternError, match=f"'bad': .*{said}"):
+        untrained.inputs([good, bad])
+    option = Sample("bad", good.images, "q?", options=("red", question or " "))
+    if "tokens" not in said:
+        with pytest.raises(LanternError, match=f"'bad': .*{said}"):
+            untrained.inputs([option])
+
+
+def test_a_zero_byte_in_a_text_is_asked_as_it_is(untrained: LanternModel):
+    asked = untrained.inputs([Sample("s", scenes(1)[0].images, "what\0color ?")])
+    assert len(asked["input_ids"]) == 1

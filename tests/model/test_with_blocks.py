@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 from collections.abc import Callable
 from typing import Any
 
@@ -140,3 +141,22 @@ def test_a_trace_entered_elsewhere_is_refused(idle: LanternModel):
     tracer = idle.trace(SCENE)
     with pytest.raises(LanternError, match="no readable `with` block"):
         tracer.__enter__()
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "x = 1\nwith other(1) as tracer:\n    z = 2\n",
+        "x = 1\nwith generate(sample), a as b:\n    z = 2\n",
+        "x = 1\nx = 2\ny = 3\n",
+        "x = (\n\n\n",
+    ],
+    ids=range(4),
+)
+def test_the_block_of_another_source_is_not_run(idle: LanternModel, there: str):
+    """Code under exec may bear the name of a file that has another block in the same line."""
+    name = f"<cell of {there!r}>"
+    linecache.cache[name] = (len(there), None, there.splitlines(keepends=True), name)
+    code = "\nwith lantern.generate(sample) as tracer:\n    values = lantern.logits.save()\n"
+    with pytest.raises(LanternError, match="no readable `with` block in line 2"):
+        exec(compile(code, name, "exec"), {"lantern": idle, "sample": SCENE})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.tasks.boxes import check_in_image, in_pixels
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.tasks.viscot import viscot
+from lantern_probe.tasks.vstar import vstar
 
 PICTURE = np.zeros((50, 200, 3), np.uint8)
 LINE = {"question": "q", "options": ["A. a", "B. b"], "answer": "A", "img_path": "a.png"}
@@ -56,7 +59,7 @@ def test_boxes_that_leave_their_unit_are_refused(unit: str, box: Box) -> None:
 
 
 def test_pixels_stay_and_files_without_boxes_pass() -> None:
-    samples = [*asked((0, 0, 1, 1), (3, 4, 50, 40)), Sample("x", (PICTURE,), "q")]
+    samples = [*asked((0, 0, 2, 2), (3, 4, 50, 40)), Sample("x", (PICTURE,), "q")]
     assert in_pixels(samples, "pixels", "data", nothing) == samples
     assert in_pixels(samples[2:], "fractions", "data", nothing) == samples[2:]
 
@@ -96,3 +99,80 @@ def test_a_file_is_read_in_the_unit_asked_for(
     assert "converted from fractions" in caplog.text
     with pytest.raises(LanternError, match="no image at"):
         lost.open_images()
+
+
+# -- forms of a whole file ----------------------------------------------------------
+
+SIZE = (640, 480)
+BOXES: list[Box] = [(64, 48, 320, 240), (0, 0, 640, 480), (160, 120, 480, 360)] * 3
+
+
+def in_form(box: Box, whole: float | None, sized: bool) -> list[float]:
+    left, top, right, bottom = box
+    numbers = [left, top, right - left, bottom - top] if sized else [*box]
+    scale = (1.0, 1.0) if whole is None else (whole / SIZE[0], whole / SIZE[1])
+    return [number * scale[i % 2] for i, number in enumerate(numbers)]
+
+
+def written(folder: Path, boxes: list[list[float]]) -> Path:
+    Image.new("RGB", SIZE).save(folder / "a.png")
+    path = folder / "d.jsonl"
+    path.write_text("".join(json.dumps(LINE | {"bbox": box}) + "\n" for box in boxes))
+    return path
+
+
+@pytest.mark.parametrize("sized", [False, True])
+@pytest.mark.parametrize(
+    ("unit", "whole"),
+    [("pixels", None), ("fractions", 1.0), ("percent", 100.0), ("thousandths", 1000.0)],
+)
+def test_every_form_gives_the_same_pixels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unit: str, whole: float | None, sized: bool
+) -> None:
+    form: Any = {("pixels", True): "xywh"}.get((unit, sized), unit + "-xywh" * sized)
+    path = written(tmp_path, [in_form(box, whole, sized) for box in BOXES])
+    with caplog.at_level(logging.WARNING):
+        samples = viscot(path, boxes=form)
+    for sample, box in zip(samples, BOXES, strict=True):
+        assert sample.boxes[0] == pytest.approx(box)
+    assert ("9 boxes were converted" in caplog.text) == (whole is not None)
+    assert len(caplog.records) == (whole is not None)
+
+
+def test_vstar_has_widths_in_every_unit(tmp_path: Path) -> None:
+    folder = tmp_path / "direct_attributes"
+    folder.mkdir()
+    Image.new("RGB", SIZE).save(folder / "a.jpg")
+    note = {"target_object": ["cup"], "bbox": [[0.4, 0.1, 0.6, 0.9]], "question": "what?"}
+    (folder / "a.json").write_text(json.dumps(note | {"options": ["x", "y"]}))
+    with pytest.raises(LanternError, match=r"within 0 to 1.*--boxes fractions"):
+        vstar(tmp_path)
+    for form in ("fractions", "fractions-xywh"):
+        (sample,) = vstar(tmp_path, boxes=form)  # type: ignore[arg-type]
+        assert sample.boxes[0] == pytest.approx((256, 48, 640, 480))
+
+
+def test_widths_taken_for_edges_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, [[400, 300, 50, 60], [300, 300, 100, 60], [10, 10, 90, 90]])
+    with pytest.raises(LanternError, match=r"2 of 3 boxes end before they begin.*--boxes xywh"):
+        viscot(path)
+    assert viscot(path, boxes="xywh")[0].boxes == ((400.0, 300.0, 450.0, 360.0),)
+    one = written(tmp_path, [[400, 300, 50, 60], *map(list, BOXES)])
+    assert len(viscot(one)) == 10  # which fails alone, where its box is needed
+
+
+@pytest.mark.parametrize(
+    ("boxes", "said"),
+    [
+        ([in_form(box, 100, False) for box in BOXES], r"percent of the image\? \(--boxes percent"),
+        ([in_form(box, 999, False) for box in BOXES], r"9 have a box that reaches beyond .*thousa"),
+        ([[0.1, 0.1, 0.5, 0.5], *map(list, BOXES)], "1 of 10 boxes lie within 0 to 1"),
+        ([[*SIZE, 900, 700], *map(list, BOXES)], "1 have a box that reaches beyond"),
+    ],
+)
+def test_pixels_that_look_like_another_unit_are_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, boxes: list[list[float]], said: str
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        viscot(written(tmp_path, boxes))
+    assert re.search(said, caplog.text)

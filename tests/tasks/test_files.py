@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.files import json_values
+from lantern_probe.tasks.fields import parquet_rows
+from lantern_probe.tasks.files import json_values, valid_text
+from lantern_probe.tasks.viscot import viscot
 
 ROWS = [{"a": 1}, {"a": "é"}]
 LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
@@ -29,8 +31,14 @@ LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS)
         (b"\x89PNG\r\n\x1a\n", "image"),
         (b'{"a": 1\x00}\x03\x00\x01' * 9, "binary"),
         (json.dumps(ROWS[0], indent=1).encode(), "one object a line"),
+        (LINES.encode("utf-16-be"), "UTF-16; save it as UTF-8"),
+        (LINES.encode("utf-32-le"), "UTF-32; save it as UTF-8"),
+        (b"question,options,answer\nwhat?,x,A\n", "CSV or TSV"),
+        (b"question\toptions\nwhat?\tx\n", "CSV or TSV"),
+        (bytes(100), "zero bytes"),
+        (b"\x80\x04\x95\x00", "pickle"),
     ],
-    ids=range(11),
+    ids=range(17),
 )
 def test_another_kind_of_file_is_named(tmp_path: Path, data: bytes, said: str) -> None:
     path = tmp_path / "data.jsonl"
@@ -44,13 +52,15 @@ def test_another_kind_of_file_is_named(tmp_path: Path, data: bytes, said: str) -
     [
         (LINES, "line"),
         ("\ufeff" + LINES.replace("\n", "\r\n\r\n"), "line"),
+        (LINES.replace("\n", "\r"), "line"),
+        (LINES.replace("\n", "\n\ufeff"), "line"),
         (json.dumps(ROWS), "element"),
         (json.dumps(ROWS, indent=1), "element"),
     ],
 )
 def test_lines_and_lists_are_read_alike(tmp_path: Path, text: str, kind: str) -> None:
     path = tmp_path / "data.jsonl"
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode())
     found = list(json_values(path))
     assert [value for _, _, value in found] == ROWS
     assert {word for word, _, _ in found} == {kind}
@@ -63,3 +73,29 @@ def test_a_bad_line_stands_in_its_place(tmp_path: Path) -> None:
     assert [number for _, number, _ in found] == [1, 2, 3, 5]
     assert "not valid JSON" in str(found[1][2])
     assert "not UTF-8 (byte 10 is 0xe9)" in str(found[2][2])
+
+
+def test_text_in_place_of_parquet_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "d.parquet"
+    for data, said in (
+        (LINES.encode(), "a text and no Parquet file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"PAR1" + bytes(60), "cut off"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(LanternError, match=rf"d\.parquet.*{said}"):
+            parquet_rows(path)
+
+
+def test_half_characters_in_ids_and_attributes_are_written_out(tmp_path: Path) -> None:
+    line = {"question": "q?", "options": ["A. x", "B. y"], "answer": "A", "img_path": "\ud800.png"}
+    rows = [line | {"id": f"caf\udce9{i}", "place": "caf\udce9"} for i in (1, 2)]
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples = viscot(path)
+    assert [sample.id for sample in samples] == [r"caf\udce91", r"caf\udce92"]
+    assert samples[0].attributes["place"] == r"caf\udce9"
+    with pytest.raises(LanternError, match=r"udce91.*ud800"):
+        samples[0].open_images()
+    assert valid_text("café \U0001f600") == "café \U0001f600"

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.records.samples import sample_record
 from lantern_probe.tasks import images
 from lantern_probe.tasks.fields import Entry
 from lantern_probe.tasks.images import open_image, upright
+from lantern_probe.tasks.sample import Sample
 
 COLORS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 0]]], np.uint8)
 
@@ -42,7 +44,7 @@ def quadrants(image: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(int(v) for v in (color > 127) * 255) for color in small]
 
 
-@given(st.integers(min_value=2, max_value=65535))
+@given(st.integers(min_value=4096, max_value=65535))
 def test_sixteen_bits_keep_their_grey_levels(white: int) -> None:
     ramp = np.linspace(0, white, 64).astype(np.uint16)[None].repeat(3, 0)
     seen = np.asarray(open_image(Image.fromarray(ramp)))[0, :, 0]
@@ -126,3 +128,61 @@ def test_a_damaged_image_is_refused_by_name(tmp_path: Path, data: bytes) -> None
     (tmp_path / "bad.jpg").write_bytes(data)
     with pytest.raises(LanternError, match=r"sample 's'.*bad\.jpg"):
         open_image(tmp_path / "bad.jpg", "s")
+
+
+@pytest.mark.parametrize("most", [1, 255, 1023, 4095])
+def test_sixteen_bits_that_hold_fewer_are_refused_and_not_shown_black(most: int) -> None:
+    ramp = np.linspace(0, most, 64).astype(np.uint16)[None].repeat(3, 0)
+    with pytest.raises(LanternError, match=f"16 bits up to {most} only"):
+        open_image(Image.fromarray(ramp), "s")
+
+
+@pytest.mark.parametrize("block", [b"Exif\x00\x00garbage", b"MM\x00\x2a\xff", b"II*\x00"])
+def test_a_damaged_exif_block_is_passed_over(block: bytes) -> None:
+    data = io.BytesIO()
+    picture = Image.fromarray(np.arange(96 * 3, dtype=np.uint8).reshape(8, 12, 3))
+    picture.save(data, "PNG", exif=block)
+    row = Entry("row", {"image": {"bytes": data.getvalue(), "path": None}})
+    found = open_image(row.image("image", None), "s")
+    assert np.array_equal(np.asarray(found), np.asarray(picture))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "tif"])
+def test_an_animation_that_stands_at_a_later_frame_is_shown_from_its_first(
+    tmp_path: Path, suffix: str
+) -> None:
+    frames = [Image.new("RGB", (6, 5), color) for color in ("red", "blue", "lime")]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with Image.open(path) as later:
+        later.seek(2)
+        assert open_image(later).getpixel((2, 2)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        (b"<!DOCTYPE html><html>404", "web page"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (bytes(64), "zero bytes"),
+    ],
+)
+def test_a_file_of_another_kind_in_place_of_an_image_is_named(
+    tmp_path: Path, data: bytes, said: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(LanternError, match=rf"'s7'.*a\.png' is not an image .*{said}"):
+        open_image(tmp_path / "a.png", "s7")
+
+
+def test_an_image_in_memory_that_is_cut_off_fails_alone_and_has_a_record() -> None:
+    data = io.BytesIO()
+    Image.fromarray(np.arange(48000, dtype=np.uint8).reshape(80, 200, 3)).save(data, "JPEG")
+    cut = [Image.open(io.BytesIO(data.getvalue()[:size])) for size in (700, 800)]
+    one, other = (Sample(name, (image,), "q") for name, image in zip("ab", cut, strict=True))
+    assert one.image_key != other.image_key
+    assert sample_record(one)["images"] == [{"sha256": None, "size": [200, 80]}]
+    with pytest.raises(LanternError, match="'a': cannot decode"):
+        one.open_images()

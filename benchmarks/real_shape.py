@@ -47,9 +47,9 @@ from lantern_probe.causal.ablation import Ablation
 from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
-from lantern_probe.model.checkpoint import STOCK_PIXELS
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.memory import Footprint, footprint, free_memory
+from lantern_probe.model.pixels import STOCK_PIXELS
 from lantern_probe.model.sites import layer_count
 from lantern_probe.organisms.training import build
 from lantern_probe.records.json_files import write_json

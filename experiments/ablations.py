@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption, parse_corruption
+from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import read_rows
@@ -19,9 +19,9 @@ from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
-from .console import console, progress_bar
+from .console import console, end_explained, explaining, progress_bar
 from .data import Load
-from .inputs import Inputs, Parser
+from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
@@ -129,21 +129,45 @@ def run_ablation(
     folders = config.folders(models) if output is None else {models[0]: output}
     for model in folders:
         check_parts(config, model, parts)
+    margin = config.margin if isinstance(config, AblationInputs) else AblationInputs.margin
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
-            data, samples = (load or config.load_samples)(name)
-            with open_run(
-                config, folder, command, name, data, samples=len(samples), parser=parser
-            ) as run:
-                samples = run.register(samples)
-                _ablate(config, ModelLoader(config, name), run, parts, samples, parser, progress)
-            results[folder] = _summaries(folder, name, parts, samples)
+            with explaining():
+                data, samples = (load or config.load_samples)(name)
+                with open_run(
+                    config, folder, command, name, data, samples=len(samples), parser=parser
+                ) as run:
+                    samples = run.register(samples)
+                    _ablate(
+                        config, ModelLoader(config, name), run, parts, samples, parser, progress
+                    )
+                results[folder] = _summaries(folder, name, parts, samples, margin)
+    end_explained(config.explain_resume)
     from lantern_probe.analysis.ablation import as_records
 
-    records = [record for found in results.values() for record in as_records(found)]
+    records = []
+    for folder, found in results.items():
+        facts = _replaced_facts(folder, found)
+        records += [
+            {**record, **facts.get(record["condition"], {})} for record in as_records(found)
+        ]
     write_json((output or config.output) / "summary.json", records)
     return results
+
+
+def _replaced_facts(
+    folder: Path, summaries: Sequence[ConditionSummary]
+) -> dict[str, dict[str, Any]]:
+    """Facts about replaced latents by condition, for the summary; their notes are printed."""
+    from lantern_probe.analysis.replaced import replaced, replaced_notes
+
+    facts = replaced(read_rows(folder), [s.condition for s in summaries])
+    if facts:
+        console.print(f"{summaries[0].model}: replaced latents", markup=False)
+    for note in replaced_notes(facts):
+        console.print(f"  {note}", markup=False, highlight=False)
+    return {f.condition: asdict(f) for f in facts}
 
 
 def _ablate(
@@ -168,7 +192,7 @@ def _ablate(
     def engine(lantern: LanternModel, advance: Advance) -> None:
         from lantern_probe.causal.ablation import Ablation
 
-        for part in parts:
+        for part, hidden in with_hidden(parts):
             _check_size(load.name, lantern.latent_size, part)
             Ablation(
                 lantern,
@@ -176,6 +200,7 @@ def _ablate(
                 part.conditions,
                 run,
                 part.image,
+                hidden,
                 max_new_tokens=config.max_new_tokens,
                 batch_rows=config.rows_together,
                 parser=parser,
@@ -185,8 +210,27 @@ def _ablate(
     run_due(run, wanted, load, engine, progress)
 
 
+def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
+    """Every part, with the conditions that hide the image on the same prefixes.
+
+    Parts that hide it are run by themselves only where no other part has their prefixes.
+
+    Args:
+        parts: Conditions to run.
+    """
+    left, paired = list(parts), []
+    for part in parts:
+        if part not in left:
+            continue
+        hidden = [p for p in left if p.image == HideImage() and p.first == part.first]
+        hidden = hidden[:1] if part.image == Corruption() else []
+        left = [p for p in left if p is not part and p not in hidden]
+        paired.append((part, [c for p in hidden for c in p.conditions]))
+    return paired
+
+
 def _summaries(
-    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample]
+    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample], margin: float
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
 
@@ -196,7 +240,7 @@ def _summaries(
         s.id for s in samples if TWIN_ANSWER in s.attributes
     }
     rows = [row for row in read_rows(folder) if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown)
+    return summarize(rows, model=model, conditions=shown, margin=margin)
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import part_name
 
-from .console import run_main
+from .console import end_explained, explaining, run_main
 from .inputs import Inputs, Parser, StoreDtype
 
 if TYPE_CHECKING:
@@ -110,7 +110,11 @@ def main(config: Config) -> int:
     for job in jobs:
         check_job(config, COMMAND, config.model, data, job)
     load = ModelLoader(config, config.model)
-    captured = [run_capture(config, COMMAND, load, data, samples, job) for job in jobs]
+    captured = []
+    for job in jobs:
+        with explaining():
+            captured.append(run_capture(config, COMMAND, load, data, samples, job))
+    end_explained(config.explain_resume)
     return 0 if all(captured) else 1
 
 

@@ -17,7 +17,7 @@ from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
-from .console import console, progress_bar
+from .console import console, end_explained, explaining, progress_bar
 from .data import check_columns
 from .inputs import Inputs, Parser, StoreDtype
 from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
@@ -75,14 +75,18 @@ def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJ
     slots = config.latent_size or known_slots(model)
     if slots is not None and condition != Own():
         condition.check(slots)
+    refuse_folder(config, job.folder, command, model, data, **_known_settings(config, model, job))
+
+
+def _known_settings(config: Inputs, model: str, job: CaptureJob) -> dict[str, Any]:
+    """Settings of a capture as far as they are known before the model is loaded."""
     layers = known_layers(model)
-    settings = _settings(
+    return _settings(
         job,
-        condition,
+        parse_condition(job.condition, config.seed),
         sites=UNKNOWN if layers is None else parse_sites(job.sites, layers),
         store_dtype=job.store_dtype or UNKNOWN,
     )
-    refuse_folder(config, job.folder, command, model, data, **settings)
 
 
 def run_capture(
@@ -111,6 +115,9 @@ def run_capture(
         LanternError: an input cannot be used.
     """
     check_job(config, command, load.name, data, job)
+    if config.explain_resume:
+        known = _known_settings(config, load.name, job)
+        open_run(config, job.folder, command, load.name, data, **known)
     condition = parse_condition(job.condition, config.seed)
     sites = parse_sites(job.sites, _layers(load))
     stored = job.store_dtype or _store_dtype(load)
@@ -190,6 +197,14 @@ def capture_latent_sets(
 
     data, samples = config.load_samples(model)
     load = ModelLoader(config, model)
+    if config.explain_resume:
+        for name, condition in CONDITIONS.items():
+            job = CaptureJob(folder / name, (), condition, store_dtype="float32")
+            own = parse_condition(condition, config.seed)
+            settings = _settings(job, own, sites=UNKNOWN, store_dtype=job.store_dtype)
+            with explaining():
+                open_run(config, job.folder, command, model, data, **settings)
+        end_explained(config.explain_resume)
     weights = ModelWeights.of(load(), samples)
     stores, wanted = {}, set[str]()
     for name, condition in CONDITIONS.items():

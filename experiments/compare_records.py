@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from lantern_probe.errors import LanternError
 
+from .audits import write_lines
 from .console import console, run_main
 from .inputs import Parser
 
@@ -50,7 +51,8 @@ class Config:
     letters as the published evaluations did. On the published files of LVR-7B all three give the
     same counts. Files keep their texts, and the rows of a run the readings of all three."""
     margin: float = 0.02
-    """Largest difference of two accuracies, as a fraction, that is called equivalent."""
+    """Largest difference of two accuracies, as a fraction, that is called equivalent; to be fixed
+    before the results are seen."""
     alpha: float = 0.05
     """Level of the tests; intervals have level 1 - alpha."""
     power: float = 0.8
@@ -61,11 +63,11 @@ class Config:
     every_sample: bool = False
     """Keep the samples of runs without a latent block, on which conditions on slots do nothing."""
     resamples: int = 10_000
-    """Number of bootstrap resamples, and of drawn permutations."""
+    """Number of bootstrap resamples of the log-odds, and of drawn permutations."""
     seed: int = 0
     """Seed of the bootstrap and of the permutations."""
     output: Path = Path("runs/compare_records")
-    """Folder for comparison.json and differences.png."""
+    """Folder for comparison.json, discordant.jsonl and differences.png."""
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,28 @@ def chosen_pairs(names: Sequence[str], reference: str | None) -> list[tuple[str,
     return [(reference, name) for name in names if name != reference]
 
 
-def write_output(config: Config, comparison: Comparison) -> None:
+def audit_pairs(side: Side, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Collect every discordant pair of texts as it was read, and say how many are in doubt."""
+    from lantern_probe.analysis.discordant import as_records, discordant_pairs, in_doubt
+
+    records: list[dict[str, Any]] = []
+    for one, two in pairs:
+        found = discordant_pairs(side.conditions[one], side.conditions[two])
+        records += as_records(found, pair=[one, two])
+        if doubted := in_doubt(found):
+            console.print(
+                f"{one} - {two}: {doubted} of {len(found)} discordant pairs hinge on how a text is "
+                "read; discordant.jsonl has both texts",
+                markup=False,
+                highlight=False,
+            )
+    return records
+
+
+def write_output(config: Config, comparison: Comparison, audit: Sequence[dict[str, Any]]) -> None:
     """Write `comparison.json`, with all figures and their provenance, and draw the forest plot.
+
+    Every discordant pair of texts goes to `discordant.jsonl`.
 
     Raises:
         LanternError: the folder cannot be written.
@@ -197,11 +219,14 @@ def write_output(config: Config, comparison: Comparison) -> None:
     record = to_plain(comparison, "comparison")
     for pair, plain in zip(comparison.pairs, record["pairs"], strict=True):
         plain["reading"] = read_pair(pair, comparison)
+    write_lines(config.output / "discordant.jsonl", audit)
     record = {"experiment": COMMAND, **provenance(), "config": config, **record}
     write_json(config.output / "comparison.json", record)
     save_figure(comparison_figure(comparison), config.output / "differences.png")
     console.print(
-        f"comparison.json and differences.png are in {config.output}", markup=False, soft_wrap=True
+        f"comparison.json, discordant.jsonl and differences.png are in {config.output}",
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -258,7 +283,7 @@ def main(config: Config) -> int:
     tables.print_parsing(comparison.pairs, console)
     tables.print_log_odds(comparison.pairs, console)
     tables.print_reading(comparison, console)
-    write_output(config, comparison)
+    write_output(config, comparison, audit_pairs(side, pairs))
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -27,8 +28,31 @@ if console.width < WIDTH:
     console = Console(width=WIDTH)
 Config = TypeVar("Config")
 
+
+class Explained(Exception):
+    """A comparison has been shown in place of a run."""
+
+
 ROOMS = ("experiments.", "benchmarks.")
 """Packages whose modules are started with `python -m`."""
+
+
+def explaining() -> contextlib.suppress:
+    """Go on with the next run where a comparison has been shown in place of one."""
+    return contextlib.suppress(Explained)
+
+
+def end_explained(asked: bool) -> None:
+    """End the command if comparisons were asked for in place of runs.
+
+    Args:
+        asked: True if they were.
+
+    Raises:
+        Explained: they were.
+    """
+    if asked:
+        raise Explained
 
 
 def print_table(table: Table, console: Console = console) -> None:
@@ -113,8 +137,10 @@ def run_main(
         _join_lines(config)
     try:
         return main(tyro.cli(config, prog=program, description=about))
+    except Explained:
+        return 0
     except LanternError as error:
-        _complain(f"error: {error}")
+        _complain(" ".join(f"error: {error}".splitlines()))
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -42,8 +42,10 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        if options.image_root is not None or options.malformed != "raise":
-            raise LanternError("--image-root and --malformed are about --data; give it too")
+        if (options.image_root, options.malformed, options.boxes) != (None, "raise", "pixels"):
+            raise LanternError(
+                "--image-root, --malformed and --boxes are about --data; give it too"
+            )
         if task_of(options, model) not in TASKS:
             raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
         return
@@ -86,9 +88,17 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
         task = task_of(options, model)
         return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
     if options.data.is_dir():
-        found = load_folder(options.data, options.seed)
+        found = load_folder(
+            options.data, options.seed, malformed=options.malformed, boxes=options.boxes
+        )
         return options.data.resolve().name, found[: options.samples]
-    found = viscot(options.data, options.image_root, options.samples, malformed=options.malformed)
+    found = viscot(
+        options.data,
+        options.image_root,
+        options.samples,
+        malformed=options.malformed,
+        boxes=options.boxes,
+    )
     return options.data.name, found
 
 
@@ -139,7 +149,11 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
             samples, lambda sample: corruption.apply(sample, samples), answers_known=False
         )
     if without:
-        console.print(f"{len(without)} samples have no twin: {without[0]} ...", markup=False)
+        console.print(
+            f"without a twin, and left out, are {len(without)} samples: {'; '.join(without[:5])}"
+            + ("; ..." if len(without) > 5 else ""),
+            markup=False,
+        )
     return f"{data} with twins by {twin}", pairs
 
 

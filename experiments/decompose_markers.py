@@ -28,8 +28,8 @@ class Config(AblationInputs):
     """Divide a gain into the latents' content, slots, markers and format."""
 
     conditions: tuple[str, ...] = (
-        *("own", "first-repeat", "swap", "mean", "noise-matched", "zeros"),
-        *("mask", "skip", "ban", "direct"),
+        *("own", "first-repeat", "swap", "mean", "noise-matched"),
+        *("noise-matched:covariance=full", "zeros", "mask", "skip", "ban", "direct"),
     )
     """Conditions, as in ablate_latents; own is always run, and the base must be among them."""
     base: str = "direct"

@@ -8,6 +8,9 @@ Every sample gets a twin: the same question on an image edited in a known way. B
 own latents, with each other's, with an unrelated sample's, and with their own put back (the sham).
 Shown are how often the donor's answer comes out (interchange intervention accuracy), how far its
 margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE).
+Image and latents are crossed, a clean image with the twin's latents and the reverse, and the swaps'
+shifts of the right answer's margin are shown signed and absolute, with the reverse of the pair and
+a random pair as controls.
 For single slots: alone, left out, and their Shapley shares over all sets of slots.
 """
 
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import freezes
 
 from .console import console, run_main
 from .inputs import AblationInputs
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 COMMAND = "exchange_latents"
 
-EXCHANGES = ("self-swap", "twin", "twin-oracle", "swap")
+EXCHANGES = ("self-swap", "twin", "twin-oracle", "random-pair", "swap")
 
 LANTERN_SLOTS = 8
 """Number of slots in a block of LanteRn."""
@@ -50,7 +54,10 @@ class Config(AblationInputs):
     """Edit that makes the twin. Of scenes: color, shape or cell, after which the right answer is
     known. Of any data a corruption of the image: black-box, black-image, blur:radius=0.05 or
     swap-image, after which no answer is known, so that only the mediation is shown."""
-    conditions: tuple[str, ...] = ("own", "self-swap", "twin", "twin-oracle", "swap", "swap:seed=1")
+    conditions: tuple[str, ...] = (
+        *("own", "self-swap", "twin", "twin-oracle"),
+        *("random-pair", "swap", "swap:seed=1"),
+    )
     """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
     samples: int | None = 96
     """Number of samples, each with a twin."""
@@ -101,8 +108,10 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
-    exchanges = [Twin(slots="+".join(map(str, some)), frozen=config.frozen) for some in sets]
-    # With every slot in scope there is nothing left to be frozen.
+    exchanges = [
+        Twin(slots="+".join(map(str, some)), frozen=config.frozen and freezes(some, size))
+        for some in sets
+    ]
     every = [*exchanges, Twin()]
     return [*parts, Part([*every], first=2 * config.subsets, shown=False, slots=size)]
 
@@ -130,20 +139,32 @@ def main(config: Config) -> int:
     from lantern_probe.plots.style import save_figure
     from lantern_probe.records.json_files import write_json
 
+    from .tables.controls import CROSSED_LEGEND, SWAP_LEGEND
     from .tables.exchange import LEGEND
 
     records: list[dict[str, Any]] = []
     figure = Figure(figsize=(13, 3.1 * len(results)), layout="constrained")
     axes = figure.subplots(len(results), 4, squeeze=False)
-    for (folder, summaries), row in zip(results.items(), axes, strict=True):
+    controls = Figure(figsize=(10, 3.4 * len(results)), layout="constrained")
+    panels = controls.subplots(len(results), 2, squeeze=False)
+    for number, (folder, summaries) in enumerate(results.items()):
         if not summaries[0].n:  # said below, and the others are shown all the same
             continue
-        records.append(report(config, parts[0].labels, folder, summaries[0].model, row, size))
+        model = summaries[0].model
+        record = report(config, parts[0].labels, folder, model, axes[number], size)
+        records.append(
+            {**record, **report_controls(parts[0].labels, folder, model, panels[number])}
+        )
+        console.print()
     if records:
-        console.print(LEGEND, highlight=False, markup=False)
+        for legend in (LEGEND, CROSSED_LEGEND, SWAP_LEGEND):
+            console.print(legend, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
     save_figure(figure, config.output / "exchange.png")
-    console.print(f"rows, exchange.json and exchange.png are in {config.output}", markup=False)
+    save_figure(controls, config.output / "controls.png")
+    console.print(
+        f"rows, exchange.json, exchange.png and controls.png are in {config.output}", markup=False
+    )
     return report_problems(list(results.values()))
 
 
@@ -180,8 +201,31 @@ def report(
         counts, rates = slot_shares.rates_by_count(some, size, config.frozen)
         panels.plot_donor_rates_by_count(counts, rates, axes[2])
         panels.plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
-    console.print()
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
+
+
+def report_controls(
+    conditions: Sequence[str], folder: Path, model: str, axes: Any
+) -> dict[str, Any]:
+    """Print and draw one model's controls; they are returned for the record."""
+    from lantern_probe.analysis import crossed, swap_controls
+    from lantern_probe.plots.controls import plot_crossed, plot_swap_shifts
+    from lantern_probe.records.rows import read_rows
+
+    from .tables.controls import print_crossed, print_swap_shifts
+
+    rows = read_rows(folder)
+    cells = crossed.summarize(rows, model=model)
+    if cells.n:
+        print_crossed(cells, console)
+        plot_crossed(cells, axes[0])
+    # The named swaps alone: sets of slots are no family of theirs.
+    named = [label for label in conditions if label.partition(":")[0] in swap_controls.SWAPS]
+    shifts = swap_controls.summarize(rows, model=model, conditions=named)
+    if shifts:
+        print_swap_shifts(shifts, console)
+        plot_swap_shifts(shifts, axes[1])
+    return {"crossed": cells, "swaps": shifts}
 
 
 if __name__ == "__main__":

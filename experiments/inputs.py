@@ -39,8 +39,11 @@ class DataOptions:
     image_root: Path | None = None
     """Folder under which the image paths of JSON lines are looked up; by default the file's."""
     malformed: Literal["raise", "skip"] = "raise"
-    """Lines of --data that are no multiple choice: raise stops at the first, skip leaves them out
-    and counts them."""
+    """Rows of --data that cannot be used: raise stops at the first, skip leaves them out and counts
+    them."""
+    boxes: Literal["pixels", "fractions", "thousandths"] = "pixels"
+    """Unit of the boxes in --data; fractions (0 to 1) and thousandths of the image's sides are
+    converted to pixels."""
     samples: int | None = None
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0
@@ -98,6 +101,31 @@ class ModelOptions:
     offline: bool = False
     """Never contact the Hub."""
 
+    def check_model(self) -> None:
+        """Refuse numbers of pixels and slots below 1.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        for flag, value in (
+            ("--max-pixels", self.max_pixels),
+            ("--latent-size", self.latent_size),
+        ):
+            if value is not None and value < 1:
+                raise LanternError(f"{flag} must be at least 1, not {value}")
+
+    def threads(self, name: str) -> int:
+        """The number of CPU threads that the model will run with.
+
+        Args:
+            name: Name of the model.
+        """
+        from lantern_probe.model.content import parameter_count
+        from lantern_probe.model.location import TINY, fetch
+
+        tiny = parameter_count(fetch(name, self.revision, self.offline)) < TINY
+        return 1 if tiny else _all_threads()
+
     def load_model(self, name: str) -> LanternModel:
         """Load the model; one CPU thread for tiny models, all of them otherwise."""
         import torch
@@ -148,6 +176,11 @@ class RunOptions:
     """Delete existing rows and start again."""
     retry_failed: bool = False
     """Run samples again that failed before."""
+    explain_resume: bool = False
+    """Show, part by part, how the run in the folder and this start compare, and run nothing."""
+    allow_changed: tuple[str, ...] = ()
+    """Parts that may differ from the run in the folder, as --explain-resume names them: code,
+    versions, threads and so on. The change is recorded in run.json."""
     max_new_tokens: int | None = None
     """Most tokens of a continuation, latent slots included. By default the checkpoint's own limit,
     or 512."""
@@ -185,6 +218,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
             LanternError: a limit is below 1, or there is no such model or data.
         """
         self.check_run()
+        self.check_model()
         if not models:
             raise LanternError("--model needs at least one model")
         for model in models:
@@ -221,6 +255,19 @@ class AblationInputs(Inputs):
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did. Rows keep the readings of all three."""
+    margin: float = 0.02
+    """Largest difference from own's accuracy, as a fraction, that is called equivalent; to be fixed
+    before the run. It decides no row."""
+
+    def check_run(self) -> None:
+        """Refuse limits below 1, and a margin that is no fraction.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        super().check_run()
+        if not 0 < self.margin < 1:
+            raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
 
 
 def file_name(name: str) -> str:

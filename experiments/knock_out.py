@@ -7,16 +7,24 @@
 
 An edge is QUERIES->KEYS, several sets joined by +. Queries are lvr_start (the start marker, where
 the first latent is made), slot, lvr_end, after (everything behind the slots) and answer. Keys are
-system, template, image, question, thought, and the queries. `after->slot:layers=2-3` cuts in some
-layers only. With random=1 as many other keys are cut instead, the control that every cut needs
-(arXiv 2304.14767). A run that was cut off goes on where it stopped.
+system, template, image, box (its tokens in an evidence box), rest (its other tokens), question,
+thought, and the queries. `after->slot:layers=2-3` cuts in some layers only.
+
+With random=1 random image tokens are cut instead, the control that every cut needs (arXiv
+2304.14767), and slots, markers and text are never drawn. For box they are as many tokens of the
+rest, for image one half (random=1) or the other half (random=1,other=1), else as many as the keys,
+where there are as many. Image tokens together with other keys have no control: cut them apart.
+Each control is drawn --draws times. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lantern_probe.errors import LanternError
 
 from .console import run_main
 from .inputs import AblationInputs
@@ -29,6 +37,17 @@ EDGES = (
 )
 
 
+def with_controls(edge: str) -> tuple[str, ...]:
+    """An edge and its random controls: two halves for the image, none for the image with others.
+
+    The question has none here, since a small image has fewer tokens than a long question.
+    """
+    keys = edge.partition("->")[2]
+    if keys == "image":
+        return edge, f"{edge}:random=1", f"{edge}:random=1,other=1"
+    return (edge, f"{edge}:random=1") if keys == "slot" else (edge,)
+
+
 @dataclass(frozen=True)
 class Config(AblationInputs):
     """Cut edges of attention while the answer is written."""
@@ -36,9 +55,14 @@ class Config(AblationInputs):
     model: tuple[str, ...] = ("faithful", "bypass")
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
     only."""
-    conditions: tuple[str, ...] = ("own", *(f"{e}{r}" for e in EDGES for r in ("", ":random=1")))
+    conditions: tuple[str, ...] = (
+        "own",
+        *(label for edge in EDGES for label in with_controls(edge)),
+    )
     """Edges to cut, QUERIES->KEYS, with :layers=2-3 or :random=1; own is always run. Conditions on
     the latents, as in ablate_latents, can be given too."""
+    draws: int = 1
+    """Number of draws of every random control that names no seed, with seeds from --seed on."""
     images: tuple[str, ...] = ("clean",)
     """Corruptions of the image, under each of which every cut is made, as in ablate_latents; clean
     is always run."""
@@ -47,12 +71,31 @@ class Config(AblationInputs):
     on with what is there."""
 
 
+def several_draws(conditions: Sequence[str], draws: int, seed: int) -> list[str]:
+    """Conditions with every random cut that names no seed drawn several times.
+
+    Args:
+        conditions: Labels of conditions.
+        draws: Number of draws.
+        seed: Seed of the first draw; the others follow.
+    """
+    found: list[str] = []
+    for text in conditions:
+        drawn = "->" in text and "random=1" in text and "seed=" not in text
+        seeds = range(seed, seed + draws) if drawn else []
+        found += [f"{text},seed={number}" for number in seeds] or [text]
+    return found
+
+
 def main(config: Config) -> int:
     """Run the cuts and show them; 1 when nothing useful came out."""
     config.check(config.model)
     from .ablations import ablation_parts, run_ablation, show_ablation
 
-    parts = ablation_parts(config.conditions, config.images, config.seed)
+    if config.draws < 1:
+        raise LanternError(f"--draws must be at least 1, not {config.draws}")
+    conditions = several_draws(config.conditions, config.draws, config.seed)
+    parts = ablation_parts(conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     return show_ablation(list(found.values()), config.output)
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 COMMAND = "map_latents"
@@ -91,7 +91,11 @@ def main(config: Config) -> int:
     folders = {name: config.output / file_name(name) for name in config.model}
     for model, folder in folders.items():
         check_latent_sets(config, COMMAND, model, folder, config.alike)
-    records = [report(config, model, folder) for model, folder in folders.items()]
+    records = []
+    for model, folder in folders.items():
+        with explaining():
+            records.append(report(config, model, folder))
+    end_explained(config.explain_resume)
 
     from lantern_probe.records.json_files import write_json
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, parse_layers
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -174,10 +174,11 @@ def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing could be compared."""
     check(config)
     with progress_bar() as progress:
-        results = [
-            patch_model(config, name, folder, progress)
-            for name, folder in config.folders(config.model).items()
-        ]
+        results = []
+        for name, folder in config.folders(config.model).items():
+            with explaining():
+                results.append(patch_model(config, name, folder, progress))
+    end_explained(config.explain_resume)
 
     from lantern_probe.plots.patching import patching_figure
     from lantern_probe.plots.style import save_figure

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import VALUE
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 COMMAND = "probe_latents"
 
 SCENE_TARGETS = ("color", "shape")
+LISTS = ("null", "drawn", "deviations")
+"""Fields of a row that a table has no place for."""
+
 ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 
@@ -48,7 +52,8 @@ class Config(Inputs):
     only."""
     targets: tuple[str, ...] | None = None
     """Columns to read: gold (the right answer), answer (the model's own), an attribute of the
-    samples, box_x, box_y, box_width or box_height. By default color and shape of a task, and gold
+    samples, box_x, box_y, box_width or box_height. Whole numbers are classes; with :value after the
+    name, as in count:value, they are regressed on. By default color and shape of a task, and gold
     of --data."""
     sites: tuple[str, ...] = ("residual.*@slot", "latent@slot")
     """Sites to read, as in capture_activations."""
@@ -102,6 +107,7 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     Raises:
         LanternError: no sample has the sites.
     """
+    from lantern_probe.records.rows import MANIFEST
     from lantern_probe.records.store import Store
 
     from .captures import run_capture
@@ -112,10 +118,19 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
         if job.untrained is not None:
             load = ModelLoader(config, model)  # it is changed in place
-        wanted = run_capture(config, COMMAND, load, data, samples, job)
+        if config.explain_resume and job.force is not None and not job.force.exists():
+            continue  # nor is there a run along its words
+        with explaining():
+            wanted = run_capture(config, COMMAND, load, data, samples, job)
+        if config.explain_resume:
+            continue
         if not wanted:
             raise LanternError(f"{model}: no sample of '{job.folder}' has the sites asked for")
         stores[name] = Store(job.folder)
+    if (folder / "erasure" / MANIFEST).is_file() and config.explain_resume:
+        with explaining():
+            erase_targets(config, model, folder, [])
+    end_explained(config.explain_resume)
     return stores, wanted
 
 
@@ -140,13 +155,19 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
         "capture": stores["own"].config,
         "samples": sorted(sweep.good),
         "types": config.types,
+        "statistic": "log-likelihood",
         "folds": config.folds,
         "controls": config.controls,
         "permutations": config.permutations,
         "seed": config.seed,
     }
     with (
-        Run.open(folder / "probes", settings, overwrite=config.overwrite) as run,
+        Run.open(
+            folder / "probes",
+            settings,
+            overwrite=config.overwrite,
+            allow_changed=config.allow_changed,
+        ) as run,
         progress_bar() as progress,
     ):
         bar = progress.add_task(f"{escape(model)}, probes", total=sweep.total)
@@ -196,7 +217,8 @@ def check(config: Config) -> None:
     from .data import check_columns
 
     for model in dict.fromkeys(config.model):
-        check_columns(config, model, targets=config.columns, types=[config.types])
+        columns = [name.removesuffix(VALUE) for name in config.columns]
+        check_columns(config, model, targets=columns, types=[config.types])
         data, _ = config.load_samples(model)
         folder = config.output / file_name(model)
         check_job(config, COMMAND, model, data, jobs_of(config, folder, boxes=False)["own"])
@@ -208,7 +230,9 @@ def main(config: Config) -> int:
     prepared = {}
     for model in dict.fromkeys(config.model):
         folder = config.output / file_name(model)
-        prepared[model] = folder, probe_model(config, model, folder)
+        with explaining():
+            prepared[model] = folder, probe_model(config, model, folder)
+    end_explained(config.explain_resume)
 
     from lantern_probe.records.json_files import write_json
 
@@ -218,7 +242,7 @@ def main(config: Config) -> int:
     for model, (folder, rows) in prepared.items():
         report(config, model, folder, rows)
         summary += [
-            {"model": model, **{k: v for k, v in row.items() if k != "null"}} for row in rows
+            {"model": model, **{k: v for k, v in row.items() if k not in LISTS}} for row in rows
         ]
     console.print(LEGEND, highlight=False)
     write_json(config.output / "probes.json", summary)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ def main(config: Config) -> int:
     if config.overlays < 0:
         raise LanternError(f"--overlays must be at least 0, not {config.overlays}")
     with progress_bar() as progress:
-        rows = {name: read_model(config, name, progress) for name in dict.fromkeys(config.model)}
+        rows = {}
+        for name in dict.fromkeys(config.model):
+            with explaining():
+                rows[name] = read_model(config, name, progress)
+    end_explained(config.explain_resume)
 
     from lantern_probe.analysis import attention
     from lantern_probe.plots.attention import attention_figure

@@ -23,7 +23,7 @@ import tyro
 
 from lantern_probe.errors import LanternError
 
-from .console import console, run_main
+from .console import console, end_explained, explaining, run_main
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -61,13 +61,13 @@ def programs() -> dict[str, float]:
     import numpy as np
 
     from lantern_probe.stats import wilson
-    from lantern_probe.tasks.crops import crop_box
+    from lantern_probe.tasks.crops import region
     from lantern_probe.tasks.tetris import CHANCE, answer_from_panel, tetris
 
     right = 0
     for sample in tetris(PUZZLES):
         image = sample.open_oracle_images()[0]
-        picture = np.asarray(image.crop(crop_box(image.size, sample.boxes[0])))
+        picture = np.asarray(image.crop(region(image.size, sample.boxes[0])))
         right += answer_from_panel(sample, picture) == sample.answer
     share = wilson(right, PUZZLES)
     console.print(
@@ -128,7 +128,7 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
 
     from .tables.literature import print_accuracies
 
-    found = compare_accuracies(figure, rows, seed=config.seed)
+    found = compare_accuracies(figure, rows, seed=config.seed, same=source.same)
     print_accuracies(figure, found, source)
     references = programs() if figure.data == "Tetris" else {}
     # The dotted lines are bounds for puzzles, and do not apply to another task.
@@ -210,15 +210,18 @@ def main(config: Config) -> int:
     figures = check(config)
     if EVERY not in config.figure:
         for figure in figures:
-            reproduce(figure, config)
+            with explaining():
+                reproduce(figure, config)
         return 0
     made = 0
     for figure in figures:
         try:
-            reproduce(figure, config)
-            made += 1
+            with explaining():
+                reproduce(figure, config)
+                made += 1
         except LanternError as error:
             console.print(f"{figure.name}: {error}\n", markup=False, highlight=False)
+    end_explained(config.explain_resume)
     console.print(f"{made} of {len(figures)} figures made")
     return 0 if made else 1
 

@@ -137,7 +137,8 @@ def _read_files(
     else:
         departures.append(f"result files do not say that they are of {figure.model or 'theirs'}")
     label = f"result files of {len(files)} conditions, n = {n}"
-    return rows, Source(label, tuple(departures), tuple(trust), notes)
+    same = figure.records and n == figure.n[ALL]
+    return rows, Source(label, tuple(departures), tuple(trust), notes, same)
 
 
 def result_files(figure: PublishedFigure, path: Path) -> list[tuple[str | None, Path]]:

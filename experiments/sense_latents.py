@@ -21,7 +21,7 @@ from rich.markup import escape
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import SWAP_QUESTION
 
-from .console import console, progress_bar, run_main
+from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, file_name
 
 if TYPE_CHECKING:
@@ -105,10 +105,11 @@ def main(config: Config) -> int:
     config.check(config.model)
     changes = labels_of(config)
     with progress_bar() as progress:
-        rows = {
-            name: sense_model(config, name, changes, progress)
-            for name in dict.fromkeys(config.model)
-        }
+        rows = {}
+        for name in dict.fromkeys(config.model):
+            with explaining():
+                rows[name] = sense_model(config, name, changes, progress)
+    end_explained(config.explain_resume)
 
     from lantern_probe.analysis import sensitivity
     from lantern_probe.plots.sensitivity import sensitivity_figure

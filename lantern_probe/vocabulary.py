@@ -97,10 +97,50 @@ _READ: dict[str, Callable[[str], Any]] = {
 
 
 STANDARD = (
-    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched", "mean"),
-    *("first-repeat", "shuffle", "swap", "oracle", "random-box"),
+    *("own", "skip", "ban", "stock", "mask", "zeros", "noise", "noise-matched"),
+    *("noise-matched:covariance=full", "mean", "first-repeat", "shuffle", "swap"),
+    *("oracle", "random-box"),
 )
 """Default conditions of an ablation."""
+
+REDEFINED = {
+    "ban": "all three LVR tokens are banned, not only the start marker",
+    "direct": "the text ends with its first answer",
+    "erase": "the eraser is applied to the sample's stored own latents, not to re-rolled ones",
+    "erase-shuffled": "the eraser is applied to the sample's stored own latents",
+    "erase-random": "as much variance is removed as by erase, from the stored own latents",
+    "random-box": "all evidence boxes are avoided; a sample without room fails",
+    "noise-matched": "moments leave out all samples of the sample's images",
+    "noise-norm": "the norm is that of the stored own latent, not of the re-rolled one",
+    "additive": "noise is added to the stored own latents, not to re-rolled ones",
+    "mean": "the mean leaves out all samples of the sample's images",
+    "shuffle": "a scope is permuted within itself",
+    "->:random": "a random cut takes image tokens or edges, and never slots or markers",
+}
+"""Conditions whose meaning changed within format 2, by name, each with the new meaning.
+
+Rows of these conditions that were made before the change are not rows of the same condition.
+`redefined` looks a label up; `->:random` is every random cut of attention.
+"""
+
+
+def redefined(label: str) -> str | None:
+    """Say what changed in the meaning of a condition; None if nothing did.
+
+        >>> redefined("ban@black-box")
+        'all three LVR tokens are banned, not only the start marker'
+        >>> redefined("zeros") is None
+        True
+
+    Args:
+        label: Label of a condition, as rows have it.
+    """
+    condition = label.partition("@")[0]
+    name, _, settings = condition.partition(":")
+    if "->" in name:
+        name = "->:random" if "random=1" in settings.split(",") else name
+    return REDEFINED.get(name)
+
 
 SWAP_QUESTION = "swap-question"
 """A change of the input that leaves the image as it is: another sample's question."""
@@ -233,6 +273,10 @@ IMAGE_ROLES = ("image-mean", "box")
 PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
+VALUE = ":value"
+"""Suffix of a target's name that asks for its column as numbers, whole ones too."""
+
+
 TEXT_ROLES = ("last-prompt", "lvr_start", "slot", "lvr_end", "answer-start")
 """Positions from the prompt's last token on, in the first block of a text.
 
@@ -327,3 +371,13 @@ def parse_sites(texts: Sequence[str], layers: int) -> list[Site]:
         except LanternError as error:
             raise LanternError(f"site {text!r}: {error}") from None
     return list(sites)
+
+
+def freezes(subset: Sequence[int], size: int) -> bool:
+    """True if a slot out of a set comes after one of the set; else nothing can be frozen.
+
+    Args:
+        subset: Slots (0-based) in scope.
+        size: Number of slots in a block.
+    """
+    return len(subset) < size - min(subset)

@@ -104,7 +104,7 @@ for ax, name in zip(axes, MODELS, strict=True):
 # ## How to read an interval
 #
 # Conditions are compared on the *same* samples, so the right number is the paired difference, not
-# how far two intervals overlap. `minus own` is that difference with its 95 % bootstrap interval;
+# how far two intervals overlap. `minus own` is that difference with its 95 % interval (Tango);
 # `p` is the exact McNemar test, which looks only at the samples that one condition gets right and
 # the other wrong; `Holm p` is corrected for the number of conditions.
 
@@ -116,7 +116,7 @@ columns = {
     "diff_high": "high",
     "only_own": "only own right",
     "only_this": "only this right",
-    "mcnemar_p": "p",
+    "p": "p",
     "holm_p": "Holm p",
 }
 

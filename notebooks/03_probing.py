@@ -238,7 +238,8 @@ legend = axes[1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_an
 # LEACE removes from the latents what any linear probe could read about an attribute, with the least
 # change. `erase` is a condition like any other: it is fitted on other scenes, and applied while the
 # model writes. Its own controls are the eraser of *shuffled* labels and as many *random*
-# directions: what does it cost to erase by this procedure where there is nothing to erase?
+# directions, of as much variance: what does it cost to erase by this procedure where there is
+# nothing to erase?
 
 # %%
 from lantern_probe.analysis.ablation import summarize
@@ -268,9 +269,9 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # Without the colour in its slots, *faithful* guesses. *bypass* does not mind.
 #
-# Look at the control too. On so few scenes, shuffled labels also differ in their means, by chance.
-# Their eraser takes these differences out, and with them a part of what *faithful* needs. So the
-# effect of erasing the colour is what `erase` costs beyond `erase-shuffled`, on the same scenes.
+# Look at the controls too. On so few scenes, shuffled labels also differ in their means, by chance,
+# and their eraser takes these differences out. So the effect of erasing the colour is what `erase`
+# costs beyond `erase-shuffled`, on the same scenes.
 
 # %%
 from lantern_probe.stats import accuracy_difference

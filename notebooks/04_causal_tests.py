@@ -286,7 +286,9 @@ for ax, name in zip(axes, MODELS, strict=True):
 # keeps everything behind the block from attending to the slots, `after->image` from attending to
 # the image. `lvr_start+slot->image` cuts what the latents themselves are made from.
 #
-# Cutting edges may hurt by itself. So each cut has a control, `random=1`: as many *other* edges.
+# Cutting edges may hurt by itself. So each cut has a control, `random=1`, which hides random image
+# tokens instead: as many as the slots, or one half of the image. Image and slots together have
+# none, and are compared with `own`.
 
 # %%
 from lantern_probe.analysis.ablation import summarize
@@ -295,13 +297,14 @@ from lantern_probe.plots.ablation import plot_accuracy
 
 CUTS = [parse_cut(edge) for edge in ("after->slot", "after->image", "after->image+slot")]
 CUTS.append(parse_cut("lvr_start+slot->image"))
+CONTROLS = [None if cut.keys == "image+slot" else KnockOut(cut.control) for cut in CUTS]
 TWO = ("faithful", "bypass")
 samples = load_task("scenes", 64)
 cut_rows = {
     name: run(
         name,
         samples,
-        [parse_condition("own"), *(KnockOut(c) for cut in CUTS for c in (cut, cut.control))],
+        [parse_condition("own"), *map(KnockOut, CUTS), *filter(None, CONTROLS)],
     )
     for name in TWO
 }
@@ -325,7 +328,10 @@ def correct(name, label):
 
 lines = {}
 for name in TWO:
-    both = [(correct(name, cut.label), correct(name, cut.control.label)) for cut in CUTS]
+    both = [
+        (correct(name, cut.label), correct(name, control.label if control else "own"))
+        for cut, control in zip(CUTS, CONTROLS, strict=True)
+    ]
     adjusted = holm([mcnemar(*discordant(*one)).p for one in both])
     for cut, one, p in zip(CUTS, both, adjusted, strict=True):
         lines[name, cut.label] = {

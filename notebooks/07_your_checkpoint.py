@@ -344,7 +344,7 @@ print("status:", read_manifest(work / "bare")["status"])
 
 # %% [markdown]
 # The table is made from the rows. *samples* ran, *failed* could not be run, *n* have a block, and
-# are what accuracies and comparisons are about. *minus own* is paired, with its 95 % bootstrap
+# are what accuracies and comparisons are about. *minus own* is paired, with its 95 % Tango
 # interval; *Holm p* is the exact McNemar test, corrected for the number of conditions. *accuracy of
 # all* has the samples without a block in.
 

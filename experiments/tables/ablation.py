@@ -10,18 +10,36 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantern_probe import organisms
-from lantern_probe.analysis.ablation import ConditionSummary, length_notes
-from lantern_probe.analysis.format import estimate, number, p_value, share
+from lantern_probe.analysis.ablation import (
+    ALPHA,
+    MARGIN,
+    POWER,
+    ConditionSummary,
+    length_notes,
+    reference,
+)
+from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
+from lantern_probe.analysis.likelihood import mass_notes
 
 from ..console import print_table
 
 LEGEND = (
-    "accuracy [95 % Wilson interval]; cut: share of texts cut off at the token limit; minus own, "
-    "paired [95 % bootstrap interval, clustered by image], under the same corruption of the image "
-    "if any, and own@... minus own; exact McNemar p, and after Holm over the conditions; emit: "
-    "share of samples with a block; unp: texts without a readable answer, counted as wrong; "
-    "p(gold): mean probability of the right answer"
+    "accuracy [95 % Wilson interval, n / design effect where images repeat]; cut: share of texts "
+    "cut off at the token limit; minus own, paired [95 % interval, Tango's, n / design effect "
+    "alike], under the same corruption of the image if any, and own@... minus own; p: "
+    "{test}, and after Holm over the conditions; TOST: p of equivalence with own within {margin} "
+    "points, after Holm, * where it is shown; emit: share of samples with a block; unp: texts "
+    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer "
+    "among the candidates, over texts that open an answer under own too"
 )
+
+
+def legend(summaries: Sequence[ConditionSummary]) -> str:
+    """Explain the table, with the test and the margin that were used."""
+    tests = list(dict.fromkeys(s.test.method for s in summaries if s.test is not None))
+    margins = {s.equivalence.margin for s in summaries if s.equivalence is not None}
+    margin = points(margins.pop()) if margins else points(MARGIN)
+    return LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
 
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
@@ -35,7 +53,18 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         padding=0,
     )
     table.add_column("condition", no_wrap=True)
-    for name in ("n", "accuracy", "cut", "minus own", "p", "Holm", "emit", "unp", "p(gold)"):
+    for name in (
+        "n",
+        "accuracy",
+        "cut",
+        "minus own",
+        "p",
+        "Holm",
+        "TOST",
+        "emit",
+        "unp",
+        "p(gold)",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
@@ -44,15 +73,19 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
             estimate(s.accuracy),
             share(s.truncated),
             estimate(s.difference, signed=True),
-            p_value(None if s.mcnemar is None else s.mcnemar.p),
+            p_value(None if s.test is None else s.test.p),
             p_value(s.holm_p),
+            p_value(s.equivalence_holm_p) + ("*" if s.equivalent else ""),
             share(s.emission),
             str(s.unparsed),
             number(s.p_gold),
         )
     print_table(table, console)
-    console.print(LEGEND, highlight=False)
+    console.print(legend(summaries), highlight=False)
+    print_seen(summaries, console)
+    print_controls(summaries, console)
     print_parsers(summaries, console)
+    print_scores(summaries, console)
     for note in length_notes(summaries):
         console.print(note, markup=False, highlight=False)
     for s in summaries:
@@ -64,6 +97,54 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
     console.print()
 
 
+def print_seen(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print how large a difference is at most, or could have been missed, where none is shown."""
+    for text in bounds((s.condition, s.difference) for s in summaries):
+        console.print(text, markup=False, highlight=False)
+    family = sum(s.test is not None for s in summaries)
+    open_ones = [
+        f"{s.condition} {points(s.detectable.difference)}"
+        for s in summaries
+        if s.detectable is not None
+        and s.holm_p is not None
+        and s.holm_p > ALPHA
+        and not s.equivalent
+    ]
+    if open_ones:
+        console.print(
+            f"neither a difference nor equivalence shown; one larger than so many points would "
+            f"have been seen with {100 * POWER:g} % power among {family} comparisons (one test at "
+            f"{ALPHA:g} / {family}): {', '.join(open_ones)}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def print_controls(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print every condition against its own control, where both were run."""
+    found = [one for s in summaries for one in s.controls]
+    if not found:
+        return
+    table = Table(
+        title="effect minus that of the control [95 % interval]; p: sign flips of whole images",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("condition minus control", overflow="fold")
+    for name in ("difference", "p", "Holm"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found:
+        table.add_row(
+            escape(f"{one.condition} - {one.control}"),
+            estimate(one.contrast.difference, signed=True),
+            p_value(one.contrast.test.p),
+            p_value(one.holm_p),
+        )
+    print_table(table, console)
+
+
 def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print the accuracies as each parser reads the texts, where there is more than one."""
     names = list(dict.fromkeys(name for s in summaries for name in s.by_parser))
@@ -71,7 +152,7 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         return
     table = Table(
         title="accuracy by parser; likelihood: the most probable candidate, of the texts that "
-        "open an answer",
+        "open an answer under own too",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -83,6 +164,23 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         read = [number(s.by_parser.get(name)) for name in names]
         table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
     print_table(table, console)
+
+
+def print_scores(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print own's scores on the samples of others, and warn where the candidates have no mass."""
+    found = {s.condition: s.scores for s in summaries if s.scores is not None}
+    for name, item in found.items():
+        n = item.accuracy.n
+        if item.reference_accuracy is not None and n and n < found[reference(name)].scored:
+            console.print(
+                f"{name}: p(gold) {number(item.p_gold)}, likelihood {share(item.accuracy)}, over "
+                f"the {n} samples scored under both; {reference(name)} there "
+                f"{number(item.reference_p_gold)}, {share(item.reference_accuracy)}",
+                markup=False,
+                highlight=False,
+            )
+    for note in mass_notes(found):
+        console.print(note, markup=False, highlight=False)
 
 
 def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Console) -> None:

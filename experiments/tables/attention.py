@@ -18,7 +18,7 @@ from ..console import console, print_table
 LEGEND = (
     "mass: share of a query's attention; entropy in nats; enrichment: mass of the evidence box "
     "over the mean window of its size (1 without preference), percentile among these windows; "
-    "95 % bootstrap intervals, clustered by image"
+    "95 % studentised bootstrap intervals, clustered by image"
 )
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from lantern_probe.analysis.comparison import Comparison, PairReport
 from lantern_probe.analysis.format import interval, number, p_value, points, share
 from lantern_probe.analysis.verdict import read_pair
-from lantern_probe.stats import Difference, Proportion
+from lantern_probe.stats import Detectable, Difference, Proportion
 
 from ..console import print_caption, print_table, titled_table
 
@@ -42,13 +42,14 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
         )
     print_table(table, console)
     print_caption(
-        f"accuracy [{level} Wilson interval]: an unparsed text counts as wrong. Jointly parsed: "
+        f"accuracy [{level} Wilson interval, n / design effect where images repeat]: an unparsed "
+        "text counts as wrong. Jointly parsed: "
         f"the same among the {conditions[0].jointly_parsed.n} samples parsed under every "
         "condition. Block: texts with a latent block."
         + (" Cut: share of texts cut off at the token limit." if known else "")
         + (
-            " Likelihood: the most probable candidate is the right one, where log-probabilities "
-            "are recorded."
+            " Likelihood: the most probable candidate is the right one, among the "
+            f"{conditions[0].likelihood.n} samples scored under every condition."
             if scored
             else ""
         ),
@@ -57,14 +58,15 @@ def print_conditions(comparison: Comparison, console: Console) -> None:
 
 
 def print_pairs(comparison: Comparison, console: Console) -> None:
-    """Every pair: exact McNemar, difference, equivalence, what could have been seen."""
+    """Every pair: the test, difference, equivalence, what could have been seen."""
     settings, pairs = comparison.settings, comparison.pairs
     clustered = any(pair.clustered for pair in pairs)
     table = titled_table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
     table.add_column("pair", overflow="fold")
     for name in ("n", "b:c", "p", "Holm", *(["p clust."] if clustered else [])):
         table.add_column(name, justify="right", no_wrap=True)
-    for name in ("difference", "TOST", "MDE"):
+    several = len(pairs) > 1
+    for name in ("difference", "TOST", "MDE", *(["fam."] if several else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for pair in pairs:
         table.add_row(
@@ -75,19 +77,26 @@ def print_pairs(comparison: Comparison, console: Console) -> None:
             p_value(pair.holm_p),
             *([p_value(pair.clustered_holm_p)] if clustered else []),
             _difference(pair.difference),
-            p_value(pair.equivalence.p) + ("*" if pair.equivalence.equivalent else " "),
-            number(pair.detectable.difference) if pair.detectable else "-",
+            p_value(pair.equivalence_holm_p) + ("*" if pair.equivalent else " "),
+            _seen(pair.detectable),
+            *([_seen(pair.detectable_in_family)] if several else []),
         )
     print_table(table, console)
     print_caption(
         "b:c: right under the first only and under the second only. p: exact McNemar, and after "
-        f"Holm. Difference [{100 * (1 - settings.alpha):g} % bootstrap interval]. TOST: p of "
-        f"equivalence within {points(settings.margin)} pp, not adjusted; * where it is shown. "
-        f"MDE: smallest difference that one test at {settings.alpha:g} sees with "
-        f"{100 * settings.power:g} % power."
+        f"Holm. Difference [{100 * (1 - settings.alpha):g} % interval, Tango's; it reaches 0 where "
+        f"the test does not reject]. TOST: p of equivalence within {points(settings.margin)} pp "
+        f"after Holm; * where it is shown. MDE: smallest difference that one test at "
+        f"{settings.alpha:g} sees with {100 * settings.power:g} % power"
+        + (
+            f"; fam.: the same at {settings.alpha:g} / {len(pairs)}, which Holm asks of the "
+            f"smallest of {len(pairs)} p values."
+            if several
+            else "."
+        )
         + (
             f" P clust.: sign flips of whole clusters ({settings.cluster}), after Holm; interval, "
-            "TOST and MDE are clustered too, McNemar is not."
+            "TOST and MDE are clustered too, the first two p are not; p clust. decides."
             if clustered
             else ""
         ),
@@ -109,17 +118,18 @@ def print_parsing(pairs: Sequence[PairReport], console: Console) -> None:
             _name(pair),
             f"{pair.outcomes.first[2]} {pair.outcomes.second[2]}",
             f"{pair.parse_failure.b}:{pair.parse_failure.c}",
-            p_value(pair.parse_failure.p),
+            p_value(pair.parse_failure_test.p),
             p_value(pair.parse_failure_holm_p),
             str(pair.joint_n),
             _difference(pair.joint_difference) if pair.joint_n else "-",
-            p_value(pair.joint.p),
+            p_value(pair.joint_test.p),
         )
     print_table(table, console)
     print_caption(
         "unparsed under the first and the second. Lost: by the first only and by the second only. "
-        "p: exact McNemar on parse failure, and after Holm. Then, among the samples parsed under "
-        "both: how many, the difference of the accuracies, its exact McNemar p.",
+        f"p: {pairs[0].parse_failure_test.method} on parse failure, and after Holm. Then, among "
+        "the samples parsed under both: how many, the difference of the accuracies, its p by the "
+        "same test, not adjusted.",
         console,
     )
 
@@ -131,15 +141,16 @@ def print_log_odds(pairs: Sequence[PairReport], console: Console) -> None:
         return
     table = titled_table("log-odds of the right answer, in nats: first minus second")
     table.add_column("pair", overflow="fold")
-    for name in ("n", "difference", "p"):
+    for name in ("n", "difference", "p", "Holm"):
         table.add_column(name, justify="right", no_wrap=True)
     for pair in shown:
         assert pair.log_odds and pair.log_odds_test
-        row = (str(pair.log_odds.n), _difference(pair.log_odds), p_value(pair.log_odds_test.p))
-        table.add_row(_name(pair), *row)
+        ps = (p_value(pair.log_odds_test.p), p_value(pair.log_odds_holm_p))
+        table.add_row(_name(pair), str(pair.log_odds.n), _difference(pair.log_odds), *ps)
     print_table(table, console)
     print_caption(
-        "mean difference [bootstrap interval]; p by flipping signs, not adjusted.",
+        "mean difference [studentised bootstrap interval]; p by flipping signs of whole clusters, "
+        "and after Holm.",
         console,
     )
 
@@ -156,6 +167,10 @@ def print_reading(comparison: Comparison, console: Console) -> None:
 
 def _name(pair: PairReport) -> str:
     return escape(f"{pair.first} - {pair.second}")
+
+
+def _seen(found: Detectable | None) -> str:
+    return number(found.difference) if found else "-"
 
 
 def _share(share: Proportion) -> str:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lantern_probe.analysis.exchange import Exchange
-from lantern_probe.analysis.format import interval, p_value
+from lantern_probe.analysis.format import bounds, interval, p_value
 from lantern_probe.analysis.mediation import EFFECTS, Mediation
 from lantern_probe.analysis.slot_shares import SlotShare
 from lantern_probe.stats import Difference, SignFlip
@@ -21,7 +21,8 @@ LEGEND = (
     "lift: share of donor's answers minus the share that come with the own latents anyway; margin: "
     "by how much the donor's answer gained on the own one, over the samples that open an answer "
     "under both; TE = NDE + TIE: total, natural direct and total indirect effect; NIE: natural "
-    "indirect effect; [95 % bootstrap interval, clustered by pair]; p: sign-flip test that it is 0 "
+    "indirect effect; [95 % interval, clustered by pair: Wilson's of shares, Tango's of lifts, "
+    "else studentised bootstrap]; p: sign-flip test that it is 0 "
     "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
     "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
     "the four effects; self-swap is a sham: it shows rounding, which is not tested"
@@ -44,6 +45,8 @@ def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
             shown(item.kept),
         )
     print_table(table, console)
+    for text in bounds((f"lift of {item.condition}", item.lift) for item in items):
+        console.print(text, markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("exchange", no_wrap=True)
     for name in ("n", "margin, nats", "p", "Holm"):
@@ -70,9 +73,7 @@ def print_mediation(item: Mediation, console: Console) -> None:
         table.add_row(name.upper(), shown(getattr(item, name)), *tested)
     print_table(table, console)
     for name, share in (("TIE / TE", item.share), ("NIE / TE", item.share_nie)):
-        text = (
-            interval(share.estimate, share.low, share.high) if share.defined else "-, TE may be 0"
-        )
+        text = share.reason or interval(share.estimate, share.low, share.high)
         console.print(f"{name} {text}", highlight=False, markup=False)
 
 

@@ -22,6 +22,12 @@ PREFIX, CONTINUATION = 60, 100
 """Tokens up to the block and behind it: guesses."""
 SAMPLES_TOGETHER, ROWS_TOGETHER = 8, 32
 
+INDEPENDENT = (
+    "0 lies in Newcombe's 95 % interval of the difference of the two, as of independent samples "
+    "(where the published n is unknown: the published value lies in the measured interval)"
+)
+SAME = "the counts are equal, as these are the published records themselves"
+
 
 def print_list(figures: Collection[PublishedFigure]) -> None:
     """Print every figure, what its published setting needs, and what can be made here."""
@@ -92,7 +98,7 @@ def print_accuracies(
     if len(splits) > 1:
         table.add_column("split", no_wrap=True)
     blocks = ["with a block"] if found.without_block else []
-    for name in ("published", "measured", "n", "inside", *blocks):
+    for name in ("published", "measured", "n", "agrees", *blocks):
         table.add_column(name, justify="right", no_wrap=True)
     for line in found.lines:
         value, m = line.published, line.measured
@@ -103,37 +109,37 @@ def print_accuracies(
             _published(line),
             _share(m),
             str(m.n) if m else "-",
-            _inside(line.inside, departures),
+            _yes(line.agrees, departures),
             *([_share(line.with_block)] if blocks else []),
         )
     print_table(table)
     print_caption(
         "published and measured share [95 % Wilson interval; of the published one where n is "
-        "known]; inside: whether the published value lies in the measured interval"
+        f"known]; agrees: {SAME if source.same else INDEPENDENT}"
         + ("; in brackets: another setting" if departures else "")
-        + f" (of two measurements of one truth with equal n, 83 % are). An unparsed text is wrong; "
-        f"letters are read by the {figure.parser} parser. Jointly parsed: among the samples parsed "
-        "under every condition."
+        + f". {_by_chance([line.agrees for line in found.lines], source.same)} "
+        f"An unparsed text is wrong; letters are read by the {figure.parser} parser. Jointly "
+        "parsed: among the samples parsed under every condition."
     )
     block = f"{found.samples - found.without_block} of {found.samples} samples have a latent block"
     if found.without_block:
         block += "; without one no condition does anything, so read the column 'with a block'"
     console.print(block, highlight=False)
     console.print()
-    _print_pairs(figure, found.pairs, departures)
+    _print_pairs(figure, found.pairs, departures, source.same)
     for note in (*source.notes, *found.notes):
         console.print(f"note: {note}", markup=False, highlight=False)
 
 
 def _print_pairs(
-    figure: PublishedFigure, pairs: Sequence[PairLine], departures: Sequence[str]
+    figure: PublishedFigure, pairs: Sequence[PairLine], departures: Sequence[str], same: bool
 ) -> None:
     table = titled_table(f"pairs: accuracy of the first minus the second, {len(pairs)} comparisons")
     table.add_column("pair", no_wrap=True)
     names = ["published"]
     if figure.flips:
         names += ["b:c", "p", "Holm"]
-    for name in (*names, "measured", "b:c", "p", "Holm", "inside"):
+    for name in (*names, "measured", "b:c", "p", "Holm", "agrees"):
         table.add_column(name, justify="right", no_wrap=True)
     for pair in pairs:
         cells = [_signed(pair.low, pair.high)]
@@ -150,13 +156,19 @@ def _print_pairs(
             p_value(m.p if m else None),
         ]
         table.add_row(
-            escape(f"{pair.first} - {pair.second}"), *cells, _inside(pair.inside, departures)
+            escape(f"{pair.first} - {pair.second}"), *cells, _yes(pair.agrees, departures)
         )
     print_table(table)
     print_caption(
-        "measured difference [95 % bootstrap interval, clustered by image]; b:c right under the "
+        "measured difference [95 % interval, Tango's, clustered by image]; b:c right under the "
         "first only and under the second only; p exact McNemar (sign flips of whole images where "
-        "they repeat), and after Holm over the pairs"
+        "they repeat), and after Holm over the pairs; agrees: "
+        + (
+            SAME
+            if same
+            else "0 lies in the 95 % interval of the measured difference minus the published one "
+            "(without published counts: the published one lies in the measured interval)"
+        )
         + (f"; the published counts are marked {figure.flips_mark}" if figure.flips else "")
     )
 
@@ -183,14 +195,15 @@ def print_retrieval(
         for comparison in found:
             m = comparison.lines[place]
             cells.append(f"{m.measured:.{digits}f} [{m.low:.{digits}f}, {m.high:.{digits}f}]")
-            cells.append(_inside(m.inside, departures))
+            cells.append(_yes(m.inside, departures))
         table.add_row(line.measure, *cells)
     print_table(table)
     n = figure.n[ALL]
     print_caption(
         f"chance and published among {n}; measured among {found[0].lines[0].n} [95 % interval: "
-        "Wilson for recall, bootstrap by image for the means]; p: exact binomial test of one "
-        "recall against k / n, one-sided, as if ranks were independent; inside: whether the "
+        "Wilson for recall, bootstrap by image for the means]; p: one-sided, the published value "
+        "against random pairing, as if ranks were independent: exact binomial test of a recall "
+        "against k / n, z of a mean; inside: whether the "
         "published value lies in the measured interval, told for equal n only"
         + ("; in brackets: another setting" if departures else "")
     )
@@ -207,6 +220,19 @@ def print_retrieval(
             )
     for text in said:
         console.print(text, markup=False, highlight=False)
+
+
+def _by_chance(agrees: Sequence[bool | None], same: bool) -> str:
+    """Words on how many of the values differ, and how many would by chance."""
+    told = [said for said in agrees if said is not None]
+    if not told:
+        return "Nothing is measured."
+    if same:
+        return f"{told.count(False)} of {len(told)} values differ."
+    return (
+        f"{told.count(False)} of {len(told)} values differ; with one truth {0.05 * len(told):.1f} "
+        "would by chance."
+    )
 
 
 def _test(test: RankTest) -> str:
@@ -249,8 +275,8 @@ def _signed(low: float, high: float) -> str:
     return f"{number(low, signed=True)} to {number(high, signed=True)}"
 
 
-def _inside(inside: bool | None, departures: Sequence[str]) -> str:
-    if inside is None:
+def _yes(said: bool | None, departures: Sequence[str]) -> str:
+    if said is None:
         return "-"
-    word = "yes" if inside else "no"
+    word = "yes" if said else "no"
     return f"({word})" if departures else word

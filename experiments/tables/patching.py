@@ -21,12 +21,13 @@ ALPHA = 0.05
 
 LEGEND = (
     "recovery: shift of the logit difference over the difference between the two runs [95 % "
-    "bootstrap interval, clustered by pair], - where the runs may not differ; denoise: clean into "
-    "corrupted; noise: corrupted into clean; flip: share whose most probable answer became the "
-    "donor's; Holm: p of the sign-flip test that the shift is 0, whole pairs (n of them) flipped "
+    "Fieller's interval, clustered by pair], - where that difference is too near 0 for a share of "
+    "it; denoise: clean into corrupted; noise: corrupted into clean; flip: share whose most "
+    "probable answer became the donor's; Holm: p of the sign-flip test that the shift is 0, whole "
+    "pairs (n of them) flipped "
     "together, exact for up to 20 pairs, after Holm over all cells of the model and direction, "
     "single slots too; sham: largest shift, nats, with own activations put back, not tested; p "
-    "before Holm, and the shifts with their intervals, are in patching.json"
+    "before Holm, and the shifts with their intervals (studentised bootstrap), are in patching.json"
 )
 
 

@@ -11,9 +11,13 @@ from rich.table import Table
 
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.analysis.format import estimate, interval, number, p_value
+from lantern_probe.probing.intervals import best_interval
 from lantern_probe.records.rows import Row
 
 from ..console import console, print_table
+
+STATISTICS = {"class": "mean log-likelihood out of fold", "value": "R²"}
+"""Statistic of the permutation test of each kind of target, in words."""
 
 
 def print_probes(model: str, rows: Sequence[Row]) -> None:
@@ -24,10 +28,12 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
         some = [row for row in rows if row["target"] == target]
         first = some[0]
         metric = "accuracy" if first["kind"] == "class" else "R²"
+        statistic = STATISTICS[first["kind"]]
         console.print(
             f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
             f"{first['images']} images; question {number(first['question'])}, image mean "
-            f"{number(first['image_mean'])}, majority {number(first['majority'])}",
+            f"{number(first['image_mean'])}, majority {number(first['majority'])}, of the control "
+            f"task {number(first.get('control_majority'))}; p of the {statistic}",
             highlight=False,
         )
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
@@ -42,16 +48,19 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
                 name: max((r[name] for r in slots if r[name] is not None), default=None)
                 for name in ("distractor", "untrained", "control")
             }
-            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{row['uniform_bits']:.0f}"
+            base = row.get("baseline_bits", row["uniform_bits"])
+            share = "-" if row["bits"] is None else f"{row['bits']:.0f}/{base:.0f}"
             table.add_row(
                 escape(site) + ("" if row["slot"] is None else f" {row['slot']}"),
-                interval(row["score"], row["low"], row["high"]),
+                interval(row["score"], *best_interval(slots)),
                 *(number(best[name]) for name in ("distractor", "untrained", "control")),
                 p_value(row["p"]),
                 p_value(row["p_family"]),
                 share,
             )
         print_table(table)
+        if first.get("note"):
+            console.print(f"{escape(target)}: {escape(first['note'])}", highlight=False)
 
 
 def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
@@ -79,10 +88,14 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
 
 
 LEGEND = (
-    "probe: out of fold, folds by image [95 % bootstrap interval, clustered by image], best of the "
-    "site's slots, and so are its controls; other object: the same attribute of an object nobody "
-    "asked for; untrained: the same site of a model of random weights; control: one random label "
-    "per question; p: permutations, and over all sites (largest score, which takes the choice of "
-    "the best slot into account); bits: online code over uniform code; "
-    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions"
+    "probe: out of fold, folds by image, best of the site's slots, and so are its controls [95 % "
+    "interval of repeated folds (Nadeau & Bengio), which counts training on other samples and, by "
+    "the largest bootstrapped deviation over the slots, the choice of the best]; other object: the "
+    "same attribute of an object nobody asked for; untrained: the same site of a model of random "
+    "weights; control: one random label per question; p: permutations of the labels (mean "
+    "log-likelihood out of fold above that of the class frequencies; R² for values), and over all "
+    "sites of the capture (largest statistic, which takes the choice of the best slot into "
+    "account); bits: online code over that of the class frequencies; "
+    "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
+    "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

@@ -16,8 +16,9 @@ from ..console import console, print_table
 
 LEGEND = (
     "cosine distance between a site's state before and after the change [95 % bootstrap "
-    "interval, clustered by image], and as a share of the mean distance between samples: 0 not "
-    "noticed, 1 as another sample"
+    "interval, clustered by image], and as a share of the mean distance between samples "
+    "[Fieller's]: 0 not noticed, 1 as another sample; - where that distance is too near 0 "
+    "for a share of it"
 )
 
 

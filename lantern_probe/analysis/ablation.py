@@ -12,27 +12,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lantern_probe.analysis.scores import most_probable, probability_of
+from lantern_probe.analysis import controls, likelihood
+from lantern_probe.analysis.controls import ControlContrast
+from lantern_probe.analysis.likelihood import Likelihood
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
+    Detectable,
     Difference,
+    Equivalence,
     McNemar,
+    PairedTest,
     Proportion,
     accuracy_difference,
-    clustered_share,
-    discordant,
+    accuracy_equivalence,
+    accuracy_test,
+    detectable_difference,
     holm,
     mcnemar,
-    wilson,
+    proportion,
 )
 
 OWN = "own"
+
+MARGIN = 0.02
+"""Default margin of equivalence: accuracies that differ by less count as equivalent."""
+ALPHA, POWER = 0.05, 0.8
+"""Level of the family of tests, and power at which the detectable difference is computed."""
 
 
 @dataclass(frozen=True)
 class ConditionSummary:
     """One condition of one model.
+
+    Where images repeat, every Wilson interval has n divided by the design effect.
 
     Attributes:
         model: Name of the model.
@@ -46,22 +59,33 @@ class ConditionSummary:
         truncated: Share of texts cut off at the token limit; None where the rows do not say.
         unparsed: Number of texts without a readable answer.
         chance: Mean of 1 / number of candidates; None without candidates.
-        difference: Accuracy minus that of the reference on the same samples, with its 95 % paired
-            bootstrap interval, clustered; None for the reference itself. The reference is `own`;
-            under a corruption of the image it is `own` under the same corruption, and
-            `own@black-box` is compared with `own`.
-        mcnemar: Exact test of that difference; `b` are the samples that only the reference gets
-            right, `c` those that only this condition does.
-        holm_p: Its p value after Holm over the model's conditions.
+        difference: Accuracy minus that of the reference on the same samples, with its 95 % interval
+            (Tango's, n divided by the design effect where images repeat); None for the reference
+            itself. The reference is `own`; under a corruption of the image it is `own` under the
+            same corruption, and `own@black-box` is compared with `own`.
+        mcnemar: Exact McNemar test of that difference, which takes samples as independent; `b` are
+            the samples that only the reference gets right, `c` those that only this condition does.
+        holm_p: p value of `test` after Holm over the model's conditions.
         emission: Share of the samples that ran with at least one block.
         accuracy_all: Share of right answers over all samples that ran, blocks or not.
         by_parser: Accuracy as each parser reads the texts.
-        likelihood: Share of samples whose most probable candidate is the right one, over the texts
-            that open an answer; needs no parsing.
-        p_gold: Mean probability of the right candidate among the candidates, over the same texts.
+        likelihood: Share of samples whose most probable candidate is the right one; needs no
+            parsing. Over the samples whose texts open an answer under the reference too.
+        p_gold: Mean probability of the right candidate among the candidates, over the same samples.
         donor: For swaps, the share of answers that are the donor's, over the samples whose donor
-            has another answer among the same candidates; with a 95 % Wilson interval, or a
-            clustered bootstrap interval where images repeat. None without such samples.
+            has another answer among the same candidates; with a 95 % Wilson interval. None without
+            such samples.
+        test: Test of `difference`: exact McNemar, or a sign flip of whole images where they
+            repeat. None for the reference itself.
+        equivalence: Test (TOST) that this accuracy and the reference's differ by less than the
+            margin. None for the reference itself.
+        equivalence_holm_p: p value of `equivalence` after Holm over the model's conditions.
+        detectable: Smallest difference that the test would have shown among the model's conditions
+            with 80 % power: at the level of the family divided by its size, the discordance
+            observed and n divided by the design effect. None if n is too small for any difference.
+        scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
+            probability of all candidates together.
+        controls: Contrasts with this condition's own controls (`analysis.controls`).
     """
 
     model: str
@@ -81,11 +105,28 @@ class ConditionSummary:
     by_parser: dict[str, float]
     likelihood: Proportion
     p_gold: float | None
-    donor: Proportion | Difference | None
+    donor: Proportion | None
+    test: PairedTest | None = None
+    equivalence: Equivalence | None = None
+    equivalence_holm_p: float | None = None
+    detectable: Detectable | None = None
+    controls: tuple[ControlContrast, ...] = ()
+    scores: Likelihood | None = None
+
+    @property
+    def equivalent(self) -> bool:
+        """True if equivalence with the reference is shown, after Holm over the conditions."""
+        p, same = self.equivalence_holm_p, self.equivalence
+        return p is not None and same is not None and p <= same.alpha
 
 
 def summarize(
-    rows: Sequence[Row], *, model: str, conditions: Sequence[str] | None = None
+    rows: Sequence[Row],
+    *,
+    model: str,
+    conditions: Sequence[str] | None = None,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
 
@@ -101,17 +142,49 @@ def summarize(
         rows: Rows of one model; failed ones are counted and left out.
         model: Name of the model, for tables.
         conditions: Labels; all that occur by default.
+        margin: Margin of equivalence, a fraction in (0, 1), to be fixed before the run; default
+            0.02.
+        alpha: Level of the family of tests, and of the claims of equivalence; default 0.05.
+
+    Raises:
+        LanternError: the margin or alpha is out of range.
     """
     labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
     by_condition = {
         label: {row["sample"]: row for row in rows if row["condition"] == label} for label in labels
     }
+    used = {label: _counted(some) for label, some in by_condition.items()}
     found = [
-        _condition(model, label, by_condition[label], by_condition.get(reference(label), {}))
+        _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
         for label in labels
     ]
-    adjusted = holm([None if item.mcnemar is None else item.mcnemar.p for item in found])
-    return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]
+    family = sum(item.test is not None for item in found)
+    adjusted = holm([None if item.test is None else item.test.p for item in found])
+    same = holm([None if item.equivalence is None else item.equivalence.p for item in found])
+    against = controls.summarize(used, {label: reference(label) for label in labels})
+    return [
+        replace(
+            item,
+            holm_p=p,
+            equivalence_holm_p=equal,
+            detectable=_detectable(item.equivalence, family),
+            controls=tuple(one for one in against if one.condition == item.condition),
+        )
+        for item, p, equal in zip(found, adjusted, same, strict=True)
+    ]
+
+
+def _detectable(same: Equivalence | None, family: int) -> Detectable | None:
+    if same is None:
+        return None
+    return detectable_difference(
+        same.n,
+        (same.b + same.c) / same.n,
+        alpha=same.alpha,
+        power=POWER,
+        family=family,
+        effect=same.design_effect,
+    )
 
 
 def reference(label: str) -> str:
@@ -137,7 +210,8 @@ def as_records(summaries: Sequence[ConditionSummary]) -> list[dict[str, Any]]:
 
 
 def _record(item: ConditionSummary) -> dict[str, Any]:
-    difference, test, donor = item.difference, item.mcnemar, item.donor
+    difference, plain, donor = item.difference, item.mcnemar, item.donor
+    test, same, scores = item.test, item.equivalence, item.scores
     accuracy = item.accuracy if item.n else None
     return {
         "model": item.model,
@@ -153,11 +227,24 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "diff_to_own": difference and difference.estimate,
         "diff_low": difference and difference.low,
         "diff_high": difference and difference.high,
+        "diff_method": difference and difference.method,
         "pairs": difference.n if difference else 0,
-        "only_own": test.b if test else 0,
-        "only_this": test.c if test else 0,
-        "mcnemar_p": test and test.p,
+        "only_own": plain.b if plain else 0,
+        "only_this": plain.c if plain else 0,
+        "mcnemar_p": plain and plain.p,
+        "p": test and test.p,
+        "test": test and test.method,
         "holm_p": item.holm_p,
+        "clusters": test.clusters if test else None,
+        "margin": same and same.margin,
+        "tost_low": same and same.low,
+        "tost_high": same and same.high,
+        "tost_p": same and same.p,
+        "tost_holm_p": item.equivalence_holm_p,
+        "equivalent": item.equivalent if same else None,
+        "detectable": item.detectable and item.detectable.difference,
+        "detectable_alpha": item.detectable and item.detectable.alpha,
+        "controls": [_control(one) for one in item.controls],
         "emission": _estimate(item.emission),
         "parse_failures": item.unparsed,
         "accuracy_all": _estimate(item.accuracy_all),
@@ -165,10 +252,27 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "likelihood_accuracy": _estimate(item.likelihood),
         "scored": item.likelihood.n,
         "p_gold": item.p_gold,
+        "reference_likelihood": scores and _estimate(scores.reference_accuracy),
+        "reference_p_gold": scores and scores.reference_p_gold,
+        "candidate_mass": scores and scores.mass,
+        "low_mass": scores.low if scores else 0,
         "donor_rate": donor and donor.estimate,
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
         "donor_n": donor.n if donor else 0,
+    }
+
+
+def _control(item: ControlContrast) -> dict[str, Any]:
+    found, test = item.contrast.difference, item.contrast.test
+    return {
+        "control": item.control,
+        "difference": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "method": found.method,
+        "p": test.p,
+        "holm_p": item.holm_p,
     }
 
 
@@ -181,63 +285,75 @@ def _counted(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def _condition(
-    model: str, label: str, rows: Mapping[str, Row], reference: Mapping[str, Row]
+    model: str,
+    label: str,
+    rows: Mapping[str, Row],
+    own: Mapping[str, Row],
+    margin: float,
+    alpha: float,
 ) -> ConditionSummary:
     ran = [row for row in rows.values() if row["status"] == "ok"]
-    used = _counted(rows)
-    graded = [bool(row["correct"]) for row in ran if row["correct"] is not None]
-    difference, test = _versus(label, used, _counted(reference))
-    tops = [(most_probable(row), row["gold"]) for row in used.values()]
-    best = [top == right for top, right in tops if top is not None]
-    gold = [p for row in used.values() if (p := probability_of(row, row["gold"])) is not None]
-    parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used.values()), {})
+    counted = _counted(rows)
+    used = list(counted.values())
+    scores = likelihood.summarize(counted, own if label != OWN and own else None)
+    parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used), {})
     return ConditionSummary(
         model=model,
         condition=label,
         samples=len(ran),
         failed=len(rows) - len(ran),
         n=len(used),
-        accuracy=wilson(sum(bool(row["correct"]) for row in used.values()), len(used)),
-        truncated=truncated_share(used.values()),
-        unparsed=sum(row["answer"] is None for row in used.values()),
-        chance=_mean([1 / row["candidates"] for row in used.values() if row["candidates"]]),
-        difference=difference,
-        mcnemar=test,
+        accuracy=_share([(row, bool(row["correct"])) for row in used]),
+        truncated=truncated_share(used),
+        unparsed=sum(row["answer"] is None for row in used),
+        chance=_mean([1 / row["candidates"] for row in used if row["candidates"]]),
         holm_p=None,
-        emission=wilson(sum(bool(row["emitted"]) for row in ran), len(ran)),
-        accuracy_all=wilson(sum(graded), len(graded)),
+        emission=_share([(row, bool(row["emitted"])) for row in ran]),
+        accuracy_all=_share(
+            [(row, bool(row["correct"])) for row in ran if row["correct"] is not None]
+        ),
         by_parser={
-            parser: sum(row["parsed"][parser] == row["gold"] for row in used.values()) / len(used)
+            parser: sum(row["parsed"][parser] == row["gold"] for row in used) / len(used)
             for parser in parsers
         },
-        likelihood=wilson(sum(best), len(best)),
-        p_gold=_mean(gold),
+        likelihood=scores.accuracy,
+        p_gold=scores.p_gold,
+        scores=scores,
         donor=_donors(used),
+        **_versus(label, counted, own, margin, alpha),
     )
 
 
+def _share(outcomes: Sequence[tuple[Row, bool]]) -> Proportion:
+    """Fraction of rows with its interval; samples of one image are not independent."""
+    images = [row.get("cluster") for row, _ in outcomes]
+    return proportion([hit for _, hit in outcomes], None if None in images else images)
+
+
 def _versus(
-    label: str, used: Mapping[str, Row], own: Mapping[str, Row]
-) -> tuple[Difference | None, McNemar | None]:
+    label: str, used: Mapping[str, Row], own: Mapping[str, Row], margin: float, alpha: float
+) -> dict[str, Any]:
+    """Fields of the comparison with the reference; None where there is none."""
     shared = [key for key in used if key in own] if label != OWN else []
     if not shared:
-        return None, None
+        return {"difference": None, "mcnemar": None}
     this = [bool(used[key]["correct"]) for key in shared]
     other = [bool(own[key]["correct"]) for key in shared]
-    only_this, only_own = discordant(this, other)
-    clusters = [used[key]["cluster"] for key in shared]
-    return accuracy_difference(this, other, clusters), mcnemar(only_own, only_this)
+    images = [used[key]["cluster"] for key in shared]
+    test = accuracy_test(other, this, images)
+    return {
+        "difference": accuracy_difference(this, other, images),
+        "mcnemar": mcnemar(test.b, test.c),
+        "test": test,
+        "equivalence": accuracy_equivalence(this, other, images, margin=margin, alpha=alpha),
+    }
 
 
-def _donors(used: Mapping[str, Row]) -> Proportion | Difference | None:
-    rows = [row for row in used.values() if row.get("donor_answer") not in (None, row["gold"])]
+def _donors(used: Sequence[Row]) -> Proportion | None:
+    rows = [row for row in used if row.get("donor_answer") not in (None, row["gold"])]
     if not rows:
         return None
-    swapped = [row["answer"] == row["donor_answer"] for row in rows]
-    clusters = [row["cluster"] for row in rows]
-    if len(set(clusters)) < len(clusters):
-        return clustered_share(swapped, clusters)
-    return wilson(sum(swapped), len(swapped))
+    return _share([(row, row["answer"] == row["donor_answer"]) for row in rows])
 
 
 def _mean(values: Sequence[float]) -> float | None:

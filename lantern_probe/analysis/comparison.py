@@ -7,167 +7,45 @@ jointly parsed, so that a loss of format is not taken for a loss of content.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
+from lantern_probe.analysis import likelihood
+from lantern_probe.analysis.comparison_results import (
+    CompareSettings,
+    Comparison,
+    ConditionReport,
+    PairReport,
+)
+from lantern_probe.analysis.likelihood import mass_notes
 from lantern_probe.analysis.scores import log_odds_of, most_probable
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.errors import LanternError, named
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
-    Detectable,
-    Difference,
-    Equivalence,
-    McNemar,
-    OutcomeTable,
     Proportion,
-    SignFlip,
     accuracy_difference,
     accuracy_equivalence,
+    accuracy_test,
     detectable_difference,
     holm,
     mean_difference,
     outcome,
     outcome_table,
+    proportion,
     sign_flip_test,
-    wilson,
 )
-from lantern_probe.stats.ties import TIE
+
+__all__ = ["CompareSettings", "Comparison", "ConditionReport", "PairReport", "compare"]
 
 FEW_CLUSTERS = 30
-"""Number of clusters below which resampling them understates the spread.
+"""Number of clusters below which their spread is poorly known.
 
 Source: Cameron, Gelbach & Miller 2008.
 """
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """Settings of a comparison.
-
-    Attributes:
-        margin: Margin of equivalence, a fraction in (0, 1); default 0.02. Accuracies that differ
-            by less count as equivalent.
-        alpha: Level of the tests, default 0.05; intervals have level 1 - alpha.
-        power: Power at which the minimum detectable difference is computed; default 0.8.
-        cluster: Field of a row whose value dependent samples share; default `cluster`.
-        resamples: Number of bootstrap resamples, and of sign patterns where the sign-flip test is
-            not exact; default 10,000.
-        seed: Seed of the bootstrap and of the sign-flip test; default 0.
-    """
-
-    margin: float = 0.02
-    alpha: float = 0.05
-    power: float = 0.8
-    cluster: str = "cluster"
-    resamples: int = 10_000
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class ConditionReport:
-    """Summary of one condition by itself.
-
-    Attributes:
-        condition: Name of the condition.
-        n: Number of samples with a text and a label; all other samples are left out.
-        failed: Number of rows without a text or a label.
-        accuracy: Fraction of right answers; an unparsed text counts as wrong.
-        truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
-        unparsed: Number of texts without a readable answer.
-        jointly_parsed: Fraction of right answers among the samples parsed under *every* condition.
-        likelihood: Fraction of samples whose most probable candidate is the right answer, without
-            parsing. Over the samples with log-probabilities.
-        emitted: Number of samples whose text has a latent block.
-    """
-
-    condition: str
-    n: int
-    failed: int
-    accuracy: Proportion
-    truncated: Proportion | None
-    unparsed: int
-    jointly_parsed: Proportion
-    likelihood: Proportion
-    emitted: int
-
-
-@dataclass(frozen=True)
-class PairReport:
-    """Paired analysis of two conditions on the same samples; differences are first minus second.
-
-    Attributes:
-        first: Name of the first condition.
-        second: Name of the second condition.
-        n: Number of samples that both conditions have.
-        outcomes: Number of samples by outcome (right, wrong, unparsed) under both conditions.
-        mcnemar: Exact McNemar test of the accuracies.
-        holm_p: p value of `mcnemar` after Holm over the pairs.
-        difference: Difference of the accuracies, with its clustered bootstrap interval.
-        clustered: Sign-flip test of the accuracy difference, whole clusters flipped together.
-            None if every sample is its own cluster, where it would be McNemar's test.
-        clustered_holm_p: p value of `clustered` after Holm over the pairs.
-        equivalence: Equivalence test (TOST) of the accuracies within the margin, clustered.
-        detectable: Smallest difference that McNemar's test would have detected with the power of
-            the settings, at the observed discordance and n divided by the design effect. None if
-            n is too small for any difference.
-        parse_failure: Exact McNemar test that equally many texts are unparsed.
-        parse_failure_holm_p: p value of `parse_failure` after Holm over the pairs.
-        joint_n: Number of samples parsed under both conditions.
-        joint: Exact McNemar test of the accuracies among the jointly parsed samples.
-        joint_holm_p: p value of `joint` after Holm over the pairs.
-        joint_difference: Difference of the accuracies among the jointly parsed samples, with its
-            clustered bootstrap interval.
-        log_odds: Mean difference of the right answer's log-odds in nats, with its interval. Over
-            the samples with log-probabilities under both conditions; None without any.
-        log_odds_test: Sign-flip test of the log-odds difference.
-    """
-
-    first: str
-    second: str
-    n: int
-    outcomes: OutcomeTable
-    mcnemar: McNemar
-    difference: Difference
-    clustered: SignFlip | None
-    equivalence: Equivalence
-    detectable: Detectable | None
-    parse_failure: McNemar
-    joint_n: int
-    joint: McNemar
-    joint_difference: Difference
-    log_odds: Difference | None
-    log_odds_test: SignFlip | None
-    # Holm needs all pairs: these are filled in last.
-    holm_p: float | None = None
-    clustered_holm_p: float | None = None
-    parse_failure_holm_p: float | None = None
-    joint_holm_p: float | None = None
-
-    @property
-    def p(self) -> float | None:
-        """The deciding p value, after Holm: clustered if images repeat, else McNemar's."""
-        return self.holm_p if self.clustered is None else self.clustered_holm_p
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Result of `compare`: every condition by itself, and every pair.
-
-    Attributes:
-        settings: Settings that the comparison was made with.
-        conditions: One report per condition, in the order given.
-        pairs: One report per pair, in the order given.
-        notes: Remarks on missing samples, few clusters and truncated texts.
-    """
-
-    settings: CompareSettings
-    conditions: tuple[ConditionReport, ...]
-    pairs: tuple[PairReport, ...]
-    notes: tuple[str, ...]
 
 
 def compare(
@@ -196,12 +74,19 @@ def compare(
         for key in every
         if all(key in rows and rows[key]["answer"] is not None for rows in usable.values())
     ]
+    scored = [
+        key
+        for key in every
+        if all(key in rows and _gold_odds(rows[key]) is not None for rows in usable.values())
+    ]
     reports = [
-        _condition(name, usable[name], len(rows), joint, 1 - settings.alpha)
+        _condition(name, usable[name], len(rows), joint, scored, settings)
         for name, rows in conditions.items()
     ]
     wanted = list(combinations(conditions, 2)) if pairs is None else list(pairs)
-    found = [_pair(one, two, usable[one], usable[two], settings) for one, two in wanted]
+    found = [
+        _pair(one, two, usable[one], usable[two], settings, len(wanted)) for one, two in wanted
+    ]
     return Comparison(
         settings,
         tuple(reports),
@@ -209,6 +94,7 @@ def compare(
         (
             *_missing(usable, every),
             *_few_clusters(found, settings.cluster),
+            *mass_notes({name: likelihood.summarize(rows) for name, rows in usable.items()}),
             *truncation_notes({r.condition: r.truncated for r in reports}, wanted),
         ),
     )
@@ -255,26 +141,36 @@ def _few_clusters(pairs: Sequence[PairReport], field: str) -> list[str]:
     if fewest is None or fewest >= FEW_CLUSTERS:
         return []
     return [
-        f"only {fewest} clusters by {field}: bootstrap intervals from so few are too narrow, and a "
-        "p value cannot be small"
+        f"only {fewest} clusters by {field}: their spread is poorly known from so few, so that "
+        f"intervals are wide, and no p value is below {2.0 ** (1 - fewest):.2g}"
     ]
 
 
 def _condition(
-    name: str, rows: Mapping[Any, Row], all_rows: int, joint: Sequence[Any], level: float
+    name: str,
+    rows: Mapping[Any, Row],
+    all_rows: int,
+    joint: Sequence[Any],
+    scored: Sequence[Any],
+    settings: CompareSettings,
 ) -> ConditionReport:
-    scored = [row for row in rows.values() if _gold_odds(row) is not None]
-    best = [most_probable(row) == row["gold"] for row in scored]
+    def share(some: Sequence[Row], hits: Sequence[bool]) -> Proportion:
+        images = [row.get(settings.cluster) for row in some]
+        level = 1 - settings.alpha
+        return proportion(hits, None if None in images else images, level=level)
+
+    graded, parsed = list(rows.values()), [rows[key] for key in joint]
+    known = [rows[key] for key in scored]
     return ConditionReport(
         condition=name,
         n=len(rows),
         failed=all_rows - len(rows),
-        accuracy=wilson(sum(bool(row["correct"]) for row in rows.values()), len(rows), level),
-        truncated=truncated_share(rows.values()),
-        unparsed=sum(row["answer"] is None for row in rows.values()),
-        jointly_parsed=wilson(sum(bool(rows[key]["correct"]) for key in joint), len(joint), level),
-        likelihood=wilson(sum(best), len(best), level),
-        emitted=sum(bool(row["emitted"]) for row in rows.values()),
+        accuracy=share(graded, [bool(row["correct"]) for row in graded]),
+        truncated=truncated_share(graded),
+        unparsed=sum(row["answer"] is None for row in graded),
+        jointly_parsed=share(parsed, [bool(row["correct"]) for row in parsed]),
+        likelihood=share(known, [most_probable(row) == row["gold"] for row in known]),
+        emitted=sum(bool(row["emitted"]) for row in graded),
     )
 
 
@@ -284,6 +180,7 @@ def _pair(
     one: Mapping[Any, Row],
     two: Mapping[Any, Row],
     settings: CompareSettings,
+    family: int,
 ) -> PairReport:
     shared = [key for key in one if key in two]
     if not shared:
@@ -312,9 +209,20 @@ def _pair(
         if a is not None and b is not None
     ]
     values, units = [shift for shift, _ in shifts], [unit for _, unit in shifts]
-    difference = accuracy_difference(right, other, groups, level=level, **draws)
+    difference = accuracy_difference(right, other, groups, level=level)
     same = accuracy_equivalence(right, other, groups, margin=settings.margin, alpha=settings.alpha)
     signs = [a - b for a, b in zip(right, other, strict=True)]
+    lost, gone = ([rows[key]["answer"] is None for key in shared] for rows in (one, two))
+    joint, joint_other = ([values[i] for i in readable] for values in (right, other))
+    joint_groups = [groups[i] for i in readable]
+    seen = partial(
+        detectable_difference,
+        len(shared),
+        (test.b + test.c) / len(shared),
+        alpha=settings.alpha,
+        power=settings.power,
+        effect=same.design_effect,
+    )
     clustered = difference.clusters < len(shared)
     return PairReport(
         first=first,
@@ -325,22 +233,14 @@ def _pair(
         difference=difference,
         clustered=sign_flip_test(signs, groups, **draws) if clustered else None,
         equivalence=same,
-        detectable=detectable_difference(
-            math.floor(len(shared) / same.design_effect * (1 + TIE)),
-            (test.b + test.c) / len(shared),
-            alpha=settings.alpha,
-            power=settings.power,
-        ),
+        detectable=seen(),
+        detectable_in_family=seen(family=family),
         parse_failure=table.parse_failure_test(),
+        parse_failure_test=accuracy_test(lost, gone, groups, **draws),
         joint_n=len(readable),
         joint=table.jointly_parsed_test(),
-        joint_difference=accuracy_difference(
-            [right[i] for i in readable],
-            [other[i] for i in readable],
-            [groups[i] for i in readable],
-            level=level,
-            **draws,
-        ),
+        joint_test=accuracy_test(joint, joint_other, joint_groups, **draws),
+        joint_difference=accuracy_difference(joint, joint_other, joint_groups, level=level),
         log_odds=mean_difference(values, units, level=level, **draws) if values else None,
         log_odds_test=sign_flip_test(values, units, **draws) if values else None,
     )
@@ -369,8 +269,10 @@ def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:
         pairs,
         holm([pair.mcnemar.p for pair in pairs]),
         holm([pair.mcnemar.p if pair.clustered is None else pair.clustered.p for pair in pairs]),
-        holm([pair.parse_failure.p for pair in pairs]),
-        holm([pair.joint.p for pair in pairs]),
+        holm([pair.parse_failure_test.p for pair in pairs]),
+        holm([pair.joint_test.p for pair in pairs]),
+        holm([pair.equivalence.p for pair in pairs]),
+        holm([None if pair.log_odds_test is None else pair.log_odds_test.p for pair in pairs]),
         strict=True,
     )
     return [
@@ -380,6 +282,8 @@ def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:
             clustered_holm_p=None if pair.clustered is None else clustered,
             parse_failure_holm_p=failure,
             joint_holm_p=joint,
+            equivalence_holm_p=same,
+            log_odds_holm_p=odds,
         )
-        for pair, plain, clustered, failure, joint in adjusted
+        for pair, plain, clustered, failure, joint, same, odds in adjusted
     ]

@@ -15,7 +15,16 @@ from dataclasses import dataclass, replace
 from lantern_probe.analysis.truncation import truncated_share
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
-from lantern_probe.stats import Difference, Proportion, Ratio, accuracy_difference, wilson
+from lantern_probe.stats import (
+    Difference,
+    PairedTest,
+    Proportion,
+    Ratio,
+    accuracy_difference,
+    accuracy_test,
+    holm,
+    proportion,
+)
 from lantern_probe.stats.ratio import ratio_of_means
 
 FULL, BASE = "own", "direct"
@@ -31,10 +40,13 @@ class RetainedGain:
         keeps: Parts of the block that the condition leaves in place.
         accuracy: Accuracy on the samples used, with its 95 % Wilson interval.
         truncated: Fraction of texts cut off at the token limit; None if the rows do not record it.
-        gain: Accuracy minus the base condition's, paired, with its 95 % bootstrap interval
-            clustered by image.
-        retained: (accuracy - base) / (full - base), with its percentile bootstrap interval. Not
-            defined if the whole gain may be zero.
+        gain: Accuracy minus the base condition's, paired, with its 95 % interval (Tango's, n
+            divided by the design effect where images repeat).
+        retained: (accuracy - base) / (full - base), with its 95 % interval by Fieller. Not
+            defined if the whole gain may be zero, or is within 3.2 standard errors of it.
+        test: Test that the gain is 0: exact McNemar, or a sign flip of whole images where they
+            repeat. None for the base.
+        holm_p: p value of `test` after Holm over the conditions.
     """
 
     model: str
@@ -44,6 +56,8 @@ class RetainedGain:
     truncated: Proportion | None
     gain: Difference
     retained: Ratio
+    test: PairedTest | None = None
+    holm_p: float | None = None
 
 
 def summarize(
@@ -81,7 +95,7 @@ def summarize(
     right = {label: [int(used[s, label]["correct"]) for s in samples] for label in labels}
     images = [used[s, full]["cluster"] for s in samples]
     whole = [a - b for a, b in zip(right[full], right[base], strict=True)]
-    # Resampling outcomes that are all equal has no spread; this interval has a bound for them.
+    # It has a bound where no sample is discordant, and contains 0 unless the test rejects.
     gain = accuracy_difference(right[full], right[base], images)
     known = gain.low > 0 or gain.high < 0
 
@@ -92,17 +106,24 @@ def summarize(
             return found
         return replace(found, defined=False, estimate=math.nan, low=-math.inf, high=math.inf)
 
+    tests = {
+        label: None if label == base else accuracy_test(right[label], right[base], images)
+        for label in labels
+    }
+    adjusted = holm([None if test is None else test.p for test in tests.values()])
     return [
         RetainedGain(
             model=model,
             condition=label,
             keeps=str(used[samples[0], label].get("kept", "-")),
-            accuracy=wilson(sum(right[label]), len(samples)),
+            accuracy=proportion(right[label], images),
             truncated=truncated_share(used[s, label] for s in samples),
             gain=accuracy_difference(right[label], right[base], images)
             if label != base
             else replace(gain, estimate=0.0, low=0.0, high=0.0, method="by definition"),
             retained=retained(label),
+            test=tests[label],
+            holm_p=p,
         )
-        for label in labels
+        for label, p in zip(labels, adjusted, strict=True)
     ]

@@ -35,7 +35,8 @@ SHAM = "self-swap"
 class Exchange:
     """Effect of one exchange on the answers.
 
-    All intervals are 95 % bootstrap intervals clustered by pair.
+    All intervals are 95 % intervals clustered by pair: Wilson's of a fraction, Tango's of the lift,
+    a studentised bootstrap of the margin.
 
     Attributes:
         model: Name of the model.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lantern_probe.stats import Difference, Proportion
 
 
@@ -46,3 +48,26 @@ def p_value(p: float | None) -> str:
     if p is None:
         return "-"
     return f"{p:.0e}" if p < 0.001 else number(p)
+
+
+def bound(difference: Difference) -> str | None:
+    """Say what is known where no sample is discordant: how large a difference can be at most.
+
+    Returns:
+        `0 discordant of 256; at most 1.5 points`; None where some sample is discordant.
+    """
+    if difference.discordant != 0 or not difference.n:
+        return None
+    repeats = difference.clusters < difference.n
+    of = f"{difference.n} ({difference.clusters} clusters)" if repeats else str(difference.n)
+    return f"0 discordant of {of}; at most {points(max(-difference.low, difference.high))} points"
+
+
+def bounds(named: Iterable[tuple[str, Difference | None]]) -> list[str]:
+    """Write `bound` once for all comparisons of which it is the same, with their names."""
+    said: dict[str, list[str]] = {}
+    for name, difference in named:
+        text = None if difference is None else bound(difference)
+        if text is not None:
+            said.setdefault(text, []).append(name)
+    return [f"{text}: {', '.join(names)}" for text, names in said.items()]

@@ -87,8 +87,9 @@ class Mediation:
         nie: Natural indirect effect.
         nde: Natural direct effect.
         tie: Total indirect effect.
-        share: Mediated share, TIE / TE; not defined if TE may be zero.
-        share_nie: NIE / TE; not defined if TE may be zero. It differs from `share` if image and
+        share: Mediated share, TIE / TE, with Fieller's interval; not defined unless TE is clearly
+            not 0 (`stats.ratio.FEWEST_ERRORS`).
+        share_nie: NIE / TE, under the same condition. It differs from `share` if image and
             latents interact.
         tests: Sign-flip test of each of `EFFECTS` against 0, whole pairs flipped together; empty
             without samples.

@@ -187,7 +187,7 @@ def _effect(
         shift=mean_difference(shifts, pairs, resamples=RESAMPLES),
         shift_test=test,
         shift_holm_p=holm_p,
-        recovery=ratio_of_means(shifts, wholes, pairs, resamples=RESAMPLES),
+        recovery=ratio_of_means(shifts, wholes, pairs),
         flips=clustered_share(
             [row["answer"] == row["foil"] for row in free],
             [row["cluster"] for row in free],

@@ -49,3 +49,13 @@ def most_probable(row: Row) -> str | None:
     """Candidate of the highest score, the first of equal ones; None where none was scored."""
     scores = scores_of(row)
     return None if scores is None else max(scores, key=scores.__getitem__)
+
+
+def mass_of(row: Row | None) -> float | None:
+    """Probability of all candidates together, at most 1; None where none was scored."""
+    scores = scores_of(row)
+    if row is None or scores is None:
+        return None
+    if row.get("mass") is not None:
+        return float(row["mass"])
+    return min(1.0, math.fsum(math.exp(value) for value in scores.values()))

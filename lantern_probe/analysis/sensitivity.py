@@ -64,7 +64,7 @@ def summarize(rows: Sequence[Row], *, model: str, resamples: int = 2_000) -> lis
                         site,
                         slot,
                         mean_difference(moved, images, resamples=resamples),
-                        ratio_of_means(moved, apart, images, resamples=resamples),
+                        ratio_of_means(moved, apart, images),
                     )
                 )
     return found

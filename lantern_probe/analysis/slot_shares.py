@@ -17,11 +17,16 @@ from lantern_probe.analysis.scores import margin_of
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Difference, mean_difference
+from lantern_probe.stats.accuracy import outcome_difference
+from lantern_probe.vocabulary import freezes
 
 
 @dataclass(frozen=True)
 class SlotShare:
     """Effect of exchanging one slot, measured in three ways, in the unit of the measure.
+
+    Intervals are 95 %, clustered by pair: Tango's of `alone` and `left_out` of `donor`, else the
+    studentised bootstrap.
 
     Attributes:
         model: Name of the model.
@@ -45,8 +50,7 @@ class SlotShare:
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
     """The label of an exchange of some of the slots; without a scope if it is all of them."""
     settings = [] if len(subset) == size else [f"slots={'+'.join(map(str, subset))}"]
-    # With every slot in scope there is nothing left to be frozen.
-    settings += ["frozen=1"] if frozen and settings else []
+    settings += ["frozen=1"] if frozen and freezes(subset, size) else []
     return ":".join([condition, ",".join(settings)]) if settings else condition
 
 
@@ -102,6 +106,8 @@ def summarize(
         for subset, label in labels.items():
             found_here = [_value(measure, table[label][k], donors[k]) for k in used]
             value[subset] = [one for one in found_here if one is not None]
+        # Two outcomes differ by -1, 0 or 1; a Shapley share is a mean of such differences.
+        paired = outcome_difference if measure == "donor" else mean_difference
         for slot in range(size):
             everything = tuple(range(size))
             rest = tuple(s for s in everything if s != slot)
@@ -110,8 +116,8 @@ def summarize(
                     model,
                     slot,
                     measure,
-                    alone=mean_difference(_minus(value[(slot,)], value[()]), groups),
-                    left_out=mean_difference(_minus(value[everything], value[rest]), groups),
+                    alone=paired(_minus(value[(slot,)], value[()]), groups),
+                    left_out=paired(_minus(value[everything], value[rest]), groups),
                     shapley=mean_difference(_shapley(value, slot, size), groups),
                 )
             )

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from lantern_probe.records.rows import Row
-from lantern_probe.stats import Proportion, wilson
+from lantern_probe.stats import Proportion, proportion
 
 
 def truncated_share(rows: Iterable[Row]) -> Proportion | None:
     """Count the texts that were cut off at the token limit, with a 95 % Wilson interval.
+
+    Where images repeat, n is divided by the design effect.
 
     Args:
         rows: Rows that ran.
@@ -21,10 +23,11 @@ def truncated_share(rows: Iterable[Row]) -> Proportion | None:
     Returns:
         None where a row does not record how its text ended, as in runs of format 1.
     """
-    ends = [row.get("finish") for row in rows]
-    if any(end is None for end in ends):
+    ends = [(row.get("finish"), row.get("cluster")) for row in rows]
+    if any(end is None for end, _ in ends):
         return None
-    return wilson(sum(end == "truncated" for end in ends), len(ends))
+    images = [image for _, image in ends]
+    return proportion([end == "truncated" for end, _ in ends], None if None in images else images)
 
 
 def truncation_notes(

@@ -83,7 +83,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
         samples: Samples that are run together.
         limit: Limit of every continuation; None for the model's own.
     """
-    good, reasons = readable(lantern, samples)
+    good, reasons = readable(lantern, samples, boxes=True)
     rows: list[Row] = [
         dict(failed_row(sample, CONDITION, LanternError(reason)))
         for sample, reason in reasons.items()

@@ -19,6 +19,7 @@ from lantern_probe.model.blocks import OWN, LanternOutput, RowPlan, first_of
 from lantern_probe.model.sites import prompt_positions, text_positions
 from lantern_probe.model.teacher_forcing import ForcedTexts, check_followable
 from lantern_probe.tasks.answers import Parser, parse_answer
+from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import PROMPT_ROLES, Site
 
@@ -152,18 +153,21 @@ def samples_together(lantern: LanternModel) -> int:
 
 
 def readable(
-    lantern: LanternModel, samples: Sequence[Sample]
+    lantern: LanternModel, samples: Sequence[Sample], *, boxes: bool = False
 ) -> tuple[list[Sample], dict[str, str]]:
     """The samples that the model can be asked about, and by id why the others cannot be used.
 
     Args:
         lantern: The model.
         samples: The samples.
+        boxes: Refuse samples whose first box is no region of their image, too; default False.
     """
     good, reasons = [], {}
     for sample in samples:
         try:
             lantern.inputs([sample])
+            if boxes:
+                check_evidence(sample)
             good.append(sample)
         except LanternError as error:
             reasons[sample.id] = str(error)

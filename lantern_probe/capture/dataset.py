@@ -15,6 +15,7 @@ from lantern_probe.interventions import Intervention, KSlots, Own
 from lantern_probe.model.blocks import OWN, RowPlan
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
+from lantern_probe.model.norms import fed_states
 from lantern_probe.model.sites import submodule
 from lantern_probe.model.teacher_forcing import check_followable
 from lantern_probe.records.rows import Row
@@ -22,6 +23,7 @@ from lantern_probe.records.run import Run
 from lantern_probe.records.schema import CaptureRow, failed_row
 from lantern_probe.records.store import ShardFolder, describe
 from lantern_probe.tasks.answers import Parser
+from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site
 
@@ -114,6 +116,7 @@ class Capture:
         failed: list[Row] = []
         for sample in samples:
             try:
+                check_evidence(sample)  # its place and size are columns
                 plan = self._plan(sample)
                 jobs.append(_Job(sample, plan, self._forced(sample, plan)))
             except LanternError as error:
@@ -167,6 +170,7 @@ class Capture:
         output = captured.output
         answer = output.answers[index]
         continuation = captured.continuations[index]
+        norms = output.norms[index] if output.norms else None
         row: CaptureRow = {
             "sample": sample.id,
             "condition": self.condition.label,
@@ -185,6 +189,7 @@ class Capture:
             "text": output.texts[index],
             "continuation": continuation,
         }
+        row.update(fed_states(self.lantern, output.blocks[index], norms))  # type: ignore[typeddict-item]
         return describe(sample, dict(row))
 
 

@@ -32,6 +32,7 @@ from lantern_probe.geometry.vectors import (
     WORDS,
     VectorSet,
 )
+from lantern_probe.model.inputs import has_text
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.store import Store
 from lantern_probe.tasks.sample import Sample
@@ -87,7 +88,9 @@ class ModelWeights:
         """
         lantern.require_lvr()
         norm = lantern.hf.model.language_model.norm
-        texts = lantern.processor.tokenizer([sample.text for sample in samples])["input_ids"]
+        # The others fail when they are run.
+        asked = [sample.text for sample in samples if has_text(lantern.processor, sample)]
+        texts = lantern.processor.tokenizer(asked)["input_ids"] if asked else []
         ids = sorted({token for text in texts for token in text})
         table = lantern.hf.get_input_embeddings().weight.detach()
         return cls(

@@ -6,7 +6,7 @@ before the change (`moved`) and its mean distance to the other samples' states (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions import generator
 from lantern_probe.interventions.image import parse_image_corruption
 from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.inputs import has_text
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.rows import Row
@@ -74,7 +75,14 @@ def _unit(vectors: Float[Tensor, "*any dim"]) -> Float[Tensor, "*any dim"]:
     return torch.nn.functional.normalize(scaled, dim=-1)
 
 
-def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: int = 0) -> Sample:
+def change_input(
+    sample: Sample,
+    change: str,
+    samples: Sequence[Sample],
+    seed: int = 0,
+    *,
+    unusable: Container[str] = (),
+) -> Sample:
     """Change the input of a sample.
 
     Args:
@@ -83,6 +91,7 @@ def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: i
             question about the same image.
         samples: Data set from which images and questions are taken.
         seed: Seed of the choice of another question, default 0.
+        unusable: Ids of samples whose questions are not taken; default none.
 
     Raises:
         LanternError: there is no such change, or it cannot be applied to the sample.
@@ -92,7 +101,7 @@ def change_input(sample: Sample, change: str, samples: Sequence[Sample], seed: i
     stream = generator(seed, SWAP_QUESTION, sample.id)
     for index in torch.randperm(len(samples), generator=stream).tolist():
         other = samples[index]
-        if other.text != sample.text:
+        if other.id not in unusable and other.text != sample.text:
             return replace(sample, question=other.question, prompt=other.prompt)
     raise LanternError(f"sample {sample.id!r}: all samples ask the same question")
 
@@ -163,13 +172,15 @@ class Sensing:
         failed: list[Row] = []
         clusters = {sample.id: sample.cluster for sample in self.samples}
         changed = []
+        processor = self.lantern.processor
+        mute = {sample.id for sample in self.samples if not has_text(processor, sample)}
         for sample in self.samples:
             if self.run.has(sample.id, change):
                 continue
             try:
                 if sample.id in reasons:
                     raise LanternError(reasons[sample.id])
-                changed.append(change_input(sample, change, self.samples, self.seed))
+                changed.append(change_input(sample, change, self.samples, self.seed, unusable=mute))
             except LanternError as error:
                 failed.append(dict(failed_row(sample.id, change, error)))
         self._record(failed)

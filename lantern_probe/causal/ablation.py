@@ -21,15 +21,18 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
-from lantern_probe.causal.knockout import run_cut_branches
+from lantern_probe.causal.distances import distances_to_pool
+from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own
+from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption
+from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
-from lantern_probe.model.memory import Batches, free_memory
+from lantern_probe.model.memory import Batches, free_memory, most_branches
+from lantern_probe.model.norms import fed_states
+from lantern_probe.model.scoring import candidate_mass, unclear
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -46,10 +49,13 @@ KEPT = 0.2
 Other prefixes are recomputed.
 """
 
-MOST_PREFIXES = 32
+MOST_PREFIXES = 64
 """Largest number of samples whose prefixes are run together."""
 
-Job = tuple[Sample, Intervention, Branch]
+Asked = tuple[Intervention, Corruption]
+"""A condition, and the corruption under which it is run."""
+
+Job = tuple[Sample, Asked, Branch]
 
 
 @dataclass
@@ -69,6 +75,8 @@ class Ablation:
         run: Run that takes the rows. Rows that it already has are not made again.
         corruption: Corruption of the images, none by default. Rows name it after the condition, as
             in `zeros@black-box`.
+        hidden: Conditions to run once more with the image hidden behind the block, by default none.
+            They go on from the same prefixes, and rows name them `zeros@hide-image`.
         max_new_tokens: Limit of every continuation in tokens; the model's own by default.
         batch_rows: Number of rows decoded together, by default as many as fit into memory. It is
             halved if memory runs out.
@@ -81,10 +89,12 @@ class Ablation:
     conditions: Sequence[Intervention]
     run: Run
     corruption: Corruption = field(default_factory=Corruption)
+    hidden: Sequence[Intervention] = ()
     max_new_tokens: int | None = None
     batch_rows: int | None = None
     parser: Parser = "default"
     advance: Callable[[int], None] = lambda rows: None
+    _asked: list[Asked] = field(default_factory=list, init=False)
     _pool: dict[str, Tensor] = field(default_factory=dict, init=False)
     _prefixes: dict[str, Prefix] = field(default_factory=dict, init=False)
     _kept: float = field(default=0.0, init=False)
@@ -99,7 +109,13 @@ class Ablation:
         if not self.samples:
             raise LanternError("there are no samples to run")
         limit = self.max_new_tokens or self.lantern.max_new_tokens
-        for condition in self.conditions:
+        self._asked = [(condition, self.corruption) for condition in self.conditions]
+        if self.hidden:
+            if type(self.corruption) is not Corruption:
+                label = self.corruption.label
+                raise LanternError(f"under {label!r} there are no prefixes for 'hide-image'")
+            self._asked += [(condition, HideImage()) for condition in with_own(self.hidden)]
+        for condition, _ in self._asked:
             condition.check(self.lantern.latent_size)
             if isinstance(condition, KSlots) and condition.k + 2 >= limit:
                 raise LanternError(
@@ -109,8 +125,11 @@ class Ablation:
 
     def execute(self) -> None:
         """Run every sample and condition that the run lacks."""
-        alone = [c for c in self.conditions if not c.needs_pool]
-        pooled = [c for c in self.conditions if c.needs_pool]
+        alone = [asked for asked in self._asked if not asked[0].needs_pool]
+        if len(alone) < len(self._asked):
+            # What is fed is compared with the own latents of all, once they are known.
+            alone = [a for a in alone if not isinstance(a[0], Replacement) or a[0] == Own()]
+        pooled = [asked for asked in self._asked if asked not in alone]
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
         self._load_latents()
@@ -124,24 +143,26 @@ class Ablation:
         for chunk in self._chunks():
             self._run_chunk(chunk, pooled, pool, keep=False)
 
-    def _label(self, condition: Intervention) -> str:
-        return self.corruption.suffix(condition.label)
+    def _has(self, sample: Sample, asked: Asked) -> bool:
+        return self.run.has(sample.id, _label(asked))
 
     def _chunks(self) -> Iterator[list[Sample]]:
-        size = max(1, self.batch_rows // 2) if self.batch_rows else MOST_PREFIXES
+        # So many samples that their rows make full batches.
+        most = max(1, most_branches(self.lantern.device) // len(self._asked))
+        size = max(1, self.batch_rows // 2) if self.batch_rows else min(most, MOST_PREFIXES)
         for first in range(0, len(self.samples), size):
             yield list(self.samples[first : first + size])
 
     def _run_chunk(
         self,
         samples: list[Sample],
-        conditions: Sequence[Intervention],
+        conditions: Sequence[Asked],
         pool: LatentPool | None,
         *,
         keep: bool,
     ) -> None:
-        def due(sample: Sample) -> list[Intervention]:
-            return [c for c in conditions if not self.run.has(sample.id, self._label(c))]
+        def due(sample: Sample) -> list[Asked]:
+            return [asked for asked in conditions if not self._has(sample, asked)]
 
         wanted = [s for s in samples if due(s) or (keep and self._latents_missing(s))]
         prefixes = self._run_prefixes(wanted)
@@ -152,24 +173,31 @@ class Ablation:
             if sample.id not in prefixes:
                 continue
             prefix = prefixes[sample.id]
-            again = [Own()] if keep and self._latents_missing(sample) else []
-            for condition in dict.fromkeys([*again, *due(sample)]):
+            own: Asked = (Own(), self.corruption)
+            again = [own] if keep and self._latents_missing(sample) else []
+            for asked in dict.fromkeys([*again, *due(sample)]):
+                condition, corruption = asked
                 acts = prefix.emitted or not condition.needs_block
                 try:
                     # Without a block a condition on the slots is the same as own.
                     plan = condition.plan(sample, self.lantern, pool) if acts else OWN
+                    branch = Branch(prefix, corruption.hide(plan))
+                    if isinstance(condition, KnockOut):
+                        check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
-                    rows.append(self._failed(sample, condition, error))
+                    rows.append(_failed(sample, asked, error))
                 else:
-                    jobs.append((sample, condition, Branch(prefix, self.corruption.hide(plan))))
+                    jobs.append((sample, asked, branch))
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
+            done = [(sample, condition) for sample, (condition, _), _ in some]
+            near = distances_to_pool(done, results, pool)
             self._record(
                 [
-                    self._row(job, result, pool)
-                    for job, result in zip(some, results, strict=True)
-                    if not self.run.has(job[0].id, self._label(job[1]))
+                    {**self._row(job, result, pool), **distances}
+                    for job, result, distances in zip(some, results, near, strict=True)
+                    if not self._has(job[0], job[1])
                 ]
             )
         self._keep_prefixes(prefixes, keep=keep)
@@ -177,11 +205,15 @@ class Ablation:
     def _batch_rows(self, jobs: Sequence[Job]) -> int:
         if self.batch_rows is not None:
             return self.batch_rows
-        longest = max((branch.prefix.limit for _, _, branch in jobs), default=1)
-        return self.lantern.rows_that_fit(longest)
+        branches = [branch for _, _, branch in jobs]
+        prefixes = {id(branch.prefix): len(branch.prefix.ids) for branch in branches}
+        own = max((branch.prefix.limit - branch.length for branch in branches), default=1)
+        return self.lantern.branches_that_fit(
+            own, max(prefixes.values(), default=1), len(branches) / max(1, len(prefixes))
+        )
 
     def _run_branches(self, jobs: Sequence[Job]) -> list[BranchResult]:
-        cuts = [c.cut if isinstance(c, KnockOut) else None for _, c, _ in jobs]
+        cuts = [c.cut if isinstance(c, KnockOut) else None for _, (c, _), _ in jobs]
         return run_cut_branches(self.lantern, [branch for _, _, branch in jobs], cuts)
 
     def _keep_prefixes(self, prefixes: dict[str, Prefix], *, keep: bool) -> None:
@@ -237,20 +269,16 @@ class Ablation:
         return True
 
     def _fail(self, sample: Sample, error: Exception) -> None:
-        rows = [self._failed(sample, condition, error) for condition in self.conditions]
+        rows = [_failed(sample, asked, error) for asked in self._asked]
         self._record([r for r in rows if not self.run.has(r["sample"], r["condition"])])
-
-    def _failed(self, sample: Sample, condition: Intervention, error: Exception) -> Row:
-        """The record of a sample that could not be run."""
-        label = self._label(condition)
-        return dict(failed_row(sample.id, label, error))
 
     def _record(self, rows: list[Row]) -> None:
         self.run.append_many(rows)
         self.advance(len(rows))
 
     def _row(self, job: Job, result: BranchResult, pool: LatentPool | None) -> Row:
-        sample, condition, branch = job
+        sample, asked, branch = job
+        condition = asked[0]
         read: dict[str, str | None] = {
             parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)
         }
@@ -259,7 +287,7 @@ class Ablation:
         continuation = result.ids[result.prompt_length :].tolist()
         row: AblationRow = {
             "sample": sample.id,
-            "condition": self._label(condition),
+            "condition": _label(asked),
             "status": "ok",
             "gold": sample.answer,
             "answer": answer,
@@ -276,10 +304,18 @@ class Ablation:
             "logprobs": result.logprobs,
             "text": result.text,
             "kept": condition.keeps,
+            "mass": None if result.logprobs is None else candidate_mass(result.logprobs),
         }
+        if result.logprobs is None and (pairs := unclear(self.lantern, sample.candidates)):
+            row["indistinct"] = [list(pair) for pair in pairs]
+        row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
+        if branch.forced:
+            row["forced"] = True
         if emitted:
+            row.update(dict(branch.plan.notes))  # type: ignore[typeddict-item]
             row["acted"] = condition.acts_on(len(result.blocks) or 1)
-            row["pool"] = None if pool is None else len(pool.latents)
+            drew = pool is not None and condition.needs_pool
+            row["pool"] = len(pool.latents) if pool is not None and drew else None
             return {**row, **condition.details(sample, pool)}
         return dict(row)
 
@@ -294,7 +330,8 @@ class Ablation:
         return sample.id not in self._pool and self._emitted_before.get(sample.id, False)
 
     def _load_latents(self) -> None:
-        rows = [row for row in self.run.rows() if row["condition"] == self._label(Own())]
+        own = _label((Own(), self.corruption))
+        rows = [row for row in self.run.rows() if row["condition"] == own]
         self._emitted_before = {
             row["sample"]: row["status"] == "ok" and row["emitted"] for row in rows
         }
@@ -317,9 +354,9 @@ class Ablation:
     def _save_latents(self, jobs: Sequence[Job], results: list[BranchResult]) -> None:
         size = self.lantern.latent_size
         fresh: dict[str, Tensor] = {}
-        for (sample, condition, _), result in zip(jobs, results, strict=True):
+        for (sample, asked, _), result in zip(jobs, results, strict=True):
             whole = bool(result.blocks) and len(result.blocks[0].latents) == size
-            if condition == Own() and whole:
+            if asked == (Own(), self.corruption) and whole:
                 fresh[sample.id] = result.blocks[0].latents.float().cpu().contiguous()
         fresh = {key: value for key, value in fresh.items() if key not in self._pool}
         if fresh:
@@ -332,6 +369,16 @@ class Ablation:
     @property
     def _folder(self) -> Path:
         return self.run.folder / "own_latents" / re.sub(r"[^\w.=-]+", "_", self.corruption.label)
+
+
+def _label(asked: Asked) -> str:
+    """A condition as rows name it: `zeros@black-box`."""
+    return asked[1].suffix(asked[0].label)
+
+
+def _failed(sample: Sample, asked: Asked, error: Exception) -> Row:
+    """The record of a sample that could not be run."""
+    return dict(failed_row(sample.id, _label(asked), error))
 
 
 def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:

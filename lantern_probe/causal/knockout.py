@@ -14,18 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lantern_probe.causal.branching import Branch, run_branches
+from lantern_probe.causal.branching import Branch, merge_size, run_branches
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.edges import Cut
 from lantern_probe.model.attention import AttentionHook, causal, hooked
 from lantern_probe.model.blocks import BranchResult
-from lantern_probe.model.roles import RoleTracker, position_sets, prompt_sets
+from lantern_probe.model.roles import RoleTracker, position_sets, prompt_sets, tokens_in_box
+from lantern_probe.tasks.crops import first_image
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Sets
 
 if TYPE_CHECKING:
@@ -39,9 +41,14 @@ class EdgeCuts(AttentionHook):
         layers: For every row, True for the layers in which its edges are cut.
     """
 
+    reads_keys: ClassVar[bool] = False
+
     def __init__(self, layers: Bool[Tensor, "rows layers"]):
-        self._layers = layers
+        self._all_layers = self._layers = layers
         self._now: Bool[Tensor, "rows queries keys"] | None = None
+
+    def select(self, rows: Sequence[int]) -> None:
+        self._layers = self._all_layers[list(rows)]
 
     def edges(self, queries: int, keys: int) -> Bool[Tensor, "rows queries keys"]:
         """The edges to be cut in this forward, True where cut; asked for once per forward.
@@ -71,7 +78,11 @@ class EdgeCuts(AttentionHook):
 class _Fixed(EdgeCuts):
     def __init__(self, edges: Tensor, layers: Tensor):
         super().__init__(layers)
-        self._edges = edges
+        self._all_edges = self._edges = edges
+
+    def select(self, rows: Sequence[int]) -> None:
+        super().select(rows)
+        self._edges = self._all_edges[list(rows)]
 
     def edges(self, queries: int, keys: int) -> Tensor:
         shape = (len(self._layers), queries, keys)
@@ -112,7 +123,8 @@ def cut_edges(
     cut: Cut,
     ids: Int[Tensor, " length"],
     prompt_length: int,
-    sample: str = "",
+    sample: Sample | str = "",
+    grid: Int[Tensor, " 3"] | None = None,
 ) -> Bool[Tensor, "length length"]:
     """The edges of a cut in a finished sequence, for `cutting_edges`.
 
@@ -121,18 +133,71 @@ def cut_edges(
         cut: The cut; its layers play no part.
         ids: Tokens of prompt and continuation, without padding.
         prompt_length: Number of prompt tokens.
-        sample: Id of the sample, from which a random cut is drawn.
+        sample: The sample, or its id, from which a random cut is drawn. Cuts of `box` and `rest`
+            need the sample.
+        grid: Patch grid of its first image (time, height, width), which these cuts need too.
 
     Returns:
         [queries, keys], True where cut.
+
+    Raises:
+        LanternError: the cut names the box, and the sample has none.
     """
     sets = position_sets(lantern, ids, prompt_length)
+    if cut.by_box:
+        sets = box_sets(lantern, sets, sample if isinstance(sample, Sample) else None, grid)
     keys = torch.tensor([cut.has_key(s) for s in sets])
     if cut.random:
         start = next((at for at, s in enumerate(sets) if "lvr_start" in s), prompt_length - 1)
-        drawn = cut.drawn(sets[: start + 1], lantern.latent_size, sample)
+        name = sample.id if isinstance(sample, Sample) else sample
+        drawn = cut.drawn(sets[: start + 1], lantern.latent_size, name)
         keys = torch.tensor([at in drawn for at in range(len(sets))])
     return torch.tensor([cut.has_query(s) for s in sets])[:, None] & keys
+
+
+def box_sets(
+    lantern: LanternModel, sets: list[Sets], sample: Sample | None, grid: Tensor | None
+) -> list[Sets]:
+    """Position sets in which image tokens are also in `box` or in `rest`.
+
+    All evidence boxes are in `box`. They lie in the first image; further images are `rest`.
+
+    Args:
+        lantern: The model.
+        sets: Sets of all positions.
+        sample: The sample; None for ready inputs, which have no box.
+        grid: Patch grid of the first image.
+
+    Raises:
+        LanternError: there is no box or no image.
+    """
+    if sample is None or not sample.boxes or grid is None:
+        name = "ready inputs" if sample is None else f"sample {sample.id!r}"
+        raise LanternError(f"{name}: no box, so that its image tokens cannot be told from the rest")
+    size = first_image(sample).size
+    inside = {
+        token
+        for box in sample.boxes
+        for token in tokens_in_box(box, size, grid, merge_size=merge_size(lantern)).tolist()
+    }
+    image = [at for at, names in enumerate(sets) if "image" in names]
+    part = {at: "box" if index in inside else "rest" for index, at in enumerate(image)}
+    return [names | {part[at]} if at in part else names for at, names in enumerate(sets)]
+
+
+def check_cut(lantern: LanternModel, branch: Branch, cut: Cut) -> None:
+    """Refuse a cut that cannot be made of a branch, such as one of a box that there is not.
+
+    Args:
+        lantern: The model.
+        branch: The row.
+        cut: The cut.
+
+    Raises:
+        LanternError: the sample has no box, or too few image tokens to draw from.
+    """
+    if (cut.random or cut.by_box) and branch.goes_on:
+        _CutRow(lantern, branch, cut, 0)
 
 
 @torch.no_grad()
@@ -168,8 +233,8 @@ def run_cut_branches(
         One finished text per branch, in their order.
 
     Raises:
-        LanternError: the model lacks a layer of a cut, a random cut has not enough keys to draw
-            from, or the model's attention is not sdpa.
+        LanternError: the model lacks a layer of a cut, a random cut has not enough image tokens to
+            draw from, a sample has no box for a cut of it, or the model's attention is not sdpa.
     """
     going = {
         index: cut
@@ -204,6 +269,8 @@ class _CutRow:
         self._drawn: frozenset[int] | None = None
         sets = prompt_sets(lantern, ids, prompt)
         sets += [self._follow(token) for token in ids[prompt:].tolist()]
+        if cut.by_box:
+            sets = box_sets(lantern, sets, branch.prefix.sample, branch.prefix.grid)
         if cut.random:
             if branch.prefix.sample is None:
                 raise LanternError(f"cut {cut.label!r} is drawn by sample id, and there is none")
@@ -244,7 +311,12 @@ class _CutSteps(EdgeCuts):
         ]
         # [rows, columns, 2]: whether a position is a query of its row's cut, and whether a key.
         self._flags = torch.tensor([row.prefix for row in self._rows])
+        self._present = list(range(len(branches)))
         self._tokens: list[list[int]] = []
+
+    def select(self, rows: Sequence[int]) -> None:
+        super().select(rows)
+        self._present = list(rows)
 
     def take_tokens(self, module: Any, args: tuple[Tensor]) -> None:
         """Keep the tokens of the forward that begins; a hook before the embedding."""
@@ -254,10 +326,12 @@ class _CutSteps(EdgeCuts):
         known = max(self._width, keys - queries)
         self._flags = self._flags[:, :known]
         if keys > known:
-            new = [
-                [row.take(column, tokens[column - keys]) for column in range(known, keys)]
-                for row, tokens in zip(self._rows, self._tokens, strict=True)
-            ]
-            self._flags = torch.cat([self._flags, torch.tensor(new)], dim=1)
-        query, key = self._flags.unbind(-1)
+            # Rows that left the batch have neither queries nor keys in the columns to come.
+            new = torch.zeros(len(self._rows), keys - known, 2, dtype=torch.bool)
+            for number, tokens in zip(self._present, self._tokens, strict=True):
+                row = self._rows[number]
+                taken = [row.take(column, tokens[column - keys]) for column in range(known, keys)]
+                new[number] = torch.tensor(taken)
+            self._flags = torch.cat([self._flags, new], dim=1)
+        query, key = self._flags[self._present].unbind(-1)
         return query[:, keys - queries :, None] & key[:, None]

@@ -5,10 +5,10 @@ An intervention is a frozen dataclass, the same object in Python, on the command
 from (its seed, its name, the sample's id), so it does not depend on order, batch or worker.
 docs/methods.md, Interventions on the slots, has the table.
 
-Conditions act on the latent block (`block`, `replacements`, `donors`, `regions`, `erasing`) or on
-edges of attention (`edges`). Corruptions act on the image (`image`), patches on activations
-(`patches`). The docstring of every class says what is fed at the slots, its source, and the control
-that it needs. Importing this room, and reading labels, loads no torch.
+Conditions act on the latent block (`block`, `replacements`, `matched`, `donors`, `regions`,
+`erasing`) or on edges of attention (`edges`). Corruptions act on the image (`image`), patches on
+activations (`patches`). The docstring of every class says what is fed at the slots, its source, and
+the control that it needs. Importing this room, and reading labels, loads no torch.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lantern_probe.interventions.base import Intervention, Replacement, generator
-from lantern_probe.interventions.block import Ban, Direct, KSlots, Mask, Skip, Stock
-from lantern_probe.interventions.donors import SelfSwap, Swap, Twin, TwinOracle
+from lantern_probe.interventions.block import Ban, Direct, Force, KSlots, Mask, Skip, Stock
+from lantern_probe.interventions.donors import RandomPair, SelfSwap, Swap, Twin, TwinOracle
 from lantern_probe.interventions.edges import Cut, KnockOut, parse_cut
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
 from lantern_probe.interventions.image import CORRUPTIONS, Corruption, parse_corruption
+from lantern_probe.interventions.matched import Pause, Rescale
 from lantern_probe.interventions.patches import Patch
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.interventions.regions import Oracle, RandomBox, RandomBoxOther
@@ -42,9 +43,10 @@ from lantern_probe.vocabulary import STANDARD, Span, parse_named
 CONDITIONS: dict[str, type[Intervention]] = {
     kind.name: kind
     for kind in (
-        *(Own, Skip, Ban, Stock, Direct, Mask, KSlots),
+        *(Own, Skip, Ban, Stock, Direct, Mask, Force, KSlots),
         *(Zeros, Noise, NoiseNorm, NoiseMatched, Additive, Mean, Constant, FirstRepeat, Shuffle),
-        *(Swap, Twin, TwinOracle, SelfSwap, Oracle, RandomBox, RandomBoxOther),
+        *(Pause, Rescale),
+        *(Swap, RandomPair, Twin, TwinOracle, SelfSwap, Oracle, RandomBox, RandomBoxOther),
         *(Erase, EraseRandom, EraseShuffled),
     )
 }
@@ -64,6 +66,7 @@ __all__ = [
     "EraseRandom",
     "EraseShuffled",
     "FirstRepeat",
+    "Force",
     "Intervention",
     "KSlots",
     "KnockOut",
@@ -76,9 +79,12 @@ __all__ = [
     "Oracle",
     "Own",
     "Patch",
+    "Pause",
     "RandomBox",
     "RandomBoxOther",
+    "RandomPair",
     "Replacement",
+    "Rescale",
     "SelfSwap",
     "Shuffle",
     "Skip",

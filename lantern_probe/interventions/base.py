@@ -15,7 +15,7 @@ Its randomness is drawn from (seed, name, sample), see `generator` and `slot_gen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -105,7 +105,8 @@ class Replacement(Intervention):
             (default) for all. Slots of other blocks are the row's own.
         frozen: Feed at slots out of scope what they are without the intervention, instead of
             what the model makes after the changed ones (re-rolled); default False. It is known
-            for the first block only; later blocks are re-rolled.
+            for the first block only; later blocks are re-rolled. Refused where no slot out of
+            scope comes after a changed one, since it would do nothing.
     """
 
     keeps: ClassVar[str] = "markers, slots"
@@ -159,10 +160,29 @@ class Replacement(Intervention):
             )
         if not any(slot in slots for slot in range(latent_size)):
             raise LanternError(f"condition {self.label!r} leaves no slot to replace")
-        Span.parse(self.blocks)
+        if self.frozen and not self._freezes(latent_size):
+            raise LanternError(
+                f"condition {self.label!r}: frozen=1 does nothing here, since no slot of the first "
+                "block that is out of scope comes after a changed one; leave it out, or give slots="
+            )
+
+    def in_scope(self, latent_size: int) -> list[int]:
+        """Slots (0-based) that are replaced in a block within scope.
+
+        Args:
+            latent_size: K, the number of slots in a block.
+        """
+        slots = Span.parse(self.slots)
+        return [slot for slot in range(latent_size) if slot in slots]
+
+    def _freezes(self, latent_size: int) -> bool:
+        """True if a slot of the first block that is out of scope comes after a changed one."""
+        changed = self.in_scope(latent_size)
+        later = range(min(changed), latent_size)
+        return 0 in Span.parse(self.blocks, "blocks") and len(later) > len(changed)
 
     def acts_on(self, blocks: int) -> bool:
-        span = Span.parse(self.blocks)
+        span = Span.parse(self.blocks, "blocks")
         return any(block in span for block in range(blocks))
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
@@ -183,7 +203,7 @@ class Replacement(Intervention):
         if not (self.slots or self.blocks or self.frozen):
             return RowPlan(edit=edit)
         self.check(lantern.latent_size)
-        slots, blocks = Span.parse(self.slots), Span.parse(self.blocks)
+        slots, blocks = Span.parse(self.slots), Span.parse(self.blocks, "blocks")
         kept = require(pool).own(sample) if self.frozen else None
 
         def scoped(own: Tensor, slot: Slot) -> Tensor:
@@ -192,6 +212,60 @@ class Replacement(Intervention):
             return own if kept is None or slot.block else kept[slot.index].to(own)
 
         return RowPlan(edit=scoped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change(Replacement):
+    """A replacement that changes the own latents, stored ones unless told otherwise.
+
+    Stored latents are those of the sample's plain run, as `self-swap` feeds them. Re-rolled ones
+    are made after the changed latents of earlier slots, so that changes accumulate. Stored latents
+    are known for the first block; later blocks are re-rolled.
+
+    Attributes:
+        rerolled: Change the re-rolled latents instead of the stored ones; default False. Refused
+            where both are the same.
+    """
+
+    rerolled: bool = False
+
+    @property
+    def needs_pool(self) -> bool:
+        return super().needs_pool or not self.rerolled
+
+    def check(self, latent_size: int) -> None:
+        super().check(latent_size)
+        first = 0 in Span.parse(self.blocks, "blocks")
+        if self.rerolled and not (first and len(self.in_scope(latent_size)) > 1):
+            raise LanternError(
+                f"condition {self.label!r}: rerolled=1 does nothing here, since no slot of the "
+                "first block is changed after another; leave it out"
+            )
+
+    def changed(
+        self, sample: Sample, pool: LatentPool | None, change: Callable[[Tensor, Slot], Tensor]
+    ) -> SlotEdit:
+        """The edit that changes stored or re-rolled own latents.
+
+        Args:
+            sample: The sample.
+            pool: Own latents of the data set; None where they are not needed.
+            change: Function from an own latent and its slot to what is fed.
+
+        Raises:
+            LanternError: stored latents are needed, and there are none of this sample.
+        """
+        stored = None if self.rerolled else require(pool).own(sample)
+
+        def edit(own: Tensor, slot: Slot) -> Tensor:
+            if stored is None or slot.block > 0:
+                return change(own, slot)
+            return change(stored[slot.index].to(own), slot)
+
+        return edit
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        return {"changed": "re-rolled" if self.rerolled else "stored"}
 
 
 def _written_set(numbers: str | int | Iterable[int], noun: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Intervention
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import RowPlan
+from lantern_probe.model.blocks import CloseText, RowPlan
 from lantern_probe.tasks.answers import TAG
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
+
+_OPENED = re.compile(re.escape(TAG), re.IGNORECASE)
+_CLOSED = re.compile(r"</answer\s*\S", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,9 @@ class Skip(Intervention):
 
 @dataclass(frozen=True)
 class Ban(Intervention):
-    """The start marker cannot be generated: no markers, no slots.
+    """No LVR token can be generated: no markers, no slots.
+
+    The text is the model's own up to where it first chose one of the three tokens.
 
     At the slots: nothing; the text has no block.
     Source: the decomposition into markers, slots and format (arXiv 2606.01287); no released code.
@@ -43,6 +50,7 @@ class Ban(Intervention):
 
     name: ClassVar[str] = "ban"
     keeps: ClassVar[str] = "format"
+    needs_block: ClassVar[bool] = False
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         return RowPlan(ban=True)
@@ -69,7 +77,7 @@ class Mask(Intervention):
 
     At the slots: the own latents, seen by later slots and by nothing after the block.
     Source: discussed for LaViT-3B (docs/methods.md, Interventions on the slots).
-    Control: `after->slot:random=1`, which hides as many other positions.
+    Control: `after->slot:random=1`, which hides as many image tokens.
     """
 
     name: ClassVar[str] = "mask"
@@ -80,8 +88,28 @@ class Mask(Intervention):
 
 
 @dataclass(frozen=True)
+class Force(Intervention):
+    """A block where the text opens none: what would it have brought?
+
+    At the slots: the own latents. A text with a block of its own stays as it is. In any other the
+        start marker is written at the place, before its answer, at which it was likeliest.
+    Source: trigger endogeneity (docs/methods.md, Triggers); no released code.
+    Control: `ban` on the same samples; accuracy with and without a block is no effect.
+    """
+
+    name: ClassVar[str] = "force"
+    keeps: ClassVar[str] = "everything"
+    needs_block: ClassVar[bool] = False
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        return RowPlan(force=True)
+
+
+@dataclass(frozen=True)
 class Direct(Intervention):
     """The answer at once, `<answer>` right after the prompt: no thought, no markers, no slots.
+
+    The text ends with that answer: after its `</answer>`, or where a second tag would open.
 
     At the slots: nothing; the text has no block.
     Source: the decomposition into markers, slots and format (arXiv 2606.01287).
@@ -94,7 +122,31 @@ class Direct(Intervention):
 
     def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
         opening = lantern.processor.tokenizer.encode(TAG, add_special_tokens=False)
-        return RowPlan(ban=True, opening=tuple(opening))
+        return RowPlan(ban=True, opening=tuple(opening), close=after_answer(lantern))
+
+
+def after_answer(lantern: LanternModel) -> CloseText:
+    """End a text with its first answer: the end-of-text token right after `</answer>`.
+
+    A second `<answer>` before it ends the text too, since parsers read the last one.
+
+    Args:
+        lantern: The model.
+
+    Raises:
+        LanternError: the model has no end-of-text token.
+    """
+    tokenizer, ends = lantern.processor.tokenizer, lantern.eos_ids
+    if not ends:
+        raise LanternError(f"{lantern.origin} has no end-of-text token to end an answer with")
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id in ends else min(ends)
+
+    def close(written: Sequence[int], following: int) -> int | None:
+        text = tokenizer.decode(list(written), clean_up_tokenization_spaces=False)
+        longer = tokenizer.decode([*written, following], clean_up_tokenization_spaces=False)
+        return end if _CLOSED.search(text) or len(_OPENED.findall(longer)) > 1 else None
+
+    return close
 
 
 @dataclass(frozen=True)

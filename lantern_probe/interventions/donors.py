@@ -118,6 +118,67 @@ class TwinOracle(Twin):
         return fed(region_latents(lantern, first_image(twin), evidence(twin)))
 
 
+@dataclass(frozen=True)
+class RandomPair(Replacement):
+    """The own latents of another pair's twin: an edit like the twin's, of another scene.
+
+    At the slots: the latents of a sample's or a twin's opposite number in another pair. Pairs are
+        put on a circle at random, and each lends to the next: every pair lends once.
+    Source: the swap controls of viniferagy/lvr-eval-mechanistic-audit (random pair).
+    Control: `twin` (the edit of the own pair), `self-swap`, and several seeds.
+
+    Attributes:
+        seed: Seed of the order of pairs; default 0.
+    """
+
+    name: ClassVar[str] = "random-pair"
+    from_pool: ClassVar[bool] = True
+    seed: int = 0
+
+    def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
+        """The sample whose latents are fed.
+
+        Args:
+            sample: The sample that gets them.
+            pool: Own latents of the data set.
+
+        Raises:
+            LanternError: there is no pool, the sample has no twin, or there is no other pair.
+        """
+        made = require(pool)
+        if sample.attributes.get(TWIN) is None:
+            raise LanternError(f"sample {sample.id!r} has no twin, hence no pair")
+        circle: list[str] = made.cached((self.name, self.seed), lambda: self._circle(made))
+        own = str(sample.attributes["pair"])
+        first = sample.id == own
+        if own not in circle or len(circle) < 2:
+            raise LanternError(
+                f"sample {sample.id!r}: no other pair has a whole latent block in both of its texts"
+            )
+        pair = circle[(circle.index(own) + 1) % len(circle)]
+        return made.samples[str(made.samples[pair].attributes[TWIN]) if first else pair]
+
+    def _circle(self, pool: LatentPool) -> list[str]:
+        """The pairs both of whose samples have latents, in random order."""
+        import torch
+
+        whole = sorted(
+            key
+            for key, sample in pool.samples.items()
+            if sample.attributes.get("pair") == key and sample.attributes.get(TWIN) in pool.samples
+        )
+        stream = generator(self.seed, self.name, "")
+        return [whole[i] for i in torch.randperm(len(whole), generator=stream).tolist()]
+
+    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
+        return fed(require(pool).latents[self.donor(sample, pool).id])
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        donor = self.donor(sample, pool)
+        known = TWIN_ANSWER in sample.attributes
+        return {"donor": donor.id, "donor_answer": answer_among(donor, sample) if known else None}
+
+
 def answer_among(donor: Sample, sample: Sample) -> str | None:
     """The sample's candidate that says what the donor's answer says; None if none does.
 

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 CUT_QUERIES = ("lvr_start", "slot", "lvr_end", "after", "answer")
 """Sets of queries whose edges can be cut: those that come after the fork of a prefix."""
 
-CUT_KEYS = (*PROMPT_SETS, *WRITTEN_SETS)
+IMAGE_PARTS = ("box", "rest")
+"""Sets of image tokens: those in an evidence box, and all others."""
+
+CUT_KEYS = (*PROMPT_SETS, *IMAGE_PARTS, *WRITTEN_SETS)
 """Sets of keys to which edges can be cut."""
 
 CUT_EDGES = ("slot->image", "slot->question", "after->slot", "after->image") + tuple(
@@ -55,13 +58,17 @@ class Cut(Named):
         keys: Sets of `CUT_KEYS`, joined by `+`.
         layers: Layers (0-based) in which the edges are cut: `3`, `0+3`, `2-5`, `!3` for all but 3;
             empty (default) for all.
-        random: Cut as many other keys instead, drawn from (seed, sample id); default False. This
-            control tells an edge that matters from the harm of cutting so many edges. The other
-            keys are those of the prefix and, for queries after the block, its slots.
+        random: Cut random image tokens instead, drawn from (seed, sample id); default False. This
+            control tells an edge that matters from the harm of cutting so many edges. Only image
+            tokens are drawn, never slots, markers or text. For `box` they are as many tokens of
+            the rest; for `rest`, all but as many random tokens of the rest as the box has; for
+            `image`, one half of all; for other keys, as many image tokens.
+        other: Cut the other random half of the image tokens, in a random cut of `image`; default
+            False. The two halves are each other's control.
         seed: Seed of the draw; default 0.
 
     Raises:
-        LanternError: there are no such positions or layers.
+        LanternError: there are no such positions or layers, or no such control.
     """
 
     name: ClassVar[str] = "cut"
@@ -70,6 +77,7 @@ class Cut(Named):
     keys: str
     layers: str = ""
     random: bool = False
+    other: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,15 +89,42 @@ class Cut(Named):
                 raise LanternError(
                     f"cut {self.label!r}: no {what} {wrong[0]!r}; there are {', '.join(known)}"
                 )
-        if self.random and (written := {"lvr_end", "after", "answer"} & set(self.keys.split("+"))):
-            raise LanternError(
-                f"cut {self.label!r}: how many keys {', '.join(sorted(written))} will be is not "
-                "known before, so there is no random control of as many"
-            )
+        self._check_control()
         try:
             Span.parse(self.layers, "layers")
         except LanternError as error:
             raise LanternError(f"cut {self.label!r}: {error}") from None
+
+    def _check_control(self) -> None:
+        """Refuse a random control that cannot exist, and settings of one that is not drawn."""
+        keys = self.keys.split("+")
+        if not self.random:
+            for setting, given in (("other=1", self.other), (f"seed={self.seed}", self.seed)):
+                if given:
+                    raise LanternError(
+                        f"cut {self.label!r}: {setting} does nothing without random=1"
+                    )
+            return
+        if written := sorted({"lvr_end", "after", "answer"} & set(keys)):
+            raise LanternError(
+                f"cut {self.label!r}: how many keys {', '.join(written)} will be is not "
+                "known before, so there is no random control of as many"
+            )
+        if len(keys) > 1 and {"image", *IMAGE_PARTS} & set(keys):
+            raise LanternError(
+                f"cut {self.label!r}: image tokens are drawn for a random control, so that there "
+                "is none of image tokens and other keys together; cut them apart"
+            )
+        if self.other and self.keys != "image":
+            raise LanternError(
+                f"cut {self.label!r}: other=1 is the other half of the image tokens, in a random "
+                "cut of image only"
+            )
+
+    @property
+    def by_box(self) -> bool:
+        """True if the cut tells image tokens in an evidence box from others."""
+        return not set(IMAGE_PARTS).isdisjoint(self.keys.split("+"))
 
     @property
     def label(self) -> str:
@@ -100,7 +135,7 @@ class Cut(Named):
 
     @property
     def control(self) -> Cut:
-        """The same queries and as many random keys."""
+        """The same queries and random image tokens as keys."""
         return replace(self, random=True)
 
     def in_layers(self, count: int) -> Bool[Tensor, " layers"]:
@@ -139,7 +174,7 @@ class Cut(Named):
         return not sets.isdisjoint(self.keys.split("+"))
 
     def drawn(self, prefix: Sequence[Sets], size: int, sample: str) -> frozenset[int]:
-        """The positions of the keys of a random cut.
+        """The positions of the keys of a random cut; all are image tokens.
 
         Args:
             prefix: Sets of all positions up to the fork: the first start marker, or the end of the
@@ -148,23 +183,30 @@ class Cut(Named):
             sample: Id of the sample.
 
         Raises:
-            LanternError: there are fewer other keys than those to be replaced.
+            LanternError: there are fewer image tokens than are to be drawn.
         """
         import torch
 
         slots = [frozenset({"slot"})] * size if "lvr_start" in prefix[-1] else []
-        after = set(self.queries.split("+")).isdisjoint({"lvr_start", "slot"})
+        image = [at for at, sets in enumerate(prefix) if "image" in sets]
+        rest = [at for at in image if "rest" in prefix[at]]
         count = sum(map(self.has_key, [*prefix, *slots]))
-        seen = [*prefix, *slots] if after else list(prefix)
-        others = [at for at, sets in enumerate(seen) if not self.has_key(sets)]
-        if count > len(others):
+        kind, drawn_from = "image tokens", image
+        if self.keys == "image":
+            count = len(image) // 2
+        elif self.by_box:
+            kind, drawn_from = "image tokens outside the box", rest
+            count = count if self.keys == "box" else len(image) - len(rest)
+        if not 0 < count <= len(drawn_from):
             raise LanternError(
-                f"cut {self.label!r}: {count} keys cannot be replaced by others, of which the "
-                f"sequence has {len(others)}"
+                f"cut {self.label!r}: no random control for sample {sample!r}, since {count} of "
+                f"{len(drawn_from)} {kind} would have to be drawn"
             )
         draw = generator(self.seed, f"{self.queries}->{self.keys}", sample)
-        order = torch.randperm(len(others), generator=draw)[:count].tolist()
-        return frozenset(others[index] for index in order)
+        order = torch.randperm(len(drawn_from), generator=draw).tolist()
+        chosen = order[count : 2 * count] if self.other else order[:count]
+        drawn = frozenset(drawn_from[index] for index in chosen)
+        return frozenset(image) - drawn if self.keys == "rest" else drawn
 
 
 @dataclass(frozen=True)
@@ -173,7 +215,7 @@ class KnockOut(Intervention):
 
     At the slots: the own latents, as the model makes them with these edges cut.
     Source: arXiv 2304.14767.
-    Control: the same cut with `random=1`, which cuts as many other keys.
+    Control: the same cut with `random=1`, which cuts random image tokens.
 
     Attributes:
         cut: The edges that are cut.

@@ -5,13 +5,12 @@ A probe that reads an attribute says that it is there; whether the answer uses i
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions.base import Replacement, generator, require
-from lantern_probe.interventions.pool import LatentPool
+from lantern_probe.interventions.base import Change, generator, require
+from lantern_probe.interventions.pool import LatentPool, fold_of
 from lantern_probe.model.blocks import Slot, SlotEdit
 from lantern_probe.tasks.sample import Sample
 
@@ -21,17 +20,15 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.probing.erasure import Eraser
 
-FOLDS = 5
-"""Number of folds; the erasers of a sample are fitted on the folds without its image."""
-
 
 @dataclass(frozen=True)
-class Erase(Replacement):
+class Erase(Change):
     """The own latents without what a linear probe can read about an attribute.
 
-    At the slots: the own latent, mapped by an eraser per slot that was fitted on other samples.
+    At the slots: the stored own latent, mapped by an eraser per slot that was fitted on other
+        samples; with `rerolled`, the latent that is made after the erased ones before it.
     Source: LEACE (arXiv 2306.03819).
-    Control: `erase-random` (as many directions) and `erase-shuffled` (the same procedure).
+    Control: `erase-random` (as much variance) and `erase-shuffled` (the same procedure).
 
     Attributes:
         attribute: Name of an attribute of the samples, or `answer`.
@@ -44,22 +41,45 @@ class Erase(Replacement):
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         erasers = self._erasers(require(pool), fold_of(sample))
 
-        def edit(own: Tensor, slot: Slot) -> Tensor:
+        def erase(own: Tensor, slot: Slot) -> Tensor:
             return erasers[slot.index](own.cpu()).to(own)
 
-        return edit
+        return self.changed(sample, pool, erase)
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
-        return {"rank": [e.rank for e in self._erasers(require(pool), fold_of(sample))]}
+        fold = fold_of(sample)
+        return {
+            **super().details(sample, pool),
+            "rank": [eraser.rank for eraser in self._erasers(require(pool), fold)],
+            "removed": self._removed(require(pool), fold),
+        }
+
+    def _removed(self, pool: LatentPool, fold: int) -> list[float]:
+        """Fraction of the variance that each slot's eraser removes in the fold left out."""
+
+        def measure() -> list[float]:
+            import torch
+
+            from lantern_probe.probing.erasure import removed_variance
+
+            inside = [pool.latents[key] for key, s in pool.samples.items() if fold_of(s) == fold]
+            latents, erasers = torch.stack(inside), self._erasers(pool, fold)
+            return [
+                round(removed_variance(eraser, latents[:, slot]), 4)
+                for slot, eraser in enumerate(erasers)
+            ]
+
+        return pool.cached((self, fold, "removed"), measure)
 
     def _erasers(self, pool: LatentPool, fold: int) -> list[Eraser]:
         """One per slot, fitted without the fold; kept with the pool."""
-        return pool.cached((self, fold), lambda: self._fit(pool, fold))
+        bare = self.at(slots="", blocks="", frozen=False)
+        return pool.cached((replace(bare, rerolled=False), fold), lambda: self._fit(pool, fold))
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
         from lantern_probe.probing.erasure import fit_eraser
 
-        labels, latents = training(self.attribute, pool, fold)
+        labels, latents, _ = training(self.attribute, pool, fold)
         return [fit_eraser(latents[:, slot], labels) for slot in range(latents.shape[1])]
 
 
@@ -84,7 +104,7 @@ class EraseShuffled(Erase):
 
         from lantern_probe.probing.erasure import fit_eraser
 
-        labels, latents = training(self.attribute, pool, fold)
+        labels, latents, _ = training(self.attribute, pool, fold)
         stream = generator(self.seed, self.name, f"{self.attribute}\0{fold}")
         shuffled = [labels[i] for i in torch.randperm(len(labels), generator=stream).tolist()]
         return [fit_eraser(latents[:, slot], shuffled) for slot in range(latents.shape[1])]
@@ -92,9 +112,12 @@ class EraseShuffled(Erase):
 
 @dataclass(frozen=True)
 class EraseRandom(Erase):
-    """Random directions erased instead, as many as `erase` takes for the same attribute.
+    """Random directions erased instead: as many as `erase` takes, and as much variance.
 
-    At the slots: the own latent without these directions.
+    The directions are weighted towards large or small variance until the eraser removes as much of
+    it from samples that it was not fitted on as that of the attribute does.
+
+    At the slots: the own latent, stored or re-rolled as in `erase`, without these directions.
     Source: defined here (docs/methods.md, Erasure).
     Control: none; it is a control of `erase`.
 
@@ -107,19 +130,22 @@ class EraseRandom(Erase):
     seed: int = 0
 
     def _fit(self, pool: LatentPool, fold: int) -> list[Eraser]:
-        from lantern_probe.probing.erasure import fit_eraser, random_eraser
+        from lantern_probe.probing.erasure import matched_eraser
 
-        labels, latents = training(self.attribute, pool, fold)
-        erasers = []
-        for slot in range(latents.shape[1]):
-            rank = fit_eraser(latents[:, slot], labels).rank
-            stream = generator(self.seed, self.name, f"{self.attribute}\0{fold}\0{slot}")
-            erasers.append(random_eraser(latents[:, slot], rank, stream))
-        return erasers
+        labels, latents, folds = training(self.attribute, pool, fold)
+        return [
+            matched_eraser(
+                latents[:, slot],
+                labels,
+                folds,
+                generator(self.seed, self.name, f"{self.attribute}\0{fold}\0{slot}"),
+            )
+            for slot in range(latents.shape[1])
+        ]
 
 
-def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Tensor]:
-    """Labels and own latents [n, K, D] of the samples outside a fold that have the attribute.
+def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Tensor, list[int]]:
+    """Labels, own latents [n, K, D] and folds of the samples outside a fold with the attribute.
 
     Args:
         attribute: Name of an attribute of the samples, or `answer`.
@@ -142,7 +168,8 @@ def training(attribute: str, pool: LatentPool, fold: int) -> tuple[list[str], Te
             f"fewer than two samples outside the fold have the attribute {attribute!r}; there are "
             f"answer, {', '.join(known)}"
         )
-    return list(values.values()), torch.stack([pool.latents[key] for key in values])
+    latents = torch.stack([pool.latents[key] for key in values])
+    return list(values.values()), latents, [fold_of(pool.samples[key]) for key in values]
 
 
 def attribute_of(sample: Sample, attribute: str) -> str | None:
@@ -154,14 +181,3 @@ def attribute_of(sample: Sample, attribute: str) -> str | None:
     """
     value = sample.answer if attribute == "answer" else sample.attributes.get(attribute)
     return None if value is None else str(value)
-
-
-def fold_of(sample: Sample) -> int:
-    """The fold of a sample: the same for all samples of its images and for its twin, in any run.
-
-    Args:
-        sample: The sample.
-    """
-    key = sample.cluster
-    digest = hashlib.sha256(key.encode()).digest()
-    return digest[0] % FOLDS

@@ -8,6 +8,7 @@ of a condition, with what is done to the image in place of what is fed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import generator
 from lantern_probe.model.blocks import RowPlan
-from lantern_probe.tasks.crops import crop_box
+from lantern_probe.tasks.crops import region
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Named, parse_named
 
@@ -86,7 +87,7 @@ class BlackBox(Corruption):
         first, *rest = sample.open_images()
         first = first.copy()
         for box in sample.boxes:
-            left, top, right, bottom = crop_box(first.size, box)
+            left, top, right, bottom = region(first.size, box)
             # PIL counts the far edge in.
             ImageDraw.Draw(first).rectangle((left, top, right - 1, bottom - 1), fill=0)
         return seen(sample, [first, *rest])
@@ -159,10 +160,12 @@ class SwapImage(Corruption):
         for index in torch.randperm(len(known), generator=stream).tolist():
             donor = known[index]
             if donor.id != sample.id and donor.text != sample.text and not keys & donor.image_keys:
-                return seen(sample, donor.open_images())
+                # A donor that cannot be read is passed over: it is not this sample's fault.
+                with contextlib.suppress(LanternError):
+                    return seen(sample, donor.open_images())
         raise LanternError(
             f"sample {sample.id!r} has no other image: every other sample shares its image or its "
-            "question"
+            "question, or its image cannot be read"
         )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Made = TypeVar("Made")
+
+FOLDS = 5
+"""Number of folds; what is fitted for a sample is fitted on the folds without its images."""
+
+
+def fold_of(sample: Sample) -> int:
+    """The fold of a sample: the same for all samples of its images and for its twin, in any run.
+
+    Args:
+        sample: The sample.
+    """
+    digest = hashlib.sha256(sample.cluster.encode()).digest()
+    return digest[0] % FOLDS
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,6 @@ class LatentPool:
 
     samples: Mapping[str, Sample]
     latents: Mapping[str, Float[Tensor, "slots dim"]]
-    _sums: list[Tensor] = field(default_factory=list, repr=False, compare=False)
     _images: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -63,30 +77,106 @@ class LatentPool:
         """Mean and standard deviation per slot and dimension.
 
         Args:
-            without: Sample that is left out, so that its own latents do not come back to it;
-                default none.
+            without: Sample that is left out with all samples of its images and its twin, so that
+                its own latents do not come back to it; default none.
 
         Raises:
             LanternError: fewer than two samples are left.
         """
-        import torch
-
-        out = None if without is None else self.latents.get(without.id)
-        count = len(self.latents) - (out is not None)
+        out = frozenset() if without is None else self.related(without)
+        count = len(self.latents) - len(out)
         if count < 2:
             raise LanternError(
-                f"means and noise scales need the own latents of at least 2 other samples; "
-                f"there are {count}"
+                f"means and noise scales need the own latents of at least 2 other samples of "
+                f"other images; there are {count}"
             )
-        if not self._sums:
-            stack = torch.stack(list(self.latents.values())).double()
-            self._sums.extend([stack.sum(0), stack.square().sum(0)])
-        total, squares = self._sums
-        if out is not None:
-            total, squares = total - out.double(), squares - out.double().square()
+
+        def sums() -> tuple[Tensor, Tensor]:
+            stack = self._stack().double()
+            return stack.sum(0), stack.square().sum(0)
+
+        total, squares = self.cached("sums", sums)
+        for key in out:
+            own = self.latents[key].double()
+            total, squares = total - own, squares - own.square()
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         return mean.float(), deviation.float()
+
+    def related(self, sample: Sample) -> frozenset[str]:
+        """Ids in the pool that share an image or the cluster with a sample, its own included.
+
+        Args:
+            sample: The sample.
+        """
+
+        def index() -> dict[str, set[str]]:
+            found: dict[str, set[str]] = defaultdict(set)
+            for key, other in self.samples.items():
+                for shared in (f"cluster {other.cluster}", *self._keys(other)):
+                    found[shared].add(key)
+            return found
+
+        known = self.cached("related", index)
+        shared = [f"cluster {sample.cluster}", *self._keys(sample)]
+        own = {sample.id} & self.latents.keys()
+        return frozenset(own.union(*(known.get(key, set()) for key in shared)))
+
+    def others(self, sample: Sample, slot: int) -> Float[Tensor, "n dim"]:
+        """Own latents of a slot of all samples that are not related to a sample.
+
+        Args:
+            sample: The sample.
+            slot: Slot (0-based).
+        """
+        import torch
+
+        out = self.related(sample)
+        kept = torch.tensor([key not in out for key in self.latents])
+        return self._stack()[kept, slot]
+
+    def nearest(
+        self, samples: Sequence[Sample], vectors: Sequence[Float[Tensor, "_ dim"]]
+    ) -> list[list[float] | None]:
+        """Distance from the vector at each slot to the nearest own latent of another image there.
+
+        Args:
+            samples: For every row, the sample whose images are left out.
+            vectors: For every row, one vector per slot, of the first slots.
+
+        Returns:
+            For every row, one Euclidean distance per vector; None where no other image is in the
+            pool.
+        """
+        import torch
+
+        place = self.cached("places", lambda: {key: n for n, key in enumerate(self.latents)})
+        out = [[place[key] for key in self.related(sample)] for sample in samples]
+        known = [row for row, places in enumerate(out) if len(places) < len(self.latents)]
+        found: list[list[float]] = [[] for _ in samples]
+        stack = self._stack()
+        for slot in range(max((len(vectors[row]) for row in known), default=0)):
+            rows = [row for row in known if len(vectors[row]) > slot]
+            wanted = torch.stack([vectors[row][slot].float().cpu() for row in rows])
+            there = stack[:, slot]
+            # Nearest first by the expanded square, which is one product; then exactly.
+            squares = there.square().sum(1) - 2 * wanted @ there.T
+            for index, row in enumerate(rows):
+                squares[index, out[row]] = torch.inf
+            far = (there[squares.argmin(1)] - wanted).norm(dim=1)
+            for row, distance in zip(rows, far.tolist(), strict=True):
+                found[row].append(distance)
+        return [found[row] if row in known else None for row in range(len(samples))]
+
+    def _stack(self) -> Tensor:
+        import torch
+
+        return self.cached("stack", lambda: torch.stack(list(self.latents.values())))
+
+    def _keys(self, sample: Sample) -> frozenset[str]:
+        if not self._images:
+            self._images.update((key, other.image_keys) for key, other in self.samples.items())
+        return self._images.get(sample.id) or sample.image_keys
 
     def donor(self, sample: Sample, stream: Generator) -> Sample:
         """Another sample with latents: never itself, its image or its question.
@@ -101,9 +191,7 @@ class LatentPool:
         import torch
 
         keys = list(self.samples)
-        if not self._images:
-            self._images.update((key, other.image_keys) for key, other in self.samples.items())
-        images = self._images.get(sample.id) or sample.image_keys
+        images = self._keys(sample)
 
         def allowed(key: str) -> bool:
             other = self.samples[key]

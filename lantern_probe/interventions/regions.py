@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from PIL.Image import Image
 
+from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import SlotEdit, fed
-from lantern_probe.tasks.crops import crop_box, evidence, first_image, overlap
+from lantern_probe.tasks.crops import covered, crop_box, evidence, first_image, region
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 class Oracle(Replacement):
     """Oracle latents: the evidence itself.
 
-    At the slots: the compressed vision features of the evidence box, scaled by 1.2.
+    At the slots: the compressed vision features of the first evidence box, scaled by 1.2. Further
+        boxes are not shown.
     Source: official `gt` (arXiv 2603.25629).
     Control: `random-box`.
     """
@@ -33,35 +35,68 @@ class Oracle(Replacement):
 
         return fed(region_latents(lantern, first_image(sample), evidence(sample)))
 
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        return {"box": [round(float(edge), 2) for edge in evidence(sample)]}
+
 
 @dataclass(frozen=True)
 class RandomBox(Replacement):
     """Oracle latents of another place: a crop of the evidence box's size in the same image.
 
-    At the slots: the compressed vision features of that crop; of 64 random places the one that
-        shares least with the evidence, so that it is clear of it where the image has room.
+    At the slots: the compressed vision features of that crop; of 64 random places the one whose
+        crop holds the smallest fraction of any evidence crop. All boxes of the sample are
+        evidence. A sample fails where even that crop holds more than a quarter of one.
     Source: official `random_bbox`, before it moved to the next sample's image.
     Control: `oracle`.
 
     Attributes:
         seed: Seed of the draw of places; default 0.
         TRIES: Number of places that are drawn.
+        MOST: Largest fraction of an evidence crop that the drawn crop may hold.
     """
 
     name: ClassVar[str] = "random-box"
     seed: int = 0
     TRIES: ClassVar[int] = 64
+    MOST: ClassVar[float] = 0.25
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         from lantern_probe.model.oracle import region_latents
 
+        box, held = self.place(sample)
+        if max(held) > self.MOST:
+            raise LanternError(
+                f"sample {sample.id!r} has no room for {self.name}: of {self.TRIES} places, the "
+                f"one clearest of the evidence still holds {max(held):.0%} of it (at most "
+                f"{self.MOST:.0%}); random-box-other takes a crop of another image"
+            )
+        return fed(region_latents(lantern, first_image(sample), box))
+
+    def place(self, sample: Sample) -> tuple[Box, list[float]]:
+        """The drawn box, and the fraction of each evidence box's crop inside its crop.
+
+        Args:
+            sample: The sample.
+
+        Raises:
+            LanternError: there is no image or box, or a box lies outside the image.
+        """
         image, box = first_image(sample), evidence(sample)
-        crop_box(image.size, box)  # refuses a box outside the image: it has no elsewhere
+        crops = [region(image.size, each) for each in sample.boxes]
 
-        def shared(drawn: Box) -> float:
-            return overlap(crop_box(image.size, drawn), crop_box(image.size, box))
+        def held(drawn: Box) -> list[float]:
+            outer = crop_box(image.size, drawn)
+            return [covered(crop, outer) for crop in crops]
 
-        return fed(region_latents(lantern, image, min(self.draw(sample, image, box), key=shared)))
+        drawn = min(self.draw(sample, image, box), key=lambda one: max(held(one)))
+        return drawn, held(drawn)
+
+    def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
+        box, held = self.place(sample)
+        return {
+            "box": [round(edge, 2) for edge in box],
+            "overlap": [round(fraction, 4) for fraction in held],
+        }
 
     def draw(self, sample: Sample, image: Image, box: Box) -> list[Box]:
         """Random boxes of one size, anywhere in an image.
@@ -114,4 +149,6 @@ class RandomBoxOther(RandomBox):
         return fed(region_latents(lantern, image, self.draw(sample, image, evidence(sample))[0]))
 
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
-        return {"donor": self.donor(sample, pool).id}
+        donor = self.donor(sample, pool)
+        drawn = self.draw(sample, first_image(donor), evidence(sample))[0]
+        return {"donor": donor.id, "box": [round(edge, 2) for edge in drawn]}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import (
+    Change,
     Intervention,
     Replacement,
     generator,
@@ -22,7 +23,7 @@ from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Span
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from lantern_probe.model.lantern import LanternModel
 
@@ -38,6 +39,14 @@ class Own(Replacement):
 
     name: ClassVar[str] = "own"
     keeps: ClassVar[str] = "everything"
+
+    def check(self, latent_size: int) -> None:
+        super().check(latent_size)
+        if self != Own():
+            raise LanternError(
+                f"condition {self.label!r} changes nothing, so that a scope does nothing; "
+                "give own, or self-swap for latents that are put back"
+            )
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         return lambda own, slot: own
@@ -85,10 +94,11 @@ class Noise(Replacement):
 
 
 @dataclass(frozen=True)
-class NoiseNorm(Replacement):
+class NoiseNorm(Change):
     """Noise with the norm of the own latent.
 
-    At the slots: a random direction, as long as the own latent.
+    At the slots: a random direction, as long as the stored own latent; with `rerolled`, as the
+        one that the model makes after the noise before it.
     Source: arXiv 2605.21642.
     Control: `noise-matched`, which also has the own latents' mean.
 
@@ -100,33 +110,49 @@ class NoiseNorm(Replacement):
     seed: int = 0
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        def edit(own: Tensor, slot: Slot) -> Tensor:
+        def noise(own: Tensor, slot: Slot) -> Tensor:
             direction = unit_noise(self, self.seed, sample, slot, own)
             return direction.to(own) * (own.norm() / direction.norm().to(own))
 
-        return edit
+        return self.changed(sample, pool, noise)
 
 
 @dataclass(frozen=True)
 class NoiseMatched(Replacement):
-    """Noise distributed as the own latents of the other samples are.
+    """Noise distributed as the own latents of samples of other images are.
 
-    At the slots: Gaussian noise with their mean and standard deviation per slot and dimension.
-    Source: arXiv 2605.21642.
+    With a standard deviation per dimension the noise is far from all latents wherever their
+    dimensions go together; with the full covariance it is as near to them as they are.
+
+    At the slots: Gaussian noise with their mean, and their standard deviation per dimension or
+        their covariance, per slot.
+    Source: arXiv 2605.21642 (per dimension); the covariance is defined here.
     Control: `mean` (the same without noise), and several seeds.
 
     Attributes:
+        covariance: `diagonal` (default), a standard deviation per dimension; or `full`, the
+            covariance of all dimensions.
         seed: Seed of the noise; default 0.
     """
 
     name: ClassVar[str] = "noise-matched"
     from_pool: ClassVar[bool] = True
+    covariance: str = "diagonal"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.covariance not in ("diagonal", "full"):
+            raise LanternError(
+                f"{self.name} has no covariance {self.covariance!r}; it has diagonal and full"
+            )
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         mean, deviation = require(pool).moments(without=sample)
 
         def edit(own: Tensor, slot: Slot) -> Tensor:
+            if self.covariance == "full":
+                stream = slot_generator(self.seed, self.name, sample.id, slot)
+                return correlated_noise(require(pool), sample, slot.index, stream).to(own)
             unit = unit_noise(self, self.seed, sample, slot, own)
             return (mean[slot.index] + deviation[slot.index] * unit).to(own)
 
@@ -134,13 +160,14 @@ class NoiseMatched(Replacement):
 
 
 @dataclass(frozen=True)
-class Additive(Replacement):
+class Additive(Change):
     """Noise added to the own latents: z + sigma * eps.
 
-    At the slots: the own latent, and noise of sigma standard deviations of the own latents per
-        slot and dimension; with `raw`, of standard deviation sigma.
+    At the slots: the stored own latent, and noise of sigma standard deviations of the own latents
+        per slot and dimension; with `raw`, of standard deviation sigma. With `rerolled`, noise is
+        added to what the model makes after the noise before it, so that it accumulates.
     Source: arXiv 2606.05753, with sigma .1, .3 and 1, raw.
-    Control: `own` (sigma = 0) and `noise-matched` (no own latent), and several seeds.
+    Control: `own` (no noise) and `noise-matched` (no own latent), and several seeds.
 
     Attributes:
         sigma: Size of the noise; default 1.
@@ -155,23 +182,28 @@ class Additive(Replacement):
 
     @property
     def needs_pool(self) -> bool:
-        return not self.raw or self.frozen
+        return not self.raw or super().needs_pool
+
+    def check(self, latent_size: int) -> None:
+        super().check(latent_size)
+        if self.sigma == 0:
+            raise LanternError(f"condition {self.label!r} adds nothing; give own, or sigma above 0")
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         deviation = None if self.raw else require(pool).moments(without=sample)[1]
 
-        def edit(own: Tensor, slot: Slot) -> Tensor:
+        def add(own: Tensor, slot: Slot) -> Tensor:
             noise = self.sigma * unit_noise(self, self.seed, sample, slot, own)
             return own + (noise if deviation is None else noise * deviation[slot.index]).to(own)
 
-        return edit
+        return self.changed(sample, pool, add)
 
 
 @dataclass(frozen=True)
 class Mean(Replacement):
-    """The mean of the other samples: what all have in common, and nothing of one.
+    """The mean of samples of other images: what all have in common, and nothing of one.
 
-    At the slots: the mean own latent of the other samples at that slot.
+    At the slots: their mean own latent at that slot.
     Source: common practice (mean ablation).
     Control: `noise-matched`, which has their spread too.
     """
@@ -230,9 +262,9 @@ class FirstRepeat(Replacement):
 
 @dataclass(frozen=True)
 class Shuffle(Replacement):
-    """The own latents in a random order that moves at least one slot in scope.
+    """The own latents in a random order that moves at least one; a scope is permuted in itself.
 
-    At the slots: the own latents of the first block, permuted.
+    At the slots: the own latents of the first block, permuted among the slots in scope.
     Source: common practice.
     Control: `self-swap` (the same latents in order), and several seeds.
 
@@ -244,16 +276,28 @@ class Shuffle(Replacement):
     from_pool: ClassVar[bool] = True
     seed: int = 0
 
+    def check(self, latent_size: int) -> None:
+        super().check(latent_size)
+        if len(self.in_scope(latent_size)) < 2:
+            raise LanternError(f"condition {self.label!r} has fewer than two slots to exchange")
+        if 0 not in Span.parse(self.blocks, "blocks"):
+            raise LanternError(
+                f"condition {self.label!r}: only the latents of the first block are stored, so "
+                "that others cannot be permuted; let blocks= hold 0"
+            )
+
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         import torch
 
         own = require(pool).own(sample)
         stream = generator(self.seed, self.name, sample.id)
-        order = identity = torch.arange(len(own))
-        scope = [slot for slot in range(len(own)) if slot in Span.parse(self.slots)]
-        while len(own) > 1 and torch.equal(order[scope], identity[scope]):
-            order = torch.randperm(len(own), generator=stream)
-        return fed(own[order])
+        scope = torch.tensor(self.in_scope(len(own)))
+        order = identity = torch.arange(len(scope))
+        while len(scope) > 1 and torch.equal(order, identity):
+            order = torch.randperm(len(scope), generator=stream)
+        shuffled = own.clone()
+        shuffled[scope] = own[scope[order]]
+        return fed(shuffled)
 
 
 def unit_noise(
@@ -272,3 +316,24 @@ def unit_noise(
 
     stream = slot_generator(seed, condition.name, sample.id, slot)
     return torch.randn(like.shape, generator=stream)
+
+
+def correlated_noise(pool: LatentPool, sample: Sample, slot: int, stream: Generator) -> Tensor:
+    """One draw from the Gaussian of the other images' own latents at a slot, [D].
+
+    A sum of the centred latents under random weights has exactly their covariance, whatever their
+    number. It is not shrunk: a draw needs no inverse, and latents that vary in few directions lose
+    their place to the variance that shrinkage adds in all others.
+
+    Args:
+        pool: Own latents of the data set.
+        sample: The sample that gets the noise; latents of its images are left out.
+        slot: Slot (0-based).
+        stream: Random stream of the draw.
+    """
+    import torch
+
+    latents = pool.others(sample, slot).double()
+    mean = latents.mean(0)
+    weights = torch.randn(len(latents), generator=stream, dtype=torch.float64)
+    return (mean + weights @ (latents - mean) / len(latents) ** 0.5).float()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BranchResult,
         LanternOutput,
         LvrTokens,
+        PromptNorms,
         RowPlan,
         Slot,
         SlotEdit,
@@ -64,6 +65,7 @@ __all__ = [
     "LanternOutput",
     "LatentDecoding",
     "LvrTokens",
+    "PromptNorms",
     "Replay",
     "RoleTracker",
     "Roles",
@@ -103,7 +105,10 @@ __getattr__ = lazily(
     lantern="MAX_NEW_TOKENS LanternModel",
     checkpoint="Checkpoint load_checkpoint untrain",
     location="identity locate",
-    blocks="OWN Block BranchResult LanternOutput LvrTokens RowPlan Slot SlotEdit find_blocks",
+    blocks=(
+        "OWN Block BranchResult LanternOutput LvrTokens PromptNorms RowPlan Slot SlotEdit "
+        "find_blocks"
+    ),
     decoding="LatentDecoding",
     facts="finish_of running_facts",
     teacher_forcing="ForcedTexts check_followable",

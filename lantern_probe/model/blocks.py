@@ -8,12 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jaxtyping import Float, Int
 
+from lantern_probe.errors import LanternError
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PromptNorms:
+    """Median norms of a prompt's input embeddings, against which fed states are measured.
+
+    Attributes:
+        text: Median norm of the embeddings of all tokens that are no image tokens; None without
+            any.
+        image: Median norm of the merged image tokens; None without an image.
+    """
+
+    text: float | None
+    image: float | None
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class LanternOutput:
         texts: For every row its continuation as text, with markers, without padding and
             end-of-text tokens.
         answers: For every row its parsed answer; None where the text holds none.
+        norms: For every row the median norms of its prompt; empty where they were not measured.
     """
 
     sequences: Int[Tensor, "rows length"]
@@ -34,6 +51,7 @@ class LanternOutput:
     blocks: list[list[Block]]
     texts: list[str]
     answers: list[str | None]
+    norms: list[PromptNorms | None] = field(default_factory=list)
 
     @property
     def latents(self) -> list[list[Float[Tensor, "fed dim"]]]:
@@ -49,6 +67,16 @@ class LanternOutput:
     def emission(self) -> float:
         """Fraction of the rows with at least one latent block."""
         return sum(self.emitted) / len(self.emitted)
+
+    def __enter__(self) -> NoReturn:
+        raise LanternError(
+            "`with` was given the output of a generation that has run already; write the call "
+            "itself into the header (`with lantern.generate(...) as tracer:`), in a file or a "
+            "notebook cell whose source can be read, and not inside another trace"
+        )
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: no block is ever entered."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +133,13 @@ class Slot:
         block: Index of the row's block (0-based).
         index: Index of the slot in the block (0-based).
         written: Latents fed at the earlier slots of this block, [index, D].
+        norms: Median norms of the row's prompt; None where they were not measured.
     """
 
     block: int
     index: int
     written: Float[Tensor, "written dim"]
+    norms: PromptNorms | None = None
 
 
 if TYPE_CHECKING:
@@ -117,6 +147,9 @@ if TYPE_CHECKING:
 else:  # torch is not loaded for names alone
     SlotEdit = Callable
 """A function from the own latent [D] of a slot, and the slot, to the latent [D] that is fed."""
+
+CloseText = Callable[[Sequence[int], int], int | None]
+"""A function from the tokens written so far and the next one to a token that must come instead."""
 
 
 def fed(values: Tensor) -> SlotEdit:
@@ -145,7 +178,7 @@ class RowPlan:
         mode: "block" (default) forces K slots and the end marker after a generated start marker;
             "skip" forces the end marker at once; "stock" forces and feeds nothing (plain
             `generate`).
-        ban: Keep the start marker from being generated; default False.
+        ban: Keep the three LVR tokens from being generated; default False.
         edit: Function from a slot's own latent and its `Slot` to the latent that is fed; default
             None, the own latent.
         size: Number of slots in a block; default None, the model's K.
@@ -154,6 +187,13 @@ class RowPlan:
             image is hidden from the start.
         opening: Token ids with which decoding restarts right after the prompt; default None, which
             continues from the prefix.
+        close: Function from the token ids written so far, the opening included, and the most
+            probable next token to the token that must come instead; default None, which leaves
+            the end of the text to the model.
+        force: Open a block where the text opens none by itself, at the place before its answer at
+            which the start marker was likeliest; default False. The place is known once the text
+            is: branches can do it (`causal.run_branches`), a plain generation cannot.
+        notes: Facts for the record that only the model knows, as (field, value); default none.
     """
 
     mode: Literal["block", "skip", "stock"] = "block"
@@ -162,6 +202,9 @@ class RowPlan:
     size: int | None = None
     hide: tuple[Literal["slot", "image"], ...] = ()
     opening: tuple[int, ...] | None = None
+    close: CloseText | None = None
+    force: bool = False
+    notes: tuple[tuple[str, Any], ...] = ()
 
 
 OWN = RowPlan()

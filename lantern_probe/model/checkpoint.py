@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens
-from lantern_probe.model.location import QUIET_BELOW, locate
+from lantern_probe.model.files import CONFIG, check_settings
+from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch
 from lantern_probe.model.memory import footprint, free_memory
+from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
+from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
+from lantern_probe.model.pixels import limit_pixels
+from lantern_probe.model.settings import (
+    check_generation,
+    check_template,
+    check_tokens,
+    forget_outputs,
+    other_templates,
+    template_file,
+)
+from lantern_probe.model.weight_files import check_weights
+from lantern_probe.model.weights import check_finite, check_loaded, check_tied
+
+_log = logging.getLogger(__name__)
 
 LVR_NAMES = ("start", "sep", "end")
-
-STOCK_PIXELS = (4 * 28 * 28, 16384 * 28 * 28)
-"""Fewest and most pixels of an image in Qwen2.5-VL's own processor config."""
-
-OFFICIAL_PIXELS = (256 * 28 * 28, 3500 * 28 * 28)
-"""Fewest and most pixels of an image in the LanteRn evaluation (docs/methods.md, The official
-system)."""
 
 
 @dataclass(frozen=True)
@@ -63,42 +74,87 @@ def load_checkpoint(
         LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
             done.
     """
-    location = locate(source)
-    local = Path(location).is_dir()
-    hub = {"revision": revision, "local_files_only": offline or local}
+    folder = fetch(source, revision, offline)
+    check_settings(folder)
+    tensors = check_weights(folder)
+    check_generation(folder)
+    _check_arguments(dtype, attn_implementation)
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gpu = torch.cuda.is_available()
-    try:
-        config = AutoConfig.from_pretrained(location, **hub)
+    with _guarded(source, CONFIG):
+        config = AutoConfig.from_pretrained(folder, **local)
         if config.model_type != "qwen2_5_vl":
             raise LanternError(
                 f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
             )
-        processor = AutoProcessor.from_pretrained(location, **hub)
+    with _guarded(source, "its processor and tokenizer"):
+        processor = AutoProcessor.from_pretrained(folder, **local)
         lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
-        dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
-        device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
-        if _is_small(location):
+        check_tokens(folder, config, processor.tokenizer)
+        processor.tokenizer.padding_side = "left"
+        limit_pixels(folder, processor, min_pixels, max_pixels)
+        _check_prompts(folder, processor)
+    dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
+    device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
+    with _guarded(source, "its weights"):
+        if _is_small(folder):
             transformers_logging.disable_progress_bar()
         else:
             transformers_logging.enable_progress_bar()
             check_memory(source, config, dtype, device_map)
-        model = AutoModelForImageTextToText.from_pretrained(
-            location,
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            folder,
             dtype=dtype,
             device_map=device_map,
             attn_implementation=attn_implementation,
             use_safetensors=True,
-            **hub,
-        ).eval()
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **local,
+        )
+        check_loaded(source, info)
+        check_finite(source, model)
+        check_tied(source, config, tensors, model)
+    forget_outputs(model.generation_config)
+    return Checkpoint(source, model.eval(), processor, lvr)
+
+
+@contextmanager
+def _guarded(source: str, what: str) -> Iterator[None]:
+    """Turn whatever a library raises into one line that names the checkpoint and the part."""
+    try:
+        yield
     except LanternError:
         raise
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        where = "" if local else " (there is no such folder, so it was taken for a Hub name)"
-        raise LanternError(f"cannot load {source!r}{where}: {reason}") from error
-    processor.tokenizer.padding_side = "left"
-    _limit_pixels(processor.image_processor, min_pixels, max_pixels)
-    return Checkpoint(source, model, processor, lvr)
+    except Exception as error:  # a checkpoint can be wrong in ways that no library foresees
+        lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or "no reason given"
+        raise LanternError(
+            f"cannot load {source!r}: {what}: {type(error).__name__}: {reason:.400}"
+        ) from error
+
+
+def _check_arguments(dtype: Any, attn_implementation: str | None) -> None:
+    """Refuse arguments that name nothing, or code that would be downloaded."""
+    if isinstance(dtype, str) and dtype != "auto":
+        kind = getattr(torch, dtype.removeprefix("torch."), None)
+        if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+            raise LanternError(f"dtype {dtype!r} is none; take auto, float32, bfloat16 or float16")
+    if attn_implementation is not None and "/" in attn_implementation:
+        raise LanternError(
+            f"attn_implementation {attn_implementation!r} is code from the Hub, which is never "
+            "run; take sdpa, eager or flash_attention_2"
+        )
+
+
+def _check_prompts(folder: Path, processor: Any) -> None:
+    check_template(folder, processor)
+    template = getattr(processor, "chat_template", None)
+    if template and (others := other_templates(folder, template)):
+        _log.warning(
+            "'%s': %s holds another chat template than %s, which is used",
+            folder, " and ".join(others), template_file(folder),
+        )  # fmt: skip
 
 
 def find_lvr_tokens(
@@ -125,7 +181,11 @@ def find_lvr_tokens(
         found = getattr(config, f"lvr_{part}_id", None)
         found = vocabulary.get(f"<|lvr_{part}|>") if found is None else found
         if found is not None:
-            ids[part] = int(found)
+            if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+                raise LanternError(
+                    f"{source}: config.json has lvr_{part}_id {found!r}, which is no token id"
+                )
+            ids[part] = found
     missing = [f"<|lvr_{part}|>" for part in LVR_NAMES if part not in ids]
     if missing and allow_plain:
         return None
@@ -141,8 +201,12 @@ def find_lvr_tokens(
             f"{source} has the LVR tokens but no latent_size in its config; pass the number of "
             "slots it was trained with, latent_size=8 (--latent-size 8) for LanteRn"
         )
-    if size < 1:
+    if latent_size is None:
+        check_slots(Path(source) / CONFIG, size)
+    elif latent_size < 1:
         raise LanternError(f"{source}: a block needs at least one slot, latent_size is {size}")
+    if len(set(ids.values())) < len(ids):
+        raise LanternError(f"{source}: two of its LVR tokens have one id ({ids})")
     rows = config.get_text_config().vocab_size
     if max(ids.values()) >= rows:
         raise LanternError(
@@ -150,17 +214,6 @@ def find_lvr_tokens(
             f"{rows} rows"
         )
     return LvrTokens(**ids, size=int(size))
-
-
-def _limit_pixels(image_processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
-    size = image_processor.size
-    stock = (size["shortest_edge"], size["longest_edge"]) == STOCK_PIXELS
-    default = OFFICIAL_PIXELS if stock else (size["shortest_edge"], size["longest_edge"])
-    low = min_pixels if min_pixels is not None else default[0]
-    high = max_pixels if max_pixels is not None else default[1]
-    if not 0 < low <= high:
-        raise LanternError(f"min_pixels {low} and max_pixels {high} leave no image size")
-    image_processor.size = {"shortest_edge": low, "longest_edge": high}
 
 
 def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map: Any) -> None:
@@ -198,9 +251,8 @@ def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map:
         )
 
 
-def _is_small(location: str) -> bool:
-    weights = Path(location).glob("*.safetensors") if Path(location).is_dir() else None
-    return weights is not None and sum(file.stat().st_size for file in weights) < QUIET_BELOW
+def _is_small(folder: Path) -> bool:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors")) < QUIET_BELOW
 
 
 @runtime_checkable

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from transformers import LogitsProcessor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import Block, LvrTokens, RowPlan, Slot, find_blocks
+from lantern_probe.model.blocks import Block, LvrTokens, PromptNorms, RowPlan, Slot, find_blocks
+from lantern_probe.model.norms import prompt_norms, token_lengths
 
 
 @dataclass
@@ -35,6 +36,8 @@ class _Row:
     """Positions in the padded sequence that nothing may attend to from now on."""
     said: int = 0
     """Number of tokens of the plan's opening that have been forced."""
+    begin: int | None = None
+    """Position of the first token that this decoding writes; None before it."""
 
     def latents(self, block: Block, width: int) -> Tensor:
         fed = [latent for _, position, latent in self.fed if position in block.slots]
@@ -50,9 +53,15 @@ class LatentDecoding(LogitsProcessor):
         image_token: Id of the image tokens, which a plan may hide; default none.
         resume: Count the last input token as generated, so that a start marker there opens a
             block (a branch goes on from its prefix's `<|lvr_start|>`); default False.
+        norms: For every row the median norms of its prompt, where it goes on from a prefix; by
+            default they are measured in the first forward.
 
     Attributes:
         state: The final hidden state of the last position, [rows, D]; None before any forward.
+        norms: For every row the median norms of its prompt; None before any forward.
+
+    Raises:
+        LanternError: a plan forces a block, whose place is not known before the text is.
     """
 
     def __init__(
@@ -62,14 +71,42 @@ class LatentDecoding(LogitsProcessor):
         *,
         image_token: int = -1,
         resume: bool = False,
+        norms: Sequence[PromptNorms | None] | None = None,
     ):
+        if any(plan.force for plan in plans):
+            raise LanternError(
+                "a block is forced at a place of the finished text: run the condition as an "
+                "ablation, or with run_prefixes and run_branches"
+            )
         self.tokens = tokens
+        self.norms = list(norms or [None] * len(plans))
+        self._start_scores: list[tuple[list[int], Tensor]] = []
+        self._first: tuple[Tensor, Tensor | None] | None = None
+        self._scoring = all(plan.mode == "stock" for plan in plans)
+        self._resumed = resume
         self._image_token = image_token
         self.state: Tensor | None = None
-        self._rows = [_Row(plan) for plan in plans]
+        self._all = [_Row(plan) for plan in plans]
+        self._order = list(range(len(plans)))
+        self._rows = self._all
         self._due: list[tuple[int, int, int]] = []  # (row, slot, position) to be fed next
         self._generated = resume
         self._length = 0  # of the sequences, the token just chosen included
+
+    def go_on_with(self, rows: Sequence[int]) -> None:
+        """Put the rows into another order, and leave those behind that are not named.
+
+        Args:
+            rows: The rows of the next call of `generate`, by their numbers among the plans.
+        """
+        where = {row: place for place, row in enumerate(self._order)}
+        place = {row: place for place, row in enumerate(rows)}
+        # Slots that were chosen in the last step of a call are fed in the next one's first.
+        due = [(place.get(self._order[index]), slot, at) for index, slot, at in self._due]
+        self._due = [(index, slot, at) for index, slot, at in due if index is not None]
+        if self.state is not None:
+            self.state = self.state[[where[row] for row in rows]]
+        self._order, self._rows = list(rows), [self._all[row] for row in rows]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if len(input_ids) != len(self._rows):
@@ -79,6 +116,11 @@ class LatentDecoding(LogitsProcessor):
             )
         tokens, position = self.tokens, input_ids.shape[1]
         self._length = position + 1
+        self._measure_prompts(input_ids)
+        if self._scoring:
+            written = scores[:, tokens.start].float()
+            scored = written - scores.float().logsumexp(dim=-1)
+            self._start_scores.append((self._order, scored))
         forced: dict[int, int] = {}
         banned = []
         self._due = []
@@ -88,6 +130,7 @@ class LatentDecoding(LogitsProcessor):
             opens = self._generated and last == tokens.start and row.plan.mode != "stock"
             if row.slot is None and opens:
                 row.block, row.slot = row.block + 1, 0
+            row.begin = position if row.begin is None else row.begin
             if (row.plan.ban or row.plan.mode == "stock") and not row.hidden:
                 self._hide_image(row, input_ids[index])
             if row.plan.opening is not None and row.said < len(row.plan.opening):
@@ -96,6 +139,8 @@ class LatentDecoding(LogitsProcessor):
             elif row.slot is None:
                 if row.plan.ban:
                     banned.append(index)
+                if (closing := self._closing(row, input_ids[index], scores[index])) is not None:
+                    forced[index] = closing
             elif row.plan.mode == "block" and row.slot < self._size(row):
                 self._due.append((index, row.slot, position))
                 forced[index] = tokens.sep
@@ -109,11 +154,32 @@ class LatentDecoding(LogitsProcessor):
         self._generated = True
         if forced or banned:
             scores = scores.clone()
-            scores[banned, tokens.start] = -torch.inf
+            for marker in (tokens.start, tokens.sep, tokens.end):
+                scores[banned, marker] = -torch.inf
             rows = list(forced)
             scores[rows] = -torch.inf
             scores[rows, list(forced.values())] = 0.0
         return scores
+
+    def _measure_prompts(self, ids: Tensor) -> None:
+        """Take the median norms of the prompts, once, from the first forward's embeddings."""
+        if self._first is None:
+            return
+        (lengths, mask), self._first = self._first, None
+        if lengths.shape != ids.shape:  # a cache holds part of the prompt
+            return
+        ids = ids.to(lengths.device)
+        shown = torch.ones_like(ids) if mask is None else mask.to(lengths.device)
+        self.norms = [
+            prompt_norms(length, row == self._image_token, seen.bool())
+            for length, row, seen in zip(lengths, ids, shown, strict=True)
+        ]
+
+    def _closing(self, row: _Row, ids: Tensor, scores: Tensor) -> int | None:
+        """The token with which a row's plan ends its text now; None if it goes on."""
+        if row.plan.close is None:
+            return None
+        return row.plan.close(ids[row.begin :].tolist(), int(scores.argmax()))
 
     def _hide_image(self, row: _Row, ids: Tensor) -> None:
         if "image" in row.plan.hide:
@@ -123,8 +189,19 @@ class LatentDecoding(LogitsProcessor):
         return self.tokens.size if row.plan.size is None else row.plan.size
 
     def hidden(self) -> list[list[int]]:
-        """For every row, the positions in the padded sequence that its later tokens cannot see."""
-        return [sorted(row.hidden) for row in self._rows]
+        """For every plan, the positions in the padded sequence that later tokens cannot see."""
+        return [sorted(row.hidden) for row in self._all]
+
+    def start_scores(self) -> list[Float[Tensor, " steps"]]:
+        """For every plan, the log-probability of the start marker at each step of the row.
+
+        They are kept in plain decodings only, where all plans are "stock".
+        """
+        found: list[list[Tensor]] = [[] for _ in self._all]
+        for order, scores in self._start_scores:
+            for row, score in zip(order, scores.cpu(), strict=True):
+                found[row].append(score)
+        return [torch.stack(steps) if steps else torch.empty(0) for steps in found]
 
     def visible(
         self, mask: Int[Tensor, "rows length"] | None, embeddings: Float[Tensor, "rows queries dim"]
@@ -140,6 +217,8 @@ class LatentDecoding(LogitsProcessor):
             LanternError: there are several queries, as without a KV cache. A mask of this form
                 would hide the positions from the earlier ones too.
         """
+        if not (self._resumed or self._length):
+            self._first = (token_lengths(embeddings), mask)
         if not any(row.hidden for row in self._rows):
             return mask
         if embeddings.shape[1] > 1:
@@ -190,7 +269,8 @@ class LatentDecoding(LogitsProcessor):
         if row.plan.edit is None:
             return
         written = [latent for block, _, latent in row.fed if block == row.block]
-        place = Slot(row.block, slot, torch.stack(written) if written else states[:0].clone())
+        before = torch.stack(written) if written else states[:0].clone()
+        place = Slot(row.block, slot, before, self.norms[self._order[index]])
         states[index] = row.plan.edit(states[index].clone(), place).to(states)
 
     def blocks(
@@ -199,12 +279,12 @@ class LatentDecoding(LogitsProcessor):
         """Every row's blocks in the finished sequences, with the latents that were fed.
 
         Args:
-            sequences: Prompt and continuation of every row.
+            sequences: Prompt and continuation for every plan, in their order.
             prompt_length: Number of prompt positions, padding included.
         """
         found = []
         width = 0 if self.state is None else self.state.shape[-1]
-        for row, sequence in zip(self._rows, sequences, strict=True):
+        for row, sequence in zip(self._all, sequences, strict=True):
             tokens = replace(self.tokens, size=self._size(row))
             blocks = find_blocks(sequence, prompt_length, tokens)
             found.append([replace(block, latents=row.latents(block, width)) for block in blocks])

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lantern_probe.model.settings import generation_settings
+
 if TYPE_CHECKING:
+    from lantern_probe.model.blocks import LvrTokens
     from lantern_probe.model.lantern import LanternModel
 
 
@@ -18,8 +21,9 @@ def running_facts(lantern: LanternModel, max_new_tokens: int | None = None) -> d
         max_new_tokens: Limit of a continuation; the model's own by default.
 
     Returns:
-        `threads`, and `decoding`: limit, greedy, device, dtype, attention, slots of a block, image
-        limits in pixels, and the token ids that end a text.
+        `threads`, and `decoding`: limit, greedy, device, dtype, attention, slots of a block and
+        ids of its tokens, image limits in pixels, the token ids that end a text, and the
+        checkpoint's generation settings that are obeyed.
     """
     size = lantern.processor.image_processor.size
     return {
@@ -27,15 +31,27 @@ def running_facts(lantern: LanternModel, max_new_tokens: int | None = None) -> d
         "decoding": {
             "max_new_tokens": max_new_tokens or lantern.max_new_tokens,
             "do_sample": False,
-            "device": str(lantern.device),
+            "device": lantern.device.type,
+            "device_name": _name_of(lantern.device),
             "dtype": str(lantern.hf.dtype).removeprefix("torch."),
             "attn_implementation": lantern.hf.config._attn_implementation,
             "latent_size": None if lantern.lvr is None else lantern.lvr.size,
+            "lvr_ids": None if lantern.lvr is None else _ids(lantern.lvr),
             "min_pixels": size["shortest_edge"],
             "max_pixels": size["longest_edge"],
             "eos_token_ids": sorted(lantern.eos_ids),
+            "generation": generation_settings(lantern.hf.generation_config),
         },
     }
+
+
+def _name_of(device: torch.device) -> str | None:
+    """The name of a GPU; None for the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
+
+
+def _ids(lvr: LvrTokens) -> list[int]:
+    return [lvr.start, lvr.sep, lvr.end]
 
 
 def finish_of(ids: list[int], lantern: LanternModel) -> Literal["closed", "truncated"]:

@@ -10,7 +10,8 @@ from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 
 
 def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> BatchFeature:
@@ -37,10 +38,9 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
         raise LanternError("there are no samples to run")
     texts: list[str] = []
     images: list[Any] = []
-    special = _special_tokens(processor.tokenizer)
+    special = special_tokens(processor.tokenizer)
     for sample in samples:
-        if found := [token for token in special if token in sample.text]:
-            raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
+        check_text(sample, special)
         messages = _messages(sample)
         texts.append(
             processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -53,7 +53,49 @@ def question_inputs(processor: Any, samples: Sequence[Sample], source: str) -> B
     return processor(text=texts, images=images or None, padding=True, return_tensors="pt")
 
 
-def _special_tokens(tokenizer: Any) -> list[str]:
+def check_text(sample: Sample, special: Sequence[str]) -> None:
+    """Refuse a sample whose text cannot be put to a model as it stands.
+
+    Args:
+        sample: The sample.
+        special: The special tokens of the model.
+
+    Raises:
+        LanternError: its text cannot be encoded, or holds a special token.
+    """
+    for text in (sample.text, *sample.options):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise LanternError(
+                f"sample {sample.id!r}: its text holds half a character "
+                f"({text[error.start]!r} in {text!r:.60}), as of a file in another encoding; "
+                "mend the text"
+            ) from None
+    if found := [token for token in special if token in sample.text]:
+        raise LanternError(f"sample {sample.id!r}: its text holds the special token {found[0]}")
+
+
+def has_text(processor: Any, sample: Sample) -> bool:
+    """True if a sample's text can be put to the model as it stands.
+
+    Args:
+        processor: The model's processor.
+        sample: The sample.
+    """
+    try:
+        check_text(sample, special_tokens(processor.tokenizer))
+    except LanternError:
+        return False
+    return True
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """The special tokens of a tokenizer, as they are written.
+
+    Args:
+        tokenizer: The tokenizer.
+    """
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
 

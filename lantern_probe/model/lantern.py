@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from nnsight.intervention.envoy import traceable
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, RowPlan
+from lantern_probe.model.attention import can_share
+from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
-from lantern_probe.model.memory import rows_that_fit
+from lantern_probe.model.location import TINY
+from lantern_probe.model.memory import branches_that_fit, rows_that_fit
 from lantern_probe.model.tracing import TracedModel
+from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 if TYPE_CHECKING:
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 512
 """Token limit of the official evaluation (docs/methods.md, The official system)."""
-
-TINY = 50e6
-"""Number of parameters below which a model is tiny."""
 
 
 class LanternModel(TracedModel):
@@ -168,6 +168,17 @@ class LanternModel(TracedModel):
         """
         return rows_that_fit(self.hf.config, self.hf.dtype, self.device, length)
 
+    def branches_that_fit(self, own: int, shared: int, each: float) -> int:
+        """The number of branches that may be decoded together in the free memory, at least one.
+
+        Args:
+            own: Tokens of a row that are its own, the ones still to come included.
+            shared: Tokens of a prefix.
+            each: Rows of a prefix, the mean.
+        """
+        each = each if can_share(self) else 1.0
+        return branches_that_fit(self.hf.config, self.hf.dtype, self.device, own, shared, each)
+
     # -- asking --------------------------------------------------------------
 
     @traceable
@@ -182,8 +193,8 @@ class LanternModel(TracedModel):
         """Answer a batch of questions, with latent blocks; greedy unless told otherwise.
 
         Called plainly it returns the output. As `with lantern.generate(...) as tracer` it runs
-        under nnsight, and `tracer.result` is the output. (nnsight tells the two apart by the
-        source line: keep a plain call off the line of another `with`.)
+        under nnsight, and `tracer.result` is the output. A trace runs its block from the source,
+        hence in a file or a notebook cell, not from standard input or under `%%time`.
 
             >>> output = lantern.generate([sample], max_new_tokens=40)
             >>> print(output.texts[0])
@@ -218,12 +229,14 @@ class LanternModel(TracedModel):
             blocks: list[list[Any]] = [[] for _ in sequences]
         else:
             blocks = decoding.blocks(sequences, prompt_length)
+        norms = [] if decoding is None else decoding.norms
         texts = [self.text(row[prompt_length:]) for row in sequences]
         answers: list[str | None] = [None] * len(texts)
         if samples is not None:
             answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
-        return LanternOutput(sequences, prompt_length, blocks, texts, answers)
+        return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
 
+    @untraceable
     def ask(
         self, image: ImageSource, question: str, options: Sequence[str] = (), **kwargs: Any
     ) -> LanternOutput:
@@ -245,10 +258,12 @@ class LanternModel(TracedModel):
             The output of `generate`, with one row.
 
         Raises:
-            LanternError: the image cannot be read, or there are more than 26 options.
+            LanternError: the image cannot be read, there are more than 26 options, or the call is
+                the header of a `with`.
         """
         return self.generate(asked_question(image, question, options), **kwargs)
 
+    @untraceable
     def capture(
         self,
         samples: Sample | Sequence[Sample],
@@ -289,6 +304,8 @@ class LanternModel(TracedModel):
         *,
         plans: Sequence[RowPlan] | None = None,
         resume: bool = False,
+        norms: Sequence[PromptNorms | None] | None = None,
+        decoding: LatentDecoding | None = None,
         **kwargs: Any,
     ) -> tuple[Any, LatentDecoding | None]:
         """Run transformers' `generate` with the latent blocks in place.
@@ -306,6 +323,10 @@ class LanternModel(TracedModel):
                 after an image that needs `position_ids` too, or the image's grid.
             plans: For every row, the plan for its latent blocks; default own latents.
             resume: Let a start marker at the end of the input open a block; default False.
+            norms: For every row the median norms of its prompt, where a cache holds it; measured
+                by default.
+            decoding: The decoding of an earlier call that this one goes on with, in place of
+                `plans` and `resume`.
             **kwargs: Settings of transformers' `generate`, as for `LanternModel.generate`.
 
         Returns:
@@ -323,11 +344,12 @@ class LanternModel(TracedModel):
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = LatentDecoding(
+        decoding = decoding or LatentDecoding(
             self.lvr,
             plans or [OWN] * len(inputs["input_ids"]),
             image_token=self.hf.config.image_token_id,
             resume=resume,
+            norms=norms,
         )
         processors = LogitsProcessorList([*kwargs.pop("logits_processor", ()), decoding])
         with self._port.open(decoding):

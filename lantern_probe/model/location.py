@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
+from lantern_probe.model.files import (
+    INDEX,
+    SETTINGS,
+    TEMPLATES,
+    VOCABULARY,
+    check_settings,
+    read_json,
+    refuse,
+)
 
 QUIET_BELOW = 200e6
 """Bytes of weights below which loading shows no progress bar, and memory is not checked."""
+
+TINY = 50e6
+"""Number of parameters below which a model is tiny."""
 
 
 def locate(source: str) -> str:
@@ -25,18 +37,84 @@ def locate(source: str) -> str:
     Raises:
         LanternError: the source is none of the three.
     """
-    if (Path(source) / "config.json").is_file():
-        return source
-    if source in organisms.names():
-        return str(organisms.path(source))
-    if Path(source).is_dir():
-        raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
+    try:
+        if (Path(source) / "config.json").is_file():
+            return source
+        if source in organisms.names():
+            return str(organisms.path(source))
+        if Path(source).is_dir():
+            raise LanternError(f"{source!r} holds no config.json, so it is no checkpoint folder")
+        if Path(source).is_file():
+            raise LanternError(f"{source!r} is a file; give the checkpoint's folder")
+        if Path(source).is_symlink():
+            raise LanternError(f"{source!r} is a symbolic link that leads nowhere")
+    except (OSError, ValueError, RuntimeError) as error:  # no permission, a loop, a name too long
+        reason = getattr(error, "strerror", None) or error
+        raise LanternError(f"cannot use the model {source[:200]!r}: {reason}") from None
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", source):
         return source
     raise LanternError(
         f"no model {source!r}: give a checkpoint folder, a Hub name (owner/name), or an "
         f"organism ({', '.join(organisms.names())})"
     )
+
+
+def fetch(source: str, revision: str | None = None, offline: bool = False) -> Path:
+    """The folder of a checkpoint, downloaded first if it is a Hub name.
+
+    Of a Hub repository only files that loading reads are downloaded, the weights after all others
+    have been found usable; code in it never is.
+
+    Args:
+        source: An organism's name, a folder, or a Hub name (owner/name).
+        revision: Branch, tag or commit of a Hub repository; None for its main branch.
+        offline: Use the local cache only.
+
+    Raises:
+        LanternError: there is no such checkpoint, it cannot be downloaded, or a revision of a
+            folder is asked for.
+    """
+    location = Path(locate(source))
+    if location.is_dir():
+        if revision is not None:
+            raise LanternError(f"revision {revision!r} is about Hub names, and {source!r} is none")
+        return location
+    return _snapshot(source, revision, offline)
+
+
+@cache
+def _snapshot(source: str, revision: str | None, offline: bool) -> Path:
+    from huggingface_hub import snapshot_download  # takes a third of a second
+
+    patterns = [*SETTINGS, *VOCABULARY, *TEMPLATES, INDEX, "adapter_config.json"]
+    try:
+        for more in ([], ["model.safetensors", "model-*.safetensors"]):
+            folder = snapshot_download(
+                source,
+                revision=revision,
+                local_files_only=offline,
+                allow_patterns=[*patterns, *more],
+            )
+            if not more:
+                check_settings(Path(folder))
+    except LanternError:
+        raise
+    except Exception as error:  # of the network, of the Hub, of the cache on the disk
+        lines = str(error).strip().splitlines() or [repr(error)]
+        raise LanternError(
+            f"cannot load {source!r} (there is no such folder, so it was taken for a Hub name): "
+            f"{lines[0]}"
+        ) from error
+    return Path(folder)
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit of a folder in the Hub's cache; None for any other folder.
+
+    Args:
+        folder: A checkpoint's folder, as `fetch` gives it.
+    """
+    return folder.name if folder.parent.name == "snapshots" else None
 
 
 def identity(source: str) -> str | None:
@@ -70,13 +148,7 @@ def read_config(source: str) -> Mapping[str, Any] | None:
         LanternError: the source is no checkpoint, or its config is not JSON.
     """
     file = Path(locate(source)) / "config.json"
-    if not file.is_file():
-        return None
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LanternError(f"cannot read '{file}': {error}") from None
-    return config if isinstance(config, dict) else {}
+    return read_json(file) if file.is_file() else None
 
 
 def known_layers(source: str) -> int | None:
@@ -86,8 +158,13 @@ def known_layers(source: str) -> int | None:
         source: An organism's name, a folder, or a Hub name (owner/name).
     """
     config = read_config(source) or {}
-    count = (config.get("text_config") or config).get("num_hidden_layers")
-    return count if isinstance(count, int) else None
+    text = config.get("text_config") or config
+    count = text.get("num_hidden_layers") if isinstance(text, dict) else None
+    if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+        return count
+    if count is None:
+        return None
+    refuse(Path(locate(source)) / "config.json", f"has num_hidden_layers {count!r}, no number >= 1")
 
 
 def known_slots(source: str) -> int | None:
@@ -97,4 +174,29 @@ def known_slots(source: str) -> int | None:
         source: An organism's name, a folder, or a Hub name (owner/name).
     """
     size = (read_config(source) or {}).get("latent_size")
-    return size if isinstance(size, int) else None
+    if size is None:
+        return None
+    check_slots(Path(locate(source)) / "config.json", size)
+    return int(size)
+
+
+MOST_SLOTS = 4096
+"""Most slots of a block; a larger number is a slip of the pen."""
+
+
+def check_slots(file: Path, size: Any) -> None:
+    """Refuse a latent_size that is no number of slots.
+
+    Args:
+        file: The config that says it.
+        size: Its value.
+
+    Raises:
+        LanternError: naming the file and the value.
+    """
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_SLOTS:
+        refuse(
+            file,
+            f"has latent_size {size!r}; the number of slots in a block is a whole number from 1 "
+            f"to {MOST_SLOTS}, such as 8",
+        )

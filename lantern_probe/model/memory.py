@@ -22,6 +22,9 @@ share the machine."""
 MOST_ROWS = {"cpu": 128, "cuda": 256}
 """Most rows of a batch, by type of device; the matrices are large enough, and more gain nothing."""
 
+MOST_BRANCHES = {"cpu": 512, "cuda": 1000}
+"""Most rows that are decoded together, one token a step; on a GPU more are nearly free."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -66,6 +69,39 @@ def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, length:
     per_row = 1.25 * cache_bytes_per_token(config, dtype) * length + vocabulary
     fit = int(SHARE * free_memory(device) / per_row)
     return max(1, min(fit, MOST_ROWS["cuda" if device.type == "cuda" else "cpu"]))
+
+
+def branches_that_fit(
+    config: Any, dtype: torch.dtype, device: torch.device, own: int, shared: int, each: float
+) -> int:
+    """The number of branches that may be decoded together in the free memory, at least one.
+
+    A prefix stands once for all its rows, beside the copy from which it was packed. A row takes
+    its own tokens, and a few vectors of the vocabulary's size for the choice of a token and for
+    scoring; the largest layer stands twice while rows are moved.
+
+    Args:
+        config: Config of the model.
+        dtype: Dtype of the cache.
+        device: Device on which the rows are decoded.
+        own: Tokens of a row that are its own, the ones still to come included.
+        shared: Tokens of a prefix.
+        each: Rows of a prefix, the mean; 1 where prefixes are copied into every row.
+    """
+    vocabulary = 8 * 4 * config.get_text_config().vocab_size
+    tokens = own + shared / max(1.0, each)
+    per_row = 1.25 * cache_bytes_per_token(config, dtype) * tokens + vocabulary
+    fit = int(SHARE * free_memory(device) / per_row)
+    return max(1, min(fit, most_branches(device)))
+
+
+def most_branches(device: torch.device) -> int:
+    """The largest number of rows that are decoded together, however much memory there is.
+
+    Args:
+        device: Device on which the rows are decoded.
+    """
+    return MOST_BRANCHES["cuda" if device.type == "cuda" else "cpu"]
 
 
 @dataclass(frozen=True)

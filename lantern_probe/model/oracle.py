@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.crops import compress, crop_box
+from lantern_probe.tasks.crops import compress, region
 from lantern_probe.tasks.sample import Box
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def region_latents(
         One latent per slot, [K, D].
 
     Raises:
-        LanternError: the box lies outside the image, or the region has fewer vision tokens than a
-            block has slots.
+        LanternError: the box is no region of the image, or the region has fewer vision tokens than
+            a block has slots.
     """
-    crop = image if box is None else image.crop(crop_box(image.size, box))
+    crop = image if box is None else image.crop(region(image.size, box))
     try:
         inputs = lantern.processor.image_processor(images=[crop], return_tensors="pt")
     except ValueError as error:

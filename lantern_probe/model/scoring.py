@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from lantern_probe.model.answer_tokens import answer_forms, find_answer, indistinct
-from lantern_probe.model.kv_cache import FinishedRows, rope_positions
+from lantern_probe.model.answer_tokens import (
+    closed_forms,
+    find_answer,
+    indistinct,
+    indistinct_pairs,
+)
+from lantern_probe.model.kv_cache import FinishedRows
+from lantern_probe.model.token_trees import form_logprobs
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -24,10 +30,9 @@ def score_answers(
 ) -> list[dict[str, float] | None]:
     """Log-probability of every candidate at the answer of every finished row.
 
-    The last token before the answer is appended to the cache once more, with the tokens after it
-    masked: the first token of every candidate is read off that one forward. A candidate of
-    several tokens takes a forward of its own. The forms in which a candidate may be written are
-    summed over.
+    The last token before the answer is run once more, with the tokens after it masked, and behind
+    it the row's own candidates (`model.token_trees`). A score is the probability that the candidate
+    is written there and ends (`answer_tokens.closed_forms`), summed over its forms.
 
     Args:
         lantern: The model.
@@ -43,58 +48,39 @@ def score_answers(
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
     for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
-        place = find_answer(tokenizer, sequence[begin:].tolist()) if answers else None
-        lead = "" if place is None else place.lead
-        forms.append({answer: answer_forms(tokenizer, answer, lead) for answer in answers})
+        place = find_answer(tokenizer, sequence[begin:].tolist(), answers) if answers else None
+        forms.append({} if place is None else closed_forms(tokenizer, answers, place))
         clear = place is not None and not indistinct(forms[-1], tokenizer.unk_token_id)
         places.append(begin + place.start - 1 if place is not None and clear else None)
     if all(place is None for place in places):
         return [None] * len(places)
+    wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]
+    found = form_logprobs(lantern, rows, places, wanted)
 
-    first_tokens = _next_logprobs(lantern, rows, places, [[] for _ in places])[:, 0]
-    tails = sorted({tuple(f) for row in forms for fs in row.values() for f in fs if len(f) > 1})
-    long = {
-        tail: _next_logprobs(lantern, rows, places, [list(tail[:-1])] * len(places))
-        for tail in tails
-    }
-
-    def total(row: int, form: list[int]) -> Tensor:
-        if len(form) == 1:
-            return first_tokens[row, form[0]]
-        return long[tuple(form)][row, torch.arange(len(form)), torch.tensor(form)].sum()
+    def total(row: int, some: Sequence[Sequence[int]]) -> float:
+        return torch.tensor([found[row][tuple(form)] for form in some]).logsumexp(0).item()
 
     return [
-        {c: torch.stack([total(row, f) for f in fs]).logsumexp(0).item() for c, fs in form.items()}
-        if places[row] is not None
-        else None
+        {c: total(row, some) for c, some in form.items()} if places[row] is not None else None
         for row, form in enumerate(forms)
     ]
 
 
-def _next_logprobs(
-    lantern: LanternModel,
-    rows: FinishedRows,
-    places: Sequence[int | None],
-    tails: Sequence[Sequence[int]],
-) -> Tensor:
-    """Next-token log-probabilities after every row's place and along its tail, [rows, 1 + t, V]."""
-    device = rows.sequences.device
-    cached = rows.cache.get_seq_length()
-    at = torch.tensor([0 if place is None else place for place in places], device=device)
-    first = torch.tensor(rows.first, device=device)
-    tail = torch.tensor([list(t) for t in tails], device=device, dtype=torch.long)
-    ids = torch.cat([rows.sequences.gather(1, at[:, None]), tail], dim=1)
-    column = torch.arange(cached, device=device)
-    seen = (column >= first[:, None]) & (column < at[:, None])
-    for row, hidden in enumerate(rows.hidden):
-        seen[row, [position for position in hidden if position < cached]] = False
-    text = (at - first)[:, None] + torch.arange(ids.shape[1], device=device)
-    logits = lantern.hf(
-        input_ids=ids,
-        attention_mask=torch.cat([seen, torch.ones_like(ids, dtype=torch.bool)], dim=1).long(),
-        position_ids=rope_positions(text, rows.deltas),
-        past_key_values=rows.cache,
-        use_cache=True,
-    ).logits
-    rows.cache.crop(-ids.shape[1])
-    return logits.float().log_softmax(-1)
+def candidate_mass(scores: Mapping[str, float]) -> float:
+    """Probability that any of the candidates is written, at most 1.
+
+    Args:
+        scores: Log-probability of every candidate in nats.
+    """
+    return min(1.0, math.fsum(math.exp(value) for value in scores.values()))
+
+
+def unclear(lantern: LanternModel, candidates: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of candidates that the tokenizer cannot tell apart.
+
+    Args:
+        lantern: The model.
+        candidates: Answers of one sample.
+    """
+    tokenizer = lantern.processor.tokenizer
+    return indistinct_pairs(closed_forms(tokenizer, candidates), tokenizer.unk_token_id)

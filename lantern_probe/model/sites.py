@@ -16,6 +16,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.model.answer_tokens import find_answer
 from lantern_probe.model.blocks import Block
 from lantern_probe.model.roles import find_roles, tokens_in_box
+from lantern_probe.tasks.boxes import check_in_image
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import COMPONENTS, LAYERED, Role
 
@@ -92,6 +93,7 @@ def prompt_positions(
     if sample.boxes and grid_thw is not None:
         with contextlib.suppress(LanternError):  # nothing of the box is in the image
             size = sample.open_images()[0].size
+            check_in_image(size, sample.boxes[0])
             box = image[tokens_in_box(sample.boxes[0], size, grid_thw)]
     return {
         "last-question": question[-1:],

@@ -8,12 +8,14 @@ from typing import Any
 from nnsight import TransformersModel
 from nnsight.intervention.envoy import Envoy
 from nnsight.intervention.eproperty import eproperty
-from nnsight.intervention.interleaver import Mediator
+from nnsight.modeling.tp import TPFragments
 from torch import nn
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.inputs import as_samples, question_inputs
+from lantern_probe.model.slot_loops import SlotInterleaver
+from lantern_probe.model.with_blocks import LanternEdit, LanternSession, LanternTracer
 from lantern_probe.tasks.sample import Sample
 
 
@@ -23,12 +25,6 @@ class LatentEnvoy(Envoy):
     @eproperty
     def output(self, value: Any) -> Any:
         """The latents about to be fed, read or replaced slot by slot with `tracer.iter`."""
-        # nnsight binds every request of a loop's step 0 to the *first* visit of its module;
-        # the layers were first visited at the prompt. Once the latent of a slot has been
-        # served, what follows in the loop's body means this slot's forward.
-        mediator = Mediator.current("latent.output")
-        if mediator.iteration == 0:
-            mediator.iteration = None
         return value
 
 
@@ -80,6 +76,7 @@ class TracedModel(TransformersModel):
             task="image-text-to-text",
             processor=processor,
             **placed,
+            interleaver=SlotInterleaver(fragments=TPFragments()),
             envoys={"latent": LatentEnvoy},
             rename={
                 "model.language_model.layers": "layers",
@@ -103,6 +100,36 @@ class TracedModel(TransformersModel):
                 special token, or the model has no chat template.
         """
         return question_inputs(self.processor, samples, self.origin).to(self.device)
+
+    # -- opening a trace -----------------------------------------------------
+
+    def trace(self, *args: Any, tracer_cls: Any = None, **kwargs: Any) -> Any:
+        """One forward over a prompt as a trace: `with lantern.trace(sample) as tracer`.
+
+        Args:
+            *args: Samples, or what the model itself takes.
+            tracer_cls: Class of the tracer; default this package's.
+            **kwargs: Arguments of nnsight's `trace` and settings of the forward.
+        """
+        return super().trace(*args, tracer_cls=tracer_cls or LanternTracer, **kwargs)
+
+    def session(self, *args: Any, **kwargs: Any) -> Any:
+        """Several traces that share values: `with lantern.session()`.
+
+        Args:
+            *args: Arguments of nnsight's `session`; default none.
+            **kwargs: The same by name.
+        """
+        return super().session(*args, **kwargs) if args or kwargs else LanternSession()
+
+    def edit(self, *, inplace: bool = False, backend: Any = None) -> Any:
+        """Interventions for all later traces: `with lantern.edit() as (tracer, edited)`.
+
+        Args:
+            inplace: Edit this model rather than a copy; default False.
+            backend: Backend of the block, as for nnsight's `edit`; default this process.
+        """
+        return LanternEdit(self, inplace=inplace, backend=backend)
 
     # -- values in a trace ---------------------------------------------------
 

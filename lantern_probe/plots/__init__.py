@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from lantern_probe.plots.attention_overlays import overlay_figure
     from lantern_probe.plots.comparison import comparison_figure, plot_differences
+    from lantern_probe.plots.controls import plot_crossed, plot_swap_shifts
     from lantern_probe.plots.decomposition import plot_gains
     from lantern_probe.plots.embedding import embedding_figure, plot_embedding
     from lantern_probe.plots.embedding_view import interactive_embedding
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
         plot_donor_rates_by_count,
         plot_effects,
         plot_slot_shares,
+    )
+    from lantern_probe.plots.fed_states import (
+        fed_states_figure,
+        plot_end_cosines,
+        plot_norm_regime,
     )
     from lantern_probe.plots.geometry import (
         plot_alignment,
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from lantern_probe.plots.probing import plot_layers_by_slot, plot_scores_by_slot, probe_figure
     from lantern_probe.plots.sensitivity import plot_sensitivity, sensitivity_figure
     from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, TEAL, save_figure
+    from lantern_probe.plots.triggers import plot_triggers, triggers_figure
 
 __all__ = [
     "ACCENT",
@@ -63,6 +70,7 @@ __all__ = [
     "attention_figure",
     "comparison_figure",
     "embedding_figure",
+    "fed_states_figure",
     "interactive_embedding",
     "latents_figure",
     "overlay_figure",
@@ -74,15 +82,18 @@ __all__ = [
     "plot_by_slot",
     "plot_cosine_matrix",
     "plot_cosines",
+    "plot_crossed",
     "plot_differences",
     "plot_donor_rates",
     "plot_donor_rates_by_count",
     "plot_effective_ranks",
     "plot_effects",
     "plot_embedding",
+    "plot_end_cosines",
     "plot_gains",
     "plot_layers_by_slot",
     "plot_mean_ranks",
+    "plot_norm_regime",
     "plot_published_accuracies",
     "plot_published_pairs",
     "plot_ranks",
@@ -92,10 +103,13 @@ __all__ = [
     "plot_sensitivity",
     "plot_slot_shares",
     "plot_spectrum",
+    "plot_swap_shifts",
+    "plot_triggers",
     "probe_figure",
     "retrieval_figure",
     "save_figure",
     "sensitivity_figure",
+    "triggers_figure",
 ]
 
 __getattr__ = lazily(
@@ -104,9 +118,11 @@ __getattr__ = lazily(
     attention_overlays="overlay_figure",
     attention="attention_figure plot_attention_by_layer plot_attention_over_image",
     comparison="comparison_figure plot_differences",
+    controls="plot_crossed plot_swap_shifts",
     decomposition="plot_gains",
     embedding="embedding_figure plot_embedding",
     embedding_view="interactive_embedding",
+    fed_states="fed_states_figure plot_end_cosines plot_norm_regime",
     exchange="plot_donor_rates plot_donor_rates_by_count plot_effects plot_slot_shares",
     geometry=(
         "plot_alignment plot_by_slot plot_cosine_matrix plot_cosines plot_effective_ranks "
@@ -121,4 +137,5 @@ __getattr__ = lazily(
     probing="plot_layers_by_slot plot_scores_by_slot probe_figure",
     sensitivity="plot_sensitivity sensitivity_figure",
     style="ACCENT INK SERIES SOFT TEAL save_figure",
+    triggers="plot_triggers triggers_figure",
 )

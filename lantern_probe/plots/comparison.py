@@ -21,10 +21,10 @@ from lantern_probe.plots.style import (
 def plot_differences(comparison: Comparison, ax: Axes | None = None) -> Axes:
     """Draw each pair's accuracy difference in percentage points, first minus second condition.
 
-    The thin line is the bootstrap interval of level 1 - alpha. The thick line is the interval of
-    the equivalence test, of level 1 - 2 alpha; inside the shaded band of the margin, the two
-    conditions are equivalent. A filled red dot shows a difference (p after Holm at most alpha), a
-    filled dark dot equivalence, an open grey dot neither. A diamond is the difference among
+    The thin line is the interval of level 1 - alpha (Tango's, clustered). The thick line is that of
+    one equivalence test, of level 1 - 2 alpha; the shaded band is the margin. A filled red dot
+    shows a difference (p after Holm at most alpha), a filled dark dot equivalence (TOST after
+    Holm), an open grey dot neither. A diamond is the difference among
     the samples parsed under both conditions, drawn where some text was not parsed. At the right
     stand the samples that only the first and only the second condition gets right, and that p.
 
@@ -69,9 +69,9 @@ def comparison_figure(comparison: Comparison) -> Figure:
     figure = new_figure(7.5, 1.5 + 0.32 * len(comparison.pairs))
     plot_differences(comparison, figure.subplots())
     figure.supxlabel(
-        f"thin: {100 * (1 - settings.alpha):g} % bootstrap interval; thick: "
-        f"{100 * (1 - 2 * settings.alpha):g} % interval, equivalent if inside the band of "
-        f"±{100 * settings.margin:g}\nred: a difference (p after Holm); dark: equivalent; "
+        f"thin: {100 * (1 - settings.alpha):g} % interval (Tango); thick: "
+        f"{100 * (1 - 2 * settings.alpha):g} % interval, of one test of equivalence within the "
+        f"band of ±{100 * settings.margin:g}\nred: a difference, dark: equivalent (after Holm); "
         "grey: neither shown; diamond: among the jointly parsed",
         fontsize=8,
     )
@@ -82,4 +82,4 @@ def _look(pair: PairReport, alpha: float) -> tuple[str, bool]:
     """The colour of a pair, and whether its dot is filled."""
     if pair.p is not None and pair.p <= alpha:
         return ACCENT, True
-    return (INK, True) if pair.equivalence.equivalent else (SOFT, False)
+    return (INK, True) if pair.equivalent else (SOFT, False)

@@ -21,7 +21,7 @@ from lantern_probe.plots.style import (
 def plot_gains(gains: Sequence[RetainedGain], ax: Axes | None = None) -> Axes:
     """Draw each condition's gain in accuracy over the direct answer, in percentage points.
 
-    A dot is the gain and its line the paired 95 % bootstrap interval: dark for `own`, which has
+    A dot is the gain and its line the paired 95 % interval (Tango's): dark for `own`, which has
     everything, red for conditions that take something away. The dashed line marks the whole gain
     of `own`, the dotted line none.
 

@@ -27,7 +27,7 @@ from lantern_probe.plots.style import (
 def plot_donor_rates(items: Sequence[Exchange], ax: Axes | None = None) -> Axes:
     """Draw the fraction of answers that are the donor's, for each exchange.
 
-    A dot is the fraction and its line the 95 % bootstrap interval: grey for the sham
+    A dot is the fraction and its line the 95 % interval, clustered by pair: grey for the sham
     `self-swap`, red for all others.
 
     Args:
@@ -79,7 +79,7 @@ def plot_donor_rates_by_count(
 
 
 def plot_slot_shares(shares: Sequence[SlotShare], ax: Axes | None = None) -> Axes:
-    """Draw the part of each slot in an exchange, three ways, with 95 % bootstrap intervals.
+    """Draw the part of each slot in an exchange, three ways, with 95 % intervals.
 
     Grey: the slot exchanged alone. Red: all slots exchanged, minus all but this one. Dark: the
     slot's Shapley share. The unit is that of the measure: the fraction of answers that are the

@@ -100,6 +100,7 @@ def plot_layers_by_slot(
 def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes | None = None) -> Axes:
     """Draw the score over the slots, with 95 % bands: of the latents, and of the best layer.
 
+    Bands are of each slot by itself, from repeated folds; the best of the slots is not counted.
     The best layer has the largest mean score over the slots. It is chosen on the same scores, so
     its curve is optimistic. Dotted lines of a curve's colour are its controls: a crossed line the
     other object (x) or the untrained model (+). Horizontal lines are scores that need no latents.

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
         grid_predict,
         predict_split,
     )
-    from lantern_probe.probing.erasure import Eraser, LeaceEraser, fit_eraser, random_eraser
+    from lantern_probe.probing.erasure import (
+        Eraser,
+        LeaceEraser,
+        fit_eraser,
+        matched_eraser,
+        random_eraser,
+        removed_variance,
+    )
     from lantern_probe.probing.estimators import LinearProbe, RidgeProbe
     from lantern_probe.probing.folds import group_folds
     from lantern_probe.probing.ridge import RidgeHeldOut, predict_ridge_split, ridge_predict
@@ -44,16 +51,18 @@ __all__ = [
     "fit_predict",
     "grid_predict",
     "group_folds",
+    "matched_eraser",
     "predict_ridge_split",
     "predict_split",
     "random_eraser",
+    "removed_variance",
     "ridge_predict",
 ]
 
 __getattr__ = lazily(
     __name__,
     classify="Chosen HeldOut fit_predict grid_predict predict_split",
-    erasure="Eraser LeaceEraser fit_eraser random_eraser",
+    erasure="Eraser LeaceEraser fit_eraser matched_eraser random_eraser removed_variance",
     estimators="LinearProbe RidgeProbe",
     folds="group_folds",
     ridge="RidgeHeldOut predict_ridge_split ridge_predict",

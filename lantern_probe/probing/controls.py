@@ -7,6 +7,7 @@ docs/methods.md, Probes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.probing.folds import Groups
+from lantern_probe.vocabulary import VALUE
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +77,41 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def numbers(name: str, values: Sequence[Any]) -> list[float | None]:
+    """The values of a column as numbers; None for a sample without one.
+
+    Args:
+        name: Name of the target, for the message of the error.
+        values: Value of each sample, [n].
+
+    Raises:
+        LanternError: a value is no finite number, or all are the same.
+    """
+    found: list[float | None] = []
+    for value in values:
+        try:
+            number = None if missing(value) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if isinstance(value, bool) or (number is not None and not math.isfinite(number)):
+            raise LanternError(
+                f"{name!r} asks for numbers, and {value!r} is none; write "
+                f"{name.removesuffix(VALUE)!r} to read the column as classes"
+            )
+        found.append(number)
+    if len(set(found) - {None}) < 2:
+        raise LanternError(f"{name!r} holds fewer than two different numbers; leave it out")
+    return found
+
+
 def control_task(
     codes: Int[Tensor, " n"], types: Sequence[Any], seed: int = 0
 ) -> Int[Tensor, " n"]:
     """Draw a random label for every *type* of input, the same wherever the type occurs.
 
     Such labels can only be memorised (Hewitt & Liang, arXiv 1909.03368). A probe's accuracy on them
-    is its capacity, and its accuracy minus this one its selectivity. Types get the labels of
+    is its capacity. Its selectivity is its accuracy above the majority class, minus the same of
+    these labels, whose majority is another. Types get the labels of
     samples drawn at random, so that classes are about as frequent as in truth.
 
     Args:
@@ -98,6 +128,29 @@ def control_task(
     label = dict(zip(names, drawn.tolist(), strict=True))
     control = torch.tensor([label[str(t)] for t in types])
     return control.where(codes >= 0, torch.tensor(-1))
+
+
+def lone_types(types: Sequence[Any], groups: Groups) -> str | None:
+    """Why control tasks of these types can teach a probe nothing; None where they can.
+
+    A control label is learnt from other samples of the same type. Folds keep an image together, so
+    these must be of other images. Where most samples have none, the control is a permutation of the
+    labels, and no score on it can be a capacity.
+
+    Args:
+        types: Type of each sample, [n], such as its question.
+        groups: Image of each sample, [n].
+    """
+    images: dict[str, set[Any]] = {}
+    for kind, group in zip(types, groups, strict=True):
+        images.setdefault(str(kind), set()).add(group)
+    alone = sum(len(images[str(kind)]) == 1 for kind in types)
+    if 2 * alone <= len(types):
+        return None
+    return (
+        f"{alone} of {len(types)} samples have a question that no other image has, so that the "
+        "control task is a permutation: no selectivity"
+    )
 
 
 def shuffled(

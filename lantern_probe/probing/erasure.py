@@ -90,17 +90,25 @@ def fit_eraser(
 
 
 def random_eraser(
-    vectors: Float[Tensor, "samples dim"], rank: int, stream: Generator, *, rcond: float = 1e-9
+    vectors: Float[Tensor, "samples dim"],
+    rank: int,
+    stream: Generator,
+    *,
+    emphasis: float = 0.0,
+    rcond: float = 1e-9,
 ) -> Eraser:
-    """Make an eraser of random directions, the control for `fit_eraser`.
+    """Make an eraser of random directions, of no concept.
 
-    The directions are drawn in the whitened space of `fit_eraser`, where the vectors vary. They are
-    of no concept, and on average hold as large a fraction of the vectors' spread.
+    The directions are drawn in the whitened space of `fit_eraser`. Without an emphasis all
+    directions there are alike, and most of them hold little of the vectors' variance: a control
+    for `fit_eraser` that removes as much takes `matched_eraser`.
 
     Args:
         vectors: One vector per sample, [samples, dim], on any device.
         rank: Number of directions to erase.
         stream: Generator of the draw, on the CPU.
+        emphasis: Power of the standard deviation along each direction by which it is weighted;
+            default 0, more for directions of larger variance.
         rcond: Directions whose standard deviation is below this fraction of the largest one are
             left out, default 1e-9.
 
@@ -109,15 +117,88 @@ def random_eraser(
             dimensions than the rank.
     """
     x = _checked(vectors, len(vectors))
-    mean, basis, deviations, _ = _whitening(x, rcond)
-    if not 0 < rank <= len(deviations):
-        raise LanternError(
-            f"a random eraser of rank {rank} needs vectors that vary in as many dimensions; "
-            f"these vary in {len(deviations)}"
+    drawn = torch.randn(x.shape[1], max(rank, 1), generator=stream, dtype=torch.float64).to(x)
+    return _random(_whitening(x, rcond), rank, drawn, emphasis)
+
+
+def matched_eraser(
+    vectors: Float[Tensor, "samples dim"],
+    labels: Sequence[Hashable],
+    folds: Sequence[Hashable],
+    stream: Generator,
+    *,
+    rcond: float = 1e-9,
+) -> Eraser:
+    """Make a random eraser that removes as much variance as the eraser of a concept does.
+
+    It has the rank of `fit_eraser`'s. Its directions are random, weighted by a power of the
+    deviation along them. The power is found on held-out folds: there both erasers, fitted on the
+    other folds, remove the same fraction of the variance on average.
+
+    Args:
+        vectors: One vector per sample, [samples, dim], on any device.
+        labels: Label of each sample.
+        folds: Fold of each sample, the same for samples that depend on each other.
+        stream: Generator of the draw, on the CPU.
+        rcond: Directions whose standard deviation is below this fraction of the largest one are
+            left out, default 1e-9.
+
+    Raises:
+        LanternError: as for `fit_eraser`, or there are fewer than two folds, or none without which
+            two labels are left.
+    """
+    x = _checked(vectors, len(labels))
+    _checked(vectors, len(folds))
+    rank = fit_eraser(x, labels, rcond=rcond).rank
+    drawn = torch.randn(x.shape[1], rank, generator=stream, dtype=torch.float64).to(x)
+    wanted, splits = 0.0, []
+    for fold in dict.fromkeys(folds):
+        held = torch.tensor([other == fold for other in folds], device=x.device)
+        kept = [label for label, other in zip(labels, folds, strict=True) if other != fold]
+        if len(set(kept)) < 2:
+            continue
+        true = fit_eraser(x[~held], kept, rcond=rcond)
+        wanted += removed_variance(true, x[held])
+        splits.append((_whitening(x[~held], rcond), true.rank, x[held]))
+        if sum(len(some) for *_, some in splits) >= ENOUGH:
+            break
+    if not splits:
+        raise LanternError("a matched eraser needs two folds, and two labels in one of them")
+
+    def surplus(emphasis: float) -> float:
+        return wanted - sum(
+            removed_variance(_random(whitened, r, drawn[:, :r], emphasis), some)
+            for whitened, r, some in splits
         )
-    drawn = torch.randn(len(deviations), rank, generator=stream, dtype=torch.float64).to(x)
-    kept, _ = torch.linalg.qr(drawn)
-    return Eraser(mean, basis @ (deviations[:, None] * kept), basis @ (kept / deviations[:, None]))
+
+    low, high = EMPHASIS
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if surplus(middle) > 0 else (low, middle)
+    return _random(_whitening(x, rcond), rank, drawn, (low + high) / 2)
+
+
+EMPHASIS = (-4.0, 8.0)
+"""Smallest and largest power of the deviations by which random directions are weighted."""
+HALVINGS = 24
+"""Number of halvings in the search for that power."""
+ENOUGH = 400
+"""Number of held-out vectors after which no further fold is used to compare two erasers."""
+
+
+def removed_variance(eraser: Eraser, vectors: Float[Tensor, "samples dim"]) -> float:
+    """Fraction of the vectors' squared distance from the eraser's mean that it removes.
+
+    1 for an eraser that leaves only the mean, 0 for one that changes nothing. On vectors that it
+    was not fitted on, it may be below 0 for an eraser that adds more than it takes.
+
+    Args:
+        eraser: The eraser.
+        vectors: One vector per sample, [samples, dim].
+    """
+    x = vectors.to(eraser.mean)
+    before = (x - eraser.mean).square().sum()
+    return float(1 - (eraser(x) - eraser.mean).square().sum() / before) if before > 0 else 0.0
 
 
 class LeaceEraser(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -211,7 +292,24 @@ class LeaceEraser(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _whitening(x: Tensor, rcond: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+Whitened = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _random(whitened: Whitened, rank: int, drawn: Tensor, emphasis: float) -> Eraser:
+    """The eraser of random directions, from draws [dim, rank] of N(0, 1)."""
+    mean, basis, deviations, _ = whitened
+    if not 0 < rank <= len(deviations):
+        raise LanternError(
+            f"a random eraser of rank {rank} needs vectors that vary in as many dimensions; "
+            f"these vary in {len(deviations)}"
+        )
+    weights = (deviations / deviations.max()) ** emphasis
+    # The directions are an orthonormal basis, along which the draws are N(0, 1) again.
+    kept, _ = torch.linalg.qr(weights[:, None] * (basis.T @ drawn))
+    return Eraser(mean, basis @ (deviations[:, None] * kept), basis @ (kept / deviations[:, None]))
+
+
+def _whitening(x: Tensor, rcond: float) -> Whitened:
     """Find the r directions in which vectors [n, dim] vary.
 
     Returns:

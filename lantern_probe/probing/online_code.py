@@ -27,10 +27,12 @@ FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5,
 
 @dataclass(frozen=True)
 class OnlineCode:
-    """Length of an online code beside those of codes that know no features.
+    """Length of an online code beside those of codes without features.
 
     Attributes:
         bits: Length of the online code in bits.
+        frequencies: Length in bits of the online code that learns the class frequencies only, in
+            the same order and portions.
         uniform: Length in bits of a code that knows only the number of classes.
         frequency: Length in bits of the frequency code: the same portions, each coded by the class
             frequencies of the portions before it.
@@ -39,6 +41,7 @@ class OnlineCode:
     """
 
     bits: float
+    frequencies: float
     uniform: float
     frequency: float
     n: int
@@ -46,11 +49,11 @@ class OnlineCode:
 
     @property
     def compression(self) -> float:
-        """Ratio of the frequency code's length to the online code's.
+        """Ratio of the length of the frequencies' code to that of the online code.
 
-        It is 1 if the features taught nothing, and below 1 if they misled.
+        It is 1 if the features taught nothing, and less if they misled.
         """
-        return self.frequency / self.bits
+        return self.frequencies / self.bits
 
 
 def online_code(
@@ -63,7 +66,9 @@ def online_code(
 ) -> OnlineCode:
     """Measure the online code length of labels given features (arXiv 2003.12298).
 
-    Samples come in a random order, those of one image together, and a portion never splits an
+    Features that are the same for all samples give the code of the class frequencies: classes that
+    are not equally frequent are compressed without any features, and that is the baseline. Samples
+    come in a random order, those of one image together, and a portion never splits an
     image. A probe trained on m samples is mixed with a uniform guess of weight 1 / (m + 1): a class
     it has not seen then costs a finite number of bits. A portion whose training samples are of one
     class is sent with the uniform code. The frequency code follows the same rules; it is what a
@@ -87,8 +92,8 @@ def online_code(
         >>> classes = torch.tensor([0, 1] * 64)
         >>> states = torch.stack([10.0 * classes, -10.0 * classes], dim=1)
         >>> code = online_code(states, classes, groups=range(128), C=1.0)
-        >>> print(f"{code.bits:.1f} of {code.uniform:.0f} bits")
-        16.3 of 128 bits
+        >>> print(f"{code.bits:.1f} of {code.frequencies:.1f} bits")
+        16.3 of 131.8 bits
     """
     return online_codes(features, codes[None], groups, Cs=[C], seed=seed)[0]
 
@@ -188,4 +193,23 @@ def _portions(order: Sequence[int], groups: Groups) -> list[int]:
             end += 1
         if not ends or end > ends[-1]:
             ends.append(end)
-    return ends
+    bits = frequencies = ends[0] * math.log2(classes)
+    problems = codes[order][None]
+    x = features[order]
+    for first, last in itertools.pairwise(ends):
+        uniform = 1 / classes
+        before = torch.bincount(problems[0, :first], minlength=classes)
+        if int((before > 0).sum()) < 2:
+            bits += (last - first) * math.log2(classes)
+            frequencies += (last - first) * math.log2(classes)
+            continue
+        # What a probe predicts, mixed as below, if its features are constant.
+        learnt = (before.double() + uniform) / (first + 1)
+        frequencies -= float(learnt[problems[0, first:last]].log2().sum())
+        train = torch.arange(n) < first
+        test = (torch.arange(n) >= first) & (torch.arange(n) < last)
+        held = predict_split(x, problems, train, test, torch.full((1, 1), C, dtype=torch.float64))
+        share = 1 / (first + 1)
+        chance = (1 - share) * held.logprobs[0, 0].double().exp() + share * uniform
+        bits -= float(chance.log2().sum())
+    return OnlineCode(bits, frequencies, n * math.log2(classes), n, tuple(ends))

@@ -12,19 +12,29 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lantern_probe.probing.classify import fit_predict, grid_predict
+from lantern_probe.probing.classify import fit_predict
 from lantern_probe.probing.controls import (
     Labels,
     control_task,
     encode,
+    lone_types,
     missing,
+    numbers,
     shuffled,
 )
+from lantern_probe.probing.families import family_p as family_p
+from lantern_probe.probing.families import score_p as score_p
 from lantern_probe.probing.folds import Groups, group_folds
+from lantern_probe.probing.intervals import (
+    REPEATS,
+    as_gains,
+    deviations,
+    score_interval,
+)
+from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.stats import clustered_share, mean_difference, permutation_p
-from lantern_probe.stats.ties import SINGLE_TIE
+from lantern_probe.vocabulary import VALUE
 
 TRIES = 100
 """Most draws of control tasks in search of enough that can be fitted."""
@@ -32,12 +42,13 @@ TRIES = 100
 CS = (0.001, 0.01, 0.1)
 """Inverse penalties from which a classifier chooses inside its training folds."""
 
-TEST_C = 0.01
-"""Fixed inverse penalty of the permutation test. Not tuned, so that true and permuted labels are
-treated alike."""
+STATISTICS = {"class": "log-likelihood", "value": "R2"}
+"""Statistic of the permutation test of each kind of target. The accuracy of a probe with a strong
+penalty is that of the majority wherever classes are unbalanced, so that it could not be tested."""
 
-ALPHAS = (1e1, 1e3, 1e5)
-"""Penalties from which a regression chooses inside its training folds."""
+ALPHAS = tuple(10 ** (step / 2) for step in range(11))
+"""Penalties from which a regression chooses inside its training folds: 1 to 1e5 in half decades. In
+closed form a fine grid costs little, and a coarse one loses most of a weak signal."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,17 @@ class Target:
             [1 + controls + permutations, n].
         controls: Number of control tasks: fewer than the settings ask for where the types are too
             few to label at random.
+        drawn: Index of each permutation among those of the settings, rising. A permutation is
+            missing where it leaves a training part without two classes.
         folds: Fold of each used sample, [n], balanced by label.
         test_folds: Fold of each used sample in the permutation test, [n], made without the labels.
         groups: Image of each used sample.
         classes: Number of classes; 0 for a value.
         majority: Fraction of the used samples in the most frequent class; 0 for a value, as
             predicting the mean gives an R^2 of 0.
+        control_majority: Mean over the control tasks of the fraction of samples in the most
+            frequent class; 0 for a value, None without any.
+        note: Reason why the control tasks give no selectivity; None where they do.
         left_out: Number of samples whose value is too rare to occur in every fold.
         settings: Settings with which the target was made.
     """
@@ -87,11 +103,14 @@ class Target:
     truth: Tensor
     problems: Tensor
     controls: int
+    drawn: list[int]
     folds: Int[Tensor, " n"]
     test_folds: Int[Tensor, " n"]
     groups: list[Any]
     classes: int
     majority: float
+    control_majority: float | None
+    note: str | None
     left_out: int
     settings: ProbeSettings
 
@@ -102,25 +121,42 @@ class Scores:
 
     Attributes:
         score: Accuracy or R^2 out of fold.
-        low: Lower end of the score's 95 % bootstrap interval, clustered by image.
+        low: Lower end of the score's 95 % interval, with the variance of Nadeau & Bengio over
+            `REPEATS` repetitions of the folds: it counts training on other samples.
         high: Upper end of the same interval.
         control: Mean score over the control tasks; None without any.
-        tested: Score of the true labels in the permutation test. For classes it is taken at the
-            fixed penalty `TEST_C`; for values it is the score itself.
+        statistic: Name of the statistic of the permutation test: `log-likelihood` for classes,
+            `R2` for values.
+        tested: Statistic of the true labels: `mean_log_likelihood` for classes, and the score
+            itself for values.
         null: Score under every permutation, computed like `tested`.
+        drawn: Index of each of these permutations among those of the settings.
+        deviations: Bootstrapped deviations of the score in its standard errors, for the interval of
+            the best of several slots; empty for a baseline.
         bits: Length of the online code in bits; None for values.
+        baseline_bits: Length in bits of the online code of the class frequencies alone; None for
+            values.
         uniform_bits: Length in bits of a code that knows only the number of classes; None for
             values.
+        control_bits: Length of the online code of the first control task; None for values, and
+            without a control.
+        control_baseline_bits: Length in bits of the online code of its class frequencies.
     """
 
     score: float
     low: float
     high: float
     control: float | None
+    statistic: str
     tested: float
     null: list[float]
-    bits: float | None
-    uniform_bits: float | None
+    drawn: list[int]
+    deviations: list[float]
+    bits: float | None = None
+    baseline_bits: float | None = None
+    uniform_bits: float | None = None
+    control_bits: float | None = None
+    control_baseline_bits: float | None = None
 
 
 def make_target(
@@ -132,21 +168,26 @@ def make_target(
 ) -> Target:
     """Make a target from a column.
 
-    A column with a number that is not whole holds values; all other columns hold classes.
+    A column with a number that is not whole holds values; all other columns hold classes. A name
+    that ends in `:value` makes values of whole numbers too, such as counts and pixels.
 
     Args:
-        name: Name of the column.
+        name: Name of the column, with or without `:value`.
         values: Class or value of each sample, [n]; None and NaN for a sample without one.
         groups: Image of each sample, [n].
         types: Type of each sample, [n], such as its question. Control tasks label types at random.
         settings: Numbers of folds, controls and permutations, and the seed.
 
     Raises:
-        LanternError: there are not two classes in enough images for the folds.
+        LanternError: there are not two classes in enough images for the folds, or values are asked
+            for and the column holds something that is no finite number.
     """
     values = [None if missing(value) else value for value in values]
+    forced = name.endswith(VALUE)
+    if forced:
+        values = numbers(name, values)
     continuous = [isinstance(v, float) and not float(v).is_integer() for v in values]
-    kind: Literal["class", "value"] = "value" if any(continuous) else "class"
+    kind: Literal["class", "value"] = "value" if forced or any(continuous) else "class"
     labels: Labels | None = None
     if kind == "class":
         labels = encode(values, groups, settings.folds)
@@ -167,9 +208,12 @@ def make_target(
     fitting = (c for c in drawn if labels is None or _fits(c, folds))
     controls = list(itertools.islice(fitting, settings.controls))
     rows = [truth, *controls]
+    drawn_permutations: list[int] = []
     if settings.permutations and (labels is None or _fits(truth, test_folds)):
         permuted = shuffled(truth, some, settings.permutations, settings.seed)
-        rows += [row for row in permuted if labels is None or _fits(row, test_folds)]
+        fit = [labels is None or _fits(row, test_folds) for row in permuted]
+        drawn_permutations = [index for index, good in enumerate(fit) if good]
+        rows += [permuted[index] for index in drawn_permutations]
     problems = torch.stack(rows)
     return Target(
         name=name,
@@ -178,14 +222,23 @@ def make_target(
         truth=truth,
         problems=problems,
         controls=len(controls),
+        drawn=drawn_permutations,
         folds=folds,
         test_folds=test_folds,
         groups=some,
         classes=0 if labels is None else len(labels.classes),
         majority=0.0 if labels is None else labels.majority,
+        control_majority=_control_majority(controls, labels) if controls else None,
+        note=lone_types(kinds, some),
         left_out=0 if labels is None else labels.left_out,
         settings=settings,
     )
+
+
+def _control_majority(controls: Sequence[Tensor], labels: Labels | None) -> float:
+    if labels is None:
+        return 0.0
+    return float(np.mean([torch.bincount(c).max().item() / len(c) for c in controls]))
 
 
 def _fits(codes: Tensor, folds: Tensor) -> bool:
@@ -219,41 +272,64 @@ def score_site(
     null: list[float] = []
     if target.kind == "class":
         held = fit_predict(x, problems, target.folds, CS)
-        right = (held.predicted[0] == target.truth).numpy()
         scores = held.accuracy(problems).tolist()
-        interval = clustered_share(right, target.groups, resamples=2_000)
-        low, high = interval.low, interval.high
-        code = None
-        if tests:
-            penalty = float(held.Cs[0].median())
-            code = online_code(x, target.truth, target.groups, C=penalty, seed=target.settings.seed)
+        gains = (held.predicted[0] == target.truth).double()
+        penalty = float(held.Cs[0].median())
+        codes = _codes(x, problems[:2], held.Cs, target) if tests else {}
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
-            null = grid_predict(x, test, target.test_folds, (TEST_C,)).accuracy(test)[0].tolist()
-        bits = None if code is None else code.bits
-        uniform = None if code is None else code.uniform
+            null = mean_log_likelihood(x, test, target.test_folds).tolist()
     else:
         # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
-        found = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS).predicted.double()
+        ridge = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS)
+        found, penalty = ridge.predicted.double(), float(ridge.alphas[0].median())
         truths = problems.T.double()
         total = (truths - truths.mean(0)).square().sum(0)
         scores = (1 - (found - truths).square().sum(0) / total).tolist()
-        # R^2 = 1 - mean(error^2) / variance is a mean over samples, which the bootstrap resamples.
-        gains = 1 - (found[:, 0] - truths[:, 0]).square() * len(truths) / total[0]
-        spread = mean_difference(gains.numpy(), target.groups, resamples=2_000)
-        low, high, bits, uniform = spread.low, spread.high, None, None
+        # R^2 = 1 - mean(error^2) / variance is a mean over samples, as an accuracy is.
+        gains, codes = as_gains(found[:, 0], truths[:, 0]), {}
         null = [scores[0], *scores[1 + controls :]]
+    low, high = score_interval(
+        x,
+        target.truth,
+        gains,
+        penalty,
+        target.folds,
+        target.groups,
+        classes=target.kind == "class",
+        seed=target.settings.seed,
+        repeats=REPEATS if tests else 1,
+    )
     return Scores(
         score=scores[0],
         low=low,
         high=high,
         control=float(np.mean(scores[1 : 1 + controls])) if controls else None,
+        statistic=STATISTICS[target.kind],
         tested=null[0] if null else scores[0],
         null=null[1:],
-        bits=bits,
-        uniform_bits=uniform,
+        drawn=target.drawn if null else [],
+        deviations=deviations(gains, target.groups, target.settings.seed) if tests else [],
+        **codes,
     )
+
+
+def _codes(
+    x: Float[Tensor, "n dim"],
+    problems: Int[Tensor, "p n"],
+    Cs: Float[Tensor, "q folds"],
+    target: Target,
+) -> dict[str, float]:
+    """Code lengths of the truth and of the first control task, by field of `Scores`."""
+    found: dict[str, float] = {}
+    for prefix, labels, chosen in zip(("", "control_"), problems, Cs, strict=False):
+        penalty, seed = float(chosen.median()), target.settings.seed
+        code = online_code(x, labels, target.groups, C=penalty, seed=seed)
+        found |= {f"{prefix}bits": code.bits, f"{prefix}baseline_bits": code.frequencies}
+        if not prefix:
+            found["uniform_bits"] = code.uniform
+    return found
 
 
 def probe_row(
@@ -292,42 +368,28 @@ def probe_row(
         "majority": target.majority,
         **baselines,
         "control": scores.control,
-        "selectivity": None if scores.control is None else scores.score - scores.control,
+        "control_majority": target.control_majority,
+        "selectivity": _selectivity(target, scores),
+        "note": target.note,
         "p": score_p(scores.tested, scores.null) if scores.null else None,
+        "statistic": scores.statistic,
         "tested": scores.tested,
         "null": scores.null,
+        "drawn": scores.drawn,
+        "deviations": scores.deviations,
         "bits": scores.bits,
+        "baseline_bits": scores.baseline_bits,
         "uniform_bits": scores.uniform_bits,
+        "control_bits": scores.control_bits,
+        "control_baseline_bits": scores.control_baseline_bits,
     }
 
 
-def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """Compute each row's p over the family of all sites with its target (Westfall & Young 1993).
-
-    Every site saw the same permutations, so the largest score over the sites has a null
-    distribution too. A site's p is the fraction of permutations whose largest score reaches the
-    site's own, itself counted in. It holds for correlated sites, where Holm's correction loses
-    power.
-
-    Args:
-        rows: Rows of `probe_row`, of any targets.
-
-    Returns:
-        One p per row; None for a row without permutations.
-    """
-    found: list[float | None] = [None] * len(rows)
-    for target in dict.fromkeys(row["target"] for row in rows):
-        places = [i for i, row in enumerate(rows) if row["target"] == target and row["null"]]
-        if places:
-            largest = np.max([rows[i]["null"] for i in places], axis=0).tolist()
-            for i in places:
-                found[i] = score_p(rows[i]["tested"], largest)
-    return found
-
-
-def score_p(score: float, null: Sequence[float]) -> float:
-    """`permutation_p` of an accuracy or R^2, which are computed in float32 and at most 1."""
-    return permutation_p(score, null, scale=1.0, tie=SINGLE_TIE)
+def _selectivity(target: Target, scores: Scores) -> float | None:
+    """Score above the majority, minus that of the control tasks; None where they teach nothing."""
+    if scores.control is None or target.control_majority is None or target.note is not None:
+        return None
+    return (scores.score - target.majority) - (scores.control - target.control_majority)
 
 
 def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:

@@ -26,6 +26,7 @@ from lantern_probe.probing.site_scores import (
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.store import Store
+from lantern_probe.vocabulary import VALUE
 
 DISTRACTOR = "distractor_"
 """Prefix of the columns that hold an attribute of an object that is not asked about."""
@@ -44,7 +45,7 @@ def make_targets(
 
     Args:
         store: Capture whose columns are read.
-        names: Names of the columns.
+        names: Names of the columns; `:value` after one reads whole numbers as values.
         types: Name of the column to whose values control tasks give random labels.
         settings: Numbers of folds, controls and permutations, and the seed.
         keep: Indices of the samples that are probed.
@@ -57,10 +58,11 @@ def make_targets(
     kinds = store.column(types)
     targets = {}
     for name in (*names, *(f"{DISTRACTOR}{name}" for name in names)):
-        known = any(row.get(name) is not None for row in samples)
+        column = name.removesuffix(VALUE)
+        known = any(row.get(column) is not None for row in samples)
         if name.startswith(DISTRACTOR) and not known:
             continue
-        values = store.column(name)
+        values = store.column(column)
         try:
             targets[name] = make_target(
                 name, [values[i] for i in keep], groups, [kinds[i] for i in keep], settings

@@ -8,18 +8,14 @@ kill is removed when the run is opened again, and the run goes on where it stopp
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from lantern_probe.errors import LanternError
-from lantern_probe.records.format1 import modern_config
+from lantern_probe.errors import LanternError, named
 from lantern_probe.records.json_files import (
-    differences,
     explained,
     fingerprint,
     replace_file,
@@ -28,10 +24,11 @@ from lantern_probe.records.json_files import (
     write_json,
 )
 from lantern_probe.records.provenance import now, provenance
+from lantern_probe.records.resuming import DECIDING, compare_facts, made_with, refuse_changed
+from lantern_probe.records.resumption import modern_manifest, resumed_manifest
 from lantern_probe.records.rows import (
     FORMAT,
     KEY,
-    LOCK,
     MANIFEST,
     ROWS_FILE,
     Row,
@@ -40,8 +37,16 @@ from lantern_probe.records.rows import (
     rows_in,
     unique_keys,
 )
+from lantern_probe.records.run_folder import (
+    cut_torn_line,
+    is_leftover,
+    locked,
+    refuse_foreign,
+    write_all,
+)
 from lantern_probe.records.samples import SAMPLES_FILE, SampleFile, matched, sample_record
 from lantern_probe.tasks.sample import Sample
+from lantern_probe.vocabulary import redefined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +77,12 @@ class Run:
         keys: set[tuple[Any, ...]],
         samples: SampleFile,
         retried: set[str],
+        allowed: Collection[str] = (),
     ) -> None:
         """Not for users: `Run.open` makes the checks and repairs that come before."""
         self._samples = samples
         self._retried = retried
+        self._allowed = allowed
         self.folder = folder
         self.manifest = manifest
         self._lock = lock
@@ -95,8 +102,12 @@ class Run:
         *,
         overwrite: bool = False,
         retry_failed: bool = False,
+        facts: Mapping[str, Any] | None = None,
+        allow_changed: Sequence[str] = (),
     ) -> Run:
         """Start a run in a folder, or resume the run of the same configuration found there.
+
+        A run is resumed only by the code and packages that began it; see `records.resuming`.
 
         Args:
             folder: Folder of the run; made if missing.
@@ -106,11 +117,16 @@ class Run:
                 files stay.
             retry_failed: Drop rows with `"status": "failed"`, so that their samples are due again;
                 default False.
+            facts: Facts that are known before the model is loaded, such as `threads`; none by
+                default. Those that decide rows are compared, all are recorded.
+            allow_changed: Names of parts that may differ from the run in the folder, such as
+                `code` or `threads`; none by default. The change is recorded in `resumed`.
 
         Raises:
             LanternError: the folder cannot be written, holds files but no run, holds a run of
-                another configuration, is being written by another process, or its files are
-                corrupt. Without `overwrite`, existing rows stay as they were.
+                another configuration (each part is named, with both values), is being written by
+                another process, or its files are corrupt. Without `overwrite`, existing rows stay
+                as they were.
         """
         folder = Path(folder)
         wanted = to_plain(config, "config")
@@ -118,8 +134,8 @@ class Run:
             raise LanternError("the configuration of a run is a mapping")
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(folder)
-        lock = _locked(folder)
+            refuse_foreign(folder)
+        lock = locked(folder)
         try:
             if overwrite or not (folder / MANIFEST).exists():
                 with explained(folder):
@@ -128,21 +144,20 @@ class Run:
                     (folder / SAMPLES_FILE).unlink(missing_ok=True)
                 manifest: Row = {"format": FORMAT, "status": "running", **provenance()}
                 manifest |= {"seed": wanted.get("seed"), "fingerprint": fingerprint(wanted)}
-                manifest |= {"config": wanted, "resumed": []}
+                manifest |= {"config": wanted, "made_with": made_with(), "resumed": []}
+                manifest |= to_plain(facts or {}, "facts")
+                rows = rows_in(folder / ROWS_FILE)
             else:
-                manifest = _modern(read_manifest(folder), wanted)
-                _refuse_other_config(folder, manifest, wanted)
-                ended = ("finished", "rows", "error")
-                manifest = {name: item for name, item in manifest.items() if name not in ended}
-                manifest["status"] = "running"
-                # The rows that follow may come from other code: record which.
-                manifest["resumed"] = [*manifest.get("resumed", []), provenance()]
-            rows = rows_in(folder / ROWS_FILE)
+                manifest = modern_manifest(read_manifest(folder), wanted)
+                rows = rows_in(folder / ROWS_FILE)
+                manifest = resumed_manifest(
+                    folder, manifest, wanted, facts or {}, allow_changed, rows
+                )
             keys = unique_keys(folder / ROWS_FILE, rows)
             with explained(folder):
-                for path in filter(_is_leftover, list(folder.iterdir())):
+                for path in filter(is_leftover, list(folder.iterdir())):
                     path.unlink(missing_ok=True)
-                _cut_torn_line(folder / ROWS_FILE)
+                cut_torn_line(folder / ROWS_FILE)
             retried: set[str] = set()
             if retry_failed and any(row.get("status") == "failed" for row in rows):
                 kept = [row for row in rows if row.get("status") != "failed"]
@@ -151,7 +166,7 @@ class Run:
                 keys = {key_of(row) for row in kept}
             samples = SampleFile(folder, manifest.get("samples"))
             write_json(folder / MANIFEST, manifest)
-            return cls(folder, lock, manifest, keys, samples, retried)
+            return cls(folder, lock, manifest, keys, samples, retried, allow_changed)
         except BaseException:
             lock.close()
             raise
@@ -185,12 +200,24 @@ class Run:
         return found
 
     def note(self, **facts: Any) -> None:
-        """Record facts in `run.json` that do not decide the rows, such as threads or devices.
+        """Record facts in `run.json`, such as the threads and the decoding of a loaded model.
+
+        Facts that decide the rows, `threads` and `decoding`, must be those recorded before, unless
+        a change was allowed.
 
         Raises:
-            LanternError: a fact has a value that JSON cannot represent, or the disk refuses.
+            LanternError: such a fact has changed (named, with both values), a fact has a value that
+                JSON cannot represent, or the disk refuses.
         """
         facts = {name: to_plain(fact, name) for name, fact in facts.items()}
+        deciding = {name: fact for name, fact in facts.items() if name in DECIDING}
+        parts = compare_facts(self.manifest, deciding)
+        changed = refuse_changed(
+            self.folder, [p for p in parts if p.name.partition(".")[0] in deciding], self._allowed
+        )
+        if changed and self.manifest["resumed"]:
+            last = self.manifest["resumed"][-1]
+            last["changed"] = {**last.get("changed", {}), **changed}
         if any(self.manifest.get(name) != fact for name, fact in facts.items()):
             self.manifest |= facts
             write_json(self.folder / MANIFEST, self.manifest)
@@ -217,6 +244,7 @@ class Run:
         for row in rows:
             plain = to_plain(row, "row")
             key = key_of(plain)
+            self.refuse_outdated([str(key[1])])
             if key in self._keys or key in new:
                 raise LanternError(
                     f"a row for sample {key[0]!r}, condition {key[1]!r} is already in "
@@ -233,7 +261,7 @@ class Run:
                 self._roll_back()
             self._broken = True  # until size and keys agree with the disk again
             try:
-                _write_all(self._rows.fileno(), data)
+                write_all(self._rows.fileno(), data)
                 os.fsync(self._rows.fileno())
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -277,6 +305,23 @@ class Run:
         """True if there is a row for this sample under this condition, failed or not."""
         return (sample, condition) in self._keys
 
+    def refuse_outdated(self, conditions: Iterable[str]) -> None:
+        """Refuse conditions of which the run holds rows made before their meaning changed.
+
+        Args:
+            conditions: Labels of conditions that are about to be run, or shown.
+
+        Raises:
+            LanternError: naming a condition, and what changed.
+        """
+        old = self.manifest.get("outdated", ())
+        if found := [label for label in dict.fromkeys(conditions) if label in old]:
+            raise LanternError(
+                f"'{self.folder}' holds rows of {named(found)} from before the condition changed "
+                f"({found[0]}: {redefined(found[0])}); run it in another --output, or pass "
+                "--overwrite to delete all rows and start again"
+            )
+
     def finish(self, status: str = "complete", error: str | None = None) -> None:
         """Set the final status in `run.json`, with the time and the number of rows."""
         self.manifest |= {"status": status, "finished": now(), "rows": len(self._keys)}
@@ -310,80 +355,3 @@ class Run:
                 self.finish()
         finally:
             self.close()
-
-
-def _refuse_foreign(folder: Path) -> None:
-    if (folder / MANIFEST).exists():
-        return
-    # A run killed before its run.json was in place leaves its lock and a temporary file.
-    foreign = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not _is_leftover(p))
-    if foreign:
-        named = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "")
-        raise LanternError(
-            f"'{folder}' holds files but no run ({named}); choose an empty or new folder as "
-            "--output"
-        )
-
-
-def _is_leftover(path: Path) -> bool:
-    """True if a file is a half-written replacement of one of the run's own."""
-    return path.name.startswith((f".{MANIFEST}.", f".{ROWS_FILE}.")) and path.suffix == ".tmp"
-
-
-def _modern(manifest: Row, wanted: Row) -> Row:
-    """Convert the manifest of a run of an older format to the current one."""
-    if manifest["format"] == FORMAT:
-        return manifest
-    config = modern_config(manifest["config"], wanted)
-    return manifest | {"format": FORMAT, "config": config, "fingerprint": fingerprint(config)}
-
-
-def _refuse_other_config(folder: Path, manifest: Row, wanted: Row) -> None:
-    if manifest.get("fingerprint") == fingerprint(wanted):
-        return
-    changed = list(differences(manifest["config"], wanted)) or ["run.json was edited by hand"]
-    raise LanternError(
-        f"'{folder}' holds a run of another configuration ({'; '.join(changed)}); choose another "
-        "--output, or pass --overwrite to delete its rows and start again"
-    )
-
-
-def _locked(folder: Path) -> Any:
-    """The folder's lock file, held; the system releases it when the process ends in any way."""
-    with explained(folder):
-        lock = (folder / LOCK).open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {platform.node()}")
-            lock.flush()
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read() or "another process"
-            lock.close()
-            raise LanternError(
-                f"'{folder}' is being written by {holder}; wait for it, close that run, or choose "
-                "another --output"
-            ) from None
-        except BaseException:
-            lock.close()
-            raise
-    return lock
-
-
-def _cut_torn_line(path: Path) -> None:
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        data = file.read()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            file.truncate(whole)
-            os.fsync(file.fileno())
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    """Write all bytes, mostly at once; a disk that is nearly full takes a part, then refuses."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -22,7 +22,8 @@ from PIL import Image
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, to_line, to_plain
 from lantern_probe.records.rows import Row, lines_in
-from lantern_probe.tasks.sample import ImageSource, Sample
+from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.sample import Sample
 
 SAMPLES_FILE = "samples.jsonl"
 

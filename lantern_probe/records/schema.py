@@ -74,6 +74,14 @@ class TextRow(TypedDict):
     """End of the text: `closed` by itself or `truncated` by the token limit."""
     text: str
     """Generated text, with its markers."""
+    latent_norms: NotRequired[list[float]]
+    """Norm of the state fed at each slot of the first block."""
+    end_cosines: NotRequired[list[float | None]]
+    """Cosine of each of them to the embedding of the end marker; null for a state of norm 0."""
+    text_norm: NotRequired[float | None]
+    """Median norm of the prompt's embeddings that are no image tokens."""
+    image_norm: NotRequired[float | None]
+    """Median norm of the prompt's merged image tokens; null without an image."""
 
 
 class AblationRow(TextRow):
@@ -88,7 +96,11 @@ class AblationRow(TextRow):
     category: str | None
     """Category of the sample, from its data set."""
     logprobs: dict[str, float] | None
-    """Log-probability in nats of each candidate where the answer begins; null where none begins."""
+    """Log-probability in nats of each candidate and its end where the answer begins, or null."""
+    mass: NotRequired[float | None]
+    """Probability that any candidate is written there; below 0.5 the scores say little."""
+    indistinct: NotRequired[list[list[str]]]
+    """Pairs of candidates that the tokenizer cannot tell apart."""
     kept: str
     """Parts of the block that the condition leaves in place, for the decomposition of a gain."""
     acted: NotRequired[bool]
@@ -99,8 +111,24 @@ class AblationRow(TextRow):
     """Id of the sample that lent its latents or its image."""
     donor_answer: NotRequired[str | None]
     """Answer that the donor calls for, as one of this sample's candidates; null where none is."""
+    changed: NotRequired[Literal["stored", "re-rolled"]]
+    """Own latents that were changed: those of the plain run, or those made after changed ones."""
+    forced: NotRequired[bool]
+    """True if the block was forced into a text that opens none by itself."""
+    pause_token: NotRequired[str]
+    """Text of the token whose embedding was fed at the slots."""
     rank: NotRequired[list[int]]
     """Number of directions erased at each slot."""
+    removed: NotRequired[list[float]]
+    """Fraction of the variance at each slot that the eraser removes in the sample's fold."""
+    nearest: NotRequired[list[float]]
+    """Distance from each slot's fed latent to the nearest own latent of another image."""
+    nearest_own: NotRequired[list[float]]
+    """Distance from each slot's stored own latent to the nearest own latent of another image."""
+    box: NotRequired[list[float]]
+    """Box whose crop was fed: left, top, right, bottom in pixels."""
+    overlap: NotRequired[list[float]]
+    """Fraction of the crop of each evidence box that lies inside the drawn crop."""
 
 
 class CaptureRow(TextRow):

@@ -4,7 +4,9 @@ Results are small frozen dataclasses that say what was counted, the interval and
 Probabilities and shares are in [0, 1]; an interval over no data is the whole range, not an error,
 so that a table with an empty cell can still be printed.
 
-`paired`: proportions, exact McNemar, Holm and Benjamini-Hochberg. `bootstrap`: intervals.
+`accuracy`: interval, test and fraction of accuracies, by image. `paired`: proportions, exact
+McNemar, Holm and Benjamini-Hochberg. `score`: Tango's interval. `bootstrap`: intervals of means.
+`contrast`: a difference of two differences. `fisher`: association of two properties.
 `ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
 sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
 detectable difference. `outcomes`: parse failure and log-odds. `clusters`: checks and clusters, and
@@ -14,19 +16,21 @@ Every function takes any value of the range that it states, the smallest and lar
 included, and no result depends on the last bit of numbers that are tied.
 """
 
-from lantern_probe.stats.bootstrap import (
-    Difference,
+from lantern_probe.stats.accuracy import (
+    PairedTest,
     accuracy_difference,
+    accuracy_test,
     clustered_share,
-    mean_difference,
 )
+from lantern_probe.stats.bootstrap import Difference, mean_difference
 from lantern_probe.stats.clusters import Clusters, design_effect
+from lantern_probe.stats.contrast import Contrast, difference_of_differences
 from lantern_probe.stats.equivalence import (
     Equivalence,
     accuracy_equivalence,
     equivalence_of_counts,
-    paired_score,
 )
+from lantern_probe.stats.fisher import FisherExact, fisher_exact
 from lantern_probe.stats.outcomes import (
     OUTCOMES,
     Outcome,
@@ -42,6 +46,7 @@ from lantern_probe.stats.paired import (
     discordant,
     holm,
     mcnemar,
+    proportion,
     wilson,
 )
 from lantern_probe.stats.percentile import percentile_interval
@@ -53,27 +58,34 @@ from lantern_probe.stats.power import (
     required_n,
 )
 from lantern_probe.stats.ratio import Ratio, ratio_of_means
+from lantern_probe.stats.score import paired_score, score_interval
 
 __all__ = [
     "OUTCOMES",
     "Clusters",
+    "Contrast",
     "Detectable",
     "Difference",
     "Equivalence",
+    "FisherExact",
     "McNemar",
     "Outcome",
     "OutcomeTable",
+    "PairedTest",
     "Proportion",
     "Ratio",
     "SignFlip",
     "accuracy_difference",
     "accuracy_equivalence",
+    "accuracy_test",
     "benjamini_hochberg",
     "clustered_share",
     "design_effect",
     "detectable_difference",
+    "difference_of_differences",
     "discordant",
     "equivalence_of_counts",
+    "fisher_exact",
     "holm",
     "log_odds",
     "mcnemar",
@@ -84,8 +96,10 @@ __all__ = [
     "paired_score",
     "percentile_interval",
     "permutation_p",
+    "proportion",
     "ratio_of_means",
     "required_n",
+    "score_interval",
     "sign_flip_test",
     "wilson",
 ]

@@ -1,4 +1,8 @@
-"""Bootstrap intervals of a mean paired difference, with whole clusters resampled."""
+"""Bootstrap intervals of a mean paired difference, with whole clusters resampled.
+
+Three methods. `studentised` is the one for means: resampled t statistics, and never narrower than
+the t interval. `bca` and `percentile` are Efron's (1987).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import (
@@ -16,10 +20,13 @@ from lantern_probe.stats.clusters import (
     by_cluster,
     check_level,
     paired_differences,
-    paired_outcomes,
 )
 from lantern_probe.stats.percentile import percentile_interval, shares_interval
 from lantern_probe.stats.ties import TIE, merged, reaches, rescaled, unit_scaled
+
+STUDENTISED = "studentised"
+BOOTSTRAPS = ("bca", "percentile")
+"""Bootstraps of the distribution of the mean itself."""
 
 _CHUNK = 4_000_000
 """Number of entries of a resampling matrix held at once: 32 MB of counts."""
@@ -31,15 +38,19 @@ class Difference:
 
     Attributes:
         n: Number of samples.
-        clusters: Number of independent units resampled: images, or the samples themselves.
+        clusters: Number of independent units: images, or the samples themselves.
         estimate: Mean difference, of accuracies in [-1, 1]; NaN if n is 0.
         low: Lower end of the interval.
         high: Upper end of the interval.
         level: Nominal coverage of the interval.
-        method: `bca` or `percentile`; `exact bound` or `undefined` if resampling has no spread
-            (see `accuracy_difference` and `mean_difference`).
-        resamples: Number of bootstrap resamples drawn.
+        method: Name of the interval. `tango` or `exact bound` of accuracies
+            (`accuracy_difference`), `wilson` or `exact bound` of a fraction (`clustered_share`),
+            `studentised` or `undefined` of means (`mean_difference`); `bca` or `percentile`.
+        resamples: Number of bootstrap resamples drawn; 0 for the other intervals.
         seed: Seed of the bootstrap's generator.
+        discordant: Number of samples on which two accuracies differ; None for other measures.
+        design_effect: Factor by which repeated images inflate the variance of an accuracy or a
+            fraction; 1 without them, and for means, whose clusters are resampled.
     """
 
     n: int
@@ -51,48 +62,39 @@ class Difference:
     method: str
     resamples: int
     seed: int
+    discordant: int | None = None
+    design_effect: float = 1.0
 
 
-def accuracy_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: Clusters = None,
+def bootstrap_outcomes(
+    differences: Int[np.ndarray, " n"],
+    clusters: Clusters,
     *,
-    level: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-    method: str = "bca",
+    level: float,
+    resamples: int,
+    seed: int,
+    method: str,
 ) -> Difference:
-    """Bootstrap interval of the accuracy difference of two conditions, paired by sample.
+    """Bootstrap interval of the mean of differences -1, 0 and 1, whole clusters resampled.
 
-    Whole clusters are resampled with replacement and the mean is taken over the samples drawn,
-    so that questions about one image never count as independent. `bca` is Efron's (1987)
-    bias-corrected and accelerated interval, with the acceleration from the jackknife over
-    clusters; `percentile` takes the plain quantiles (see `percentile_interval`). Resamples that
-    equal the estimate up to rounding count half in the bias correction.
+    `bca` is Efron's (1987) bias-corrected and accelerated interval, with the acceleration from the
+    jackknife over clusters; `percentile` takes the plain quantiles (`percentile_interval`).
+    Resamples that equal the estimate up to rounding count half in the bias correction.
 
-    Where all clusters have the same mean difference (no discordant sample; one cluster), every
-    resample is equal and its interval would have no width, which would claim certainty from, say,
-    five samples. Reported instead is an `exact bound`: with g clusters alike, the share q of
-    clusters that are unlike them is at most 1 - (alpha/2)^(1/g), and those may differ by up to 1
-    in either direction.
+    Where all clusters have the same mean, every resample is equal, and its interval would have no
+    width. Reported instead is an `exact bound`: with g clusters alike, the fraction q of clusters
+    unlike them is at most 1 - (alpha/2)^(1/g), and those may differ by up to 1 in either direction.
 
     Args:
-        first: Right (1, True) or wrong (0, False) per sample [n].
-        second: The same samples in the same order [n].
+        differences: Differences of outcomes per sample [n].
         clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
-        level: Nominal coverage, default 0.95.
-        resamples: Number of bootstrap resamples, default 10,000.
-        seed: Seed of the bootstrap's generator, default 0; equal input and seed give equal ends.
-        method: `bca` or `percentile`; the result says `percentile` where BCa is undefined.
-
-    Raises:
-        LanternError: lengths differ, a value is neither 0 nor 1, or an option is out of range.
+        level: Nominal coverage.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap's generator.
+        method: One of `BOOTSTRAPS`.
     """
-    _check(level, resamples, method)
-    one, two = paired_outcomes(first, second)
-    n = len(one)
-    sums, sizes = by_cluster(one - two, clusters)
+    n = len(differences)
+    sums, sizes = by_cluster(differences, clusters)
     groups = len(sums)
     if n == 0:
         return Difference(0, 0, math.nan, -1.0, 1.0, level, "exact bound", 0, seed)
@@ -104,34 +106,6 @@ def accuracy_difference(
     return _bootstrap(sums, sizes, level, resamples, seed, method)
 
 
-def clustered_share(
-    outcomes: ArrayLike, clusters: Clusters = None, *, resamples: int = 10_000, seed: int = 0
-) -> Difference:
-    """Bootstrap interval, 95 %, of a fraction whose samples come in clusters, such as pairs.
-
-    If all clusters have the same mean, resampling has no spread. The exact bound is then that of a
-    fraction in [0, 1]: with g clusters at 0, at most 1 - .025^(1/g).
-
-    Args:
-        outcomes: 1 or 0 (True, False) per sample [n].
-        clusters: As in `accuracy_difference`.
-        resamples: Number of bootstrap resamples, default 10,000.
-        seed: Seed of the bootstrap's generator, default 0.
-
-    Raises:
-        LanternError: as for `accuracy_difference`.
-    """
-    values = np.asarray(outcomes)
-    zeros = np.zeros(values.shape, int)
-    found = accuracy_difference(values, zeros, clusters, resamples=resamples, seed=seed)
-    if found.method != "exact bound" or found.n == 0:
-        return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
-    q = 1 - ((1 - found.level) / 2) ** (1 / found.clusters)
-    return replace(
-        found, low=found.estimate * (1 - q), high=found.estimate + q * (1 - found.estimate)
-    )
-
-
 def mean_difference(
     differences: ArrayLike,
     clusters: Clusters = None,
@@ -139,13 +113,24 @@ def mean_difference(
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-    method: str = "bca",
+    method: str = STUDENTISED,
 ) -> Difference:
     """Bootstrap interval of a mean difference of any measure, such as log-odds, in its own unit.
 
+    `studentised` resamples t statistics of whole clusters (Efron & Tibshirani 1993, 12.5) and is
+    never narrower than the t interval with one degree of freedom less than clusters. It holds its
+    level with few clusters and with skewed or mostly zero values, where `bca` and `percentile` are
+    too narrow. An end is infinite where resamples without any spread are more frequent than
+    (1 - level) / 2, as where all but three of the samples are 0: such data do not bound a mean.
+
     Args:
         differences: First condition minus second, per sample [n]; finite.
-        clusters: As in `accuracy_difference`; so are the options.
+        clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
+        level: Nominal coverage, default 0.95.
+        resamples: Number of bootstrap resamples, default 10,000.
+        seed: Seed of the bootstrap's generator, default 0; equal input and seed give equal ends.
+        method: `studentised` (default), `bca` or `percentile`; the result says `percentile` where
+            BCa is undefined.
 
     Returns:
         Mean difference with its interval. The interval is infinite, with the method `undefined`,
@@ -170,8 +155,10 @@ def mean_difference(
 
 def _check(level: float, resamples: int, method: str) -> None:
     check_level(level)
-    if method not in ("bca", "percentile"):
-        raise LanternError(f"no bootstrap method {method!r}; choose 'bca' or 'percentile'")
+    if method not in (STUDENTISED, *BOOTSTRAPS):
+        raise LanternError(
+            f"no bootstrap method {method!r}; choose {STUDENTISED!r}, 'bca' or 'percentile'"
+        )
     if resamples < 1:
         raise LanternError(f"the bootstrap needs at least 1 resample, not {resamples}")
 
@@ -186,6 +173,9 @@ def _bootstrap(
 ) -> Difference:
     n = int(sizes.sum())
     estimate = float(sums.sum() / n)
+    if method == STUDENTISED:
+        low, high = _studentised(sums, sizes, level, resamples, seed)
+        return Difference(n, len(sums), estimate, low, high, level, method, resamples, seed)
     draws = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
     shares = _bca_shares(level, draws, estimate, sums, sizes) if method == "bca" else None
     if shares is None:
@@ -196,22 +186,61 @@ def _bootstrap(
     return Difference(n, len(sums), estimate, low, high, level, method, resamples, seed)
 
 
+def _studentised(
+    sums: Num[np.ndarray, " g"],
+    sizes: Int[np.ndarray, " g"],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    """The interval whose ends are the estimate minus resampled t statistics, times its error."""
+    groups, n = len(sums), int(sizes.sum())
+    estimate = float(sums.sum() / n)
+    # What is left of a cluster's sum without the mean: of order 1, and 0 in sum.
+    rest = sums - sizes * estimate
+    factor = groups / (groups - 1)
+    error = math.sqrt(factor * float((rest**2).sum())) / n
+    table = np.stack([rest, sizes, rest**2, rest * sizes, sizes.astype(np.float64) ** 2], axis=1)
+    total = _resampled_sums(table, resamples, np.random.default_rng(seed))
+    shift = total[:, 0] / total[:, 1]
+    squares = total[:, 2] - 2 * shift * total[:, 3] + shift**2 * total[:, 4]
+    size = total[:, 2] + shift**2 * total[:, 4]
+    squares = np.where(squares <= TIE * size, 0.0, squares)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = shift / (np.sqrt(factor * squares) / total[:, 1])
+    ratios[np.isnan(ratios)] = 0.0  # a resample of no spread that equals the estimate
+    tail = (1 - level) / 2
+    below, above = percentile_interval(ratios, level)
+    widest = float(t.isf(tail, groups - 1)) if groups > 1 else math.inf
+    return (
+        estimate - max(above, widest, 0.0) * error,
+        estimate - min(below, -widest, 0.0) * error,
+    )
+
+
 def _resampled_means(
     sums: Num[np.ndarray, " g"],
     sizes: Int[np.ndarray, " g"],
     resamples: int,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " resamples"]:
-    # Clusters with equal sum and size are interchangeable, so drawing how often each *kind*
-    # occurs is the same bootstrap, with a handful of columns in place of thousands.
-    kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
+    total = _resampled_sums(np.stack([sums, sizes], axis=1), resamples, rng)
+    return total[:, 0] / total[:, 1]
+
+
+def _resampled_sums(
+    table: Num[np.ndarray, "g columns"], resamples: int, rng: np.random.Generator
+) -> Num[np.ndarray, "resamples columns"]:
+    # Clusters with equal entries are interchangeable, so drawing how often each *kind* occurs is
+    # the same bootstrap, with a handful of columns in place of thousands.
+    groups = len(table)
+    kinds, counts = np.unique(table, axis=0, return_counts=True)
     chunk = max(1, _CHUNK // len(kinds))
-    means = []
+    drawn = []
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        total = rng.multinomial(len(sums), counts / len(sums), size=size) @ kinds
-        means.append(total[:, 0] / total[:, 1])
-    return np.concatenate(means)
+        drawn.append(rng.multinomial(groups, counts / groups, size=size) @ kinds)
+    return np.concatenate(drawn)
 
 
 def _bca_shares(

@@ -109,14 +109,50 @@ def by_cluster(
     return sums, sizes
 
 
+PSEUDO_CLUSTERS = 3
+"""Number of clusters of equal samples that `outcome_effect` adds to those seen.
+
+Simulated coverage and size are right with 3 (tests/stats/test_calibration.py).
+"""
+
+
+def full_effect(sizes: Int[np.ndarray, " g"]) -> float:
+    """Design effect of clusters of sizes m whose samples are all equal: sum m^2 / sum m (Kish)."""
+    m = sizes.astype(np.float64)
+    return float((m**2).sum() / m.sum())
+
+
+def outcome_effect(values: Int[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
+    """Design effect for outcomes, careful where few clusters tell it, and the number of clusters.
+
+    `design_effect` is an estimate from the clusters that hold another value than the most common
+    one. If these are few, it is too small too often: one discordant sample in one image says
+    little about how alike an image's samples are. So it is averaged with the effect of equal
+    samples (`full_effect`), which counts as `PSEUDO_CLUSTERS` such clusters, and is not lowered.
+
+    Args:
+        values: Outcomes (0, 1), or differences of two outcomes (-1, 0, 1), per sample [n].
+        clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
+    """
+    effect, groups = design_effect(values, clusters)
+    if groups in (0, len(values)):
+        return effect, groups
+    kinds, counts = np.unique(values, return_counts=True)
+    rare, sizes = by_cluster((values != kinds[counts.argmax()]).astype(np.int64), clusters)
+    telling = int(np.count_nonzero(rare))
+    blend = (telling * effect + PSEUDO_CLUSTERS * full_effect(sizes)) / (telling + PSEUDO_CLUSTERS)
+    return max(effect, blend), groups
+
+
 def design_effect(differences: Num[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
     """Design effect of the clusters on the mean difference, and the number of clusters g.
 
     It is the ratio of the cluster-robust variance of the mean, with its g / (g - 1) correction, to
     the variance of independent samples (Kish 1965; Rao & Scott 1992). n / effect is the equivalent
     number of independent samples. It is never below 1: clusters that seem to *help* are mostly
-    noise in the estimate. If no cluster deviates from the mean, or there is a single one, the
-    variance is unknown, and each cluster counts as one sample: n / g.
+    noise in the estimate. If no sample deviates from the mean, or there is a single cluster, the
+    variance is unknown, and the effect is that of samples that are equal within a cluster
+    (`full_effect`): n / g for clusters of one size.
 
     Args:
         differences: One finite number per sample [n], in any unit.
@@ -129,7 +165,7 @@ def design_effect(differences: Num[np.ndarray, " n"], clusters: Clusters) -> tup
     if groups in (0, n):
         return 1.0, groups
     if groups == 1 or np.ptp(values) <= TIE:  # all are below 1 now: what is less is rounding
-        return n / groups, groups
+        return full_effect(sizes), groups
     mean = values.sum() / n
     independent = float(((values - mean) ** 2).sum())
     robust = float(((sums - sizes * mean) ** 2).sum())

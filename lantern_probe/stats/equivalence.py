@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.stats import norm, t
 
 from lantern_probe.errors import LanternError
 from lantern_probe.stats.clusters import (
@@ -17,9 +13,10 @@ from lantern_probe.stats.clusters import (
     check_counts,
     check_effect,
     check_rate,
-    design_effect,
+    outcome_effect,
     paired_outcomes,
 )
+from lantern_probe.stats.score import interval_of_tail, paired_score, score_law
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,11 @@ def accuracy_equivalence(
 
     Both one-sided tests are Tango's (1998) score test for the difference of paired proportions,
     and the interval is the set of differences that it does not reject, so test and interval agree
-    and exist even without a discordant sample. If images repeat, all counts are first divided by
-    the design effect (`clusters.design_effect`), as Rao & Scott (1992) do. The t distribution with
-    one degree of freedom less than clusters then replaces the normal one, because few clusters
-    determine that effect poorly.
+    and exist even without a discordant sample. There p is at least the exact (1 - margin)^n, and
+    the interval at least the exact bound (`score_interval`). If images repeat, all counts are
+    first divided by the design effect (`clusters.outcome_effect`), as Rao & Scott (1992) do. The t
+    distribution with one degree of freedom less than clusters then replaces the normal one,
+    because few clusters determine that effect poorly.
 
     Args:
         first: Right (1, True) or wrong (0, False) per sample [n].
@@ -87,7 +85,7 @@ def accuracy_equivalence(
         LanternError: lengths differ, a value is neither 0 nor 1, or an option is out of range.
     """
     one, two = paired_outcomes(first, second)
-    effect, groups = design_effect(one - two, clusters)
+    effect, groups = outcome_effect(one - two, clusters)
     b, c = int((one > two).sum()), int((two > one).sum())
     return equivalence_of_counts(
         b, c, len(one), margin=margin, alpha=alpha, effect=effect, clusters=groups
@@ -131,70 +129,16 @@ def equivalence_of_counts(
             0, 0, 0, margin, math.nan, 1.0, 1.0, 1.0, alpha, -1.0, 1.0, False, clusters, effect
         )
     shares, worth = (b / n, c / n), math.sqrt(n / effect)
-    scale = norm if clusters == n else t(max(clusters - 1, 1))
+    scale = score_law(n, clusters)
     p_lower = float(scale.sf(worth * paired_score(*shares, 1, -margin)))
     p_upper = float(scale.cdf(worth * paired_score(*shares, 1, margin)))
+    if b == c == 0:  # the exact probability of that, if the margin were all one way
+        exact = math.exp(math.log1p(-margin) * (n / effect))
+        p_lower, p_upper = max(p_lower, exact), max(p_upper, exact)
     p = max(p_lower, p_upper)
-    quantile = -float(scale.ppf(alpha))
-    # scipy loses the sign of a quantile of t that is too large for it.
-    quantile = math.inf if quantile == -math.inf else max(quantile, 0.0)
-    low, high = _score_interval(*shares, worth, quantile)
+    low, high = interval_of_tail(b, c, n, alpha, effect, clusters)
     estimate = (b - c) / n
-    low, high = min(low, estimate), max(high, estimate)  # but for rounding they are
     return Equivalence(
         n, b, c, margin, estimate, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
         effect,
     )  # fmt: skip
-
-
-def paired_score(b: ArrayLike, c: ArrayLike, n: ArrayLike, difference: ArrayLike) -> Any:
-    """Tango's (1998) score statistic of the hypothesis that the accuracies differ by `difference`.
-
-    (b - c - n d) / sqrt(n (2 q + d (1 - d))), with q the maximum likelihood estimate, under that
-    hypothesis, of the probability that only the second is right. Standard normal under the
-    hypothesis, for large n. At d = 0 its square is McNemar's (b - c)^2 / (b + c).
-
-    Args:
-        b: Samples that only the first condition gets right; whole or scaled counts.
-        c: Samples that only the second gets right.
-        n: All samples.
-        difference: d, strictly between -1 and 1. All four are broadcast.
-
-    Returns:
-        z, in the shape of the arguments; 0 at d = 0 where b = c = 0, and where n = 0.
-    """
-    one, two, n, d = (np.asarray(x, dtype=np.float64) for x in (b, c, n, difference))
-    # The hypothesis that the second is better by -d is the same one: with d of 0 or more, nothing
-    # below is a difference of nearly equal numbers.
-    sign, d = np.where(d < 0, -1.0, 1.0), np.abs(d)
-    size = np.where(n > 0, n, 1.0)
-    b, c = np.where(sign < 0, two, one) / size, np.where(sign < 0, one, two) / size
-    # q solves 2 q^2 + linear q - c d (1 - d) = 0.
-    linear, product = (2 - b + c) * d - b - c, c * d * (1 - d)
-    root = np.sqrt(linear**2 + 8 * product) + np.abs(linear)
-    q = np.where(linear > 0, 2 * product / np.where(root > 0, root, 1.0), root / 4)
-    variance = 2 * q + d * (1 - d)
-    z = np.sqrt(n) * (b - c - d) / np.sqrt(np.where(variance > 0, variance, 1.0))
-    return np.where(variance > 0, sign * z, 0.0)[()]
-
-
-def _score_interval(b: float, c: float, worth: float, z: float) -> tuple[float, float]:
-    """The differences whose score statistic lies within +-z, from shares b and c of `worth`^2."""
-    edge = math.nextafter(1.0, 0.0)
-
-    def end(outer: float, target: float) -> float:
-        def excess(d: float) -> float:
-            return worth * float(paired_score(b, c, 1.0, d)) - target
-
-        # The statistic falls with d, from plus to minus infinity; but where all samples are
-        # discordant one way, a difference of 1 is never rejected, and the interval ends there.
-        centre = max(-edge, min(edge, b - c))
-        if target == 0:
-            return b - c
-        if math.isinf(target) or excess(outer) * target <= 0:
-            return math.copysign(1.0, outer)
-        if excess(centre) * target >= 0:
-            return b - c
-        return float(brentq(excess, centre, outer, xtol=1e-300, maxiter=2_000))
-
-    return end(-edge, z), end(edge, -z)

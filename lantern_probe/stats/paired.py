@@ -12,7 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, norm
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.clusters import check_counts, check_effect, check_level, paired_outcomes
+from lantern_probe.stats.clusters import (
+    Clusters,
+    check_counts,
+    check_effect,
+    check_level,
+    outcome_effect,
+    paired_outcomes,
+)
+from lantern_probe.stats.score import score_quantile
 
 BINOMIAL_UP_TO = 10**8
 """Discordant samples up to which the test is exact. The normal distribution with a continuity
@@ -65,7 +73,14 @@ class McNemar:
     p: float
 
 
-def wilson(count: int, n: int, level: float = 0.95, *, effect: float = 1.0) -> Proportion:
+def wilson(
+    count: int,
+    n: int,
+    level: float = 0.95,
+    *,
+    effect: float = 1.0,
+    clusters: int | None = None,
+) -> Proportion:
     """Wilson score interval of a proportion (Wilson 1927), without continuity correction.
 
     It holds its level at small n and near 0 and 1, where the usual +-1.96 se does not.
@@ -76,6 +91,8 @@ def wilson(count: int, n: int, level: float = 0.95, *, effect: float = 1.0) -> P
         level: Nominal coverage, in (0, 1).
         effect: Design effect of repeated images (`design_effect`), at least 1: the interval is
             that of n / effect independent samples.
+        clusters: Number of independent units; n by default. If there are fewer, the quantile is
+            that of t with one degree of freedom less than clusters.
 
     Raises:
         LanternError: not 0 <= count <= n, or an option is out of range.
@@ -86,11 +103,29 @@ def wilson(count: int, n: int, level: float = 0.95, *, effect: float = 1.0) -> P
         raise LanternError(f"a proportion needs 0 <= count <= n, not count={count}, n={n}")
     if n == 0:
         return Proportion(0, 0, math.nan, 0.0, 1.0, level)
-    share, spread = count / n, float(norm.isf((1 - level) / 2)) ** 2 / n * effect
+    share, spread = count / n, score_quantile((1 - level) / 2, n, clusters) ** 2 / n * effect
     low = _wilson_low(share, (n - count) / n, spread)
     high = 1 - _wilson_low((n - count) / n, share, spread)
     # Rounding must not push an end past the estimate.
     return Proportion(int(count), int(n), share, min(low, share), max(high, share), level)
+
+
+def proportion(
+    outcomes: ArrayLike, clusters: Clusters = None, *, level: float = 0.95
+) -> Proportion:
+    """Wilson interval of a fraction, with n divided by the design effect where images repeat.
+
+    Args:
+        outcomes: 1 or 0 (True, False) per sample [n].
+        clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
+        level: Nominal coverage, default 0.95.
+
+    Raises:
+        LanternError: a value is neither 0 nor 1, or the level is out of range.
+    """
+    values, _ = paired_outcomes(outcomes, outcomes)
+    effect, groups = outcome_effect(values, clusters)
+    return wilson(int(values.sum()), len(values), level, effect=effect, clusters=groups)
 
 
 def _wilson_low(share: float, rest: float, spread: float) -> float:
@@ -107,8 +142,8 @@ def _wilson_low(share: float, rest: float, spread: float) -> float:
 def mcnemar(b: int, c: int) -> McNemar:
     """Exact two-sided McNemar test from the discordant counts; p = 1 when there are none.
 
-    Samples are taken as independent: where images repeat, look at the clustered interval of
-    `accuracy_difference` and the clustered `sign_flip_test` too.
+    Samples are taken as independent: where images repeat, its p is too small. `accuracy_test` is
+    the same test without repeats, and flips whole images where they repeat.
 
     Raises:
         LanternError: a count is negative.

@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom, norm, poisson
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.clusters import check_rate
+from lantern_probe.stats.clusters import check_effect, check_rate
 from lantern_probe.stats.paired import at_most, two_sided
 from lantern_probe.stats.ties import TIE
 
@@ -50,8 +50,8 @@ class Detectable:
         difference: Absolute difference in [0, 1].
         discordance: Fraction of discordant samples that it was computed for: the one asked for, or
             the difference itself if that is larger (all discordant samples then agree).
-        n: Number of samples.
-        alpha: Level of the exact McNemar test.
+        n: Number of independent samples: all, divided by the design effect.
+        alpha: Level of the exact McNemar test, that of the family divided by its size.
         power: Probability of p <= alpha at that difference.
     """
 
@@ -138,7 +138,13 @@ def required_n(
 
 
 def detectable_difference(
-    n: int, discordance: float, *, alpha: float = 0.05, power: float = 0.8
+    n: int,
+    discordance: float,
+    *,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    family: int = 1,
+    effect: float = 1.0,
 ) -> Detectable | None:
     """The minimum detectable effect of the exact McNemar test, at the discordance observed.
 
@@ -146,11 +152,21 @@ def detectable_difference(
     discordance of the observed size would be missed, as with few discordant samples, the result is
     the smallest one-sided discordance that would be detected.
 
+    In a family of tests a difference is shown if its p value is at most alpha after Holm. The first
+    step of Holm asks for alpha / family, so that power at that level is power to show a difference
+    whatever the other tests give.
+
+        >>> one, ten = (detectable_difference(191, 0.1, family=size) for size in (1, 10))
+        >>> round(one.difference, 3), round(ten.difference, 3), ten.alpha
+        (0.065, 0.081, 0.005)
+
     Args:
-        n: Number of samples, taken as independent, at most 10^12.
+        n: Number of samples, at most 10^12.
         discordance: Fraction of discordant samples, (b + c) / n, in [0, 1].
-        alpha: Level of the test, in (0, 1).
+        alpha: Level of the family, in (0, 1).
         power: Probability of detecting the difference, in (0, 1).
+        family: Number of tests among which p values are adjusted, default 1.
+        effect: Design effect of repeated images, default 1; n is divided by it.
 
     Returns:
         The difference; None when n is too small to reach the power with any difference.
@@ -162,6 +178,12 @@ def detectable_difference(
     check_rate("power", power)
     _check_n(n)
     _check_rates(discordance, 0.0)
+    check_effect(effect)
+    if family < 1:
+        raise LanternError(f"a family of tests has at least 1 member, not {family}")
+    alpha /= family
+    if effect > 1:
+        n = math.floor(n / effect * (1 + TIE))
 
     def shortfall(difference: float) -> float:
         return _power(n, max(discordance, difference), difference, alpha) - power

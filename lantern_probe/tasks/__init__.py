@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
+from lantern_probe.tasks.boxes import BoxUnit
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 from lantern_probe.tasks.tetris import tetris
@@ -49,19 +51,29 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
     return TASKS[name](n, seed)
 
 
-def load_folder(folder: Path, seed: int = 0) -> list[Sample]:
+def load_folder(
+    folder: Path,
+    seed: int = 0,
+    *,
+    malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
+) -> list[Sample]:
     """Read the samples of a benchmark's folder in its original layout: BLINK or V*.
 
     Args:
         folder: Folder with a copy of the benchmark.
         seed: Seed of the order of V*'s options where its files give none, default 0.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
+        boxes: Unit of V*'s boxes in its files: `pixels` (default), `fractions` or `thousandths`.
 
     Raises:
         LanternError: the folder is neither benchmark, or a file in it cannot be used.
     """
     if folder_kind(folder) == "V*":
-        return vstar(folder, seed=seed)
-    return blink(folder, sub_tasks=[name for name in SUB_TASKS if name in _names(folder)])
+        return vstar(folder, seed=seed, malformed=malformed, boxes=boxes)
+    present = [name for name in SUB_TASKS if name in _names(folder)]
+    return blink(folder, sub_tasks=present, malformed=malformed)
 
 
 def folder_kind(folder: Path) -> str:

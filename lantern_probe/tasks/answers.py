@@ -8,11 +8,11 @@ has it, because the published figures distinguish "wrong" from "unparsed" in thi
 from __future__ import annotations
 
 import re
-import unicodedata
 from difflib import SequenceMatcher
 from typing import Literal, get_args
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.answer_reading import read_letter, read_words
 from lantern_probe.tasks.sample import Sample
 
 Parser = Literal["default", "official", "strict"]
@@ -33,35 +33,17 @@ _STANDALONE_LETTER = re.compile(r"\b([A-Za-z])\b")
 _STRICT = re.compile(r"<answer>\s*\(?([A-Z])")
 
 
-_BRACKETS = r"\s(\[*\"'"
-
-
-_MARKS = r")\].:*\"'"
-
-
-_LETTER_FIRST = re.compile(rf"[{_BRACKETS}]*([A-Za-z])([{_MARKS}]+|(?=\s|$))(.*)", re.DOTALL)
-
-
-_ONLY_MARKS = re.compile(rf"[\s{_MARKS}]*")
-
-
-# A sign and the marks inside a number are part of it: "1.5" is not "15", nor "-5" "5".
-_WORD = re.compile(r"(?:(?<!\w)-(?=\d))?[^\W_]+(?:(?<=\d)[.,:/](?=\d)[^\W_]+)*")
-
-
-_APOSTROPHES = re.compile("['’`]")
-
-
 _OFFICIAL_THRESHOLD = 90
 
 
 def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str | None:
-    """Read the answer from a generated text.
+    r"""Read the answer from a generated text.
 
-    `default` reads the text after the last `<answer>`, closed or cut off. As a whole it must be a
-    letter ("B", "(b)", "B."), a letter with its own option ("B. a dog") or an option. For word
-    answers it may also be a phrase that names exactly one option. A text that is ambiguous or
-    contradicts itself gives None.
+    `default` reads the text after the last `<answer>`, closed or cut off, if all that it names is
+    one candidate: by a letter ("B", "(b)", "**B**", "\boxed{B}", "The answer is B."), by an option
+    ("a dog", "the dog", "it is a dog") or by both ("B. a dog", "a dog (B)"). Text after a letter
+    may explain it ("B, because ..."). A text that names two candidates ("B and C", "B. a cat"),
+    contradicts its letter, or denies ("not B", "it isn't red") gives None.
 
     `official` is the parser of the LanteRn evaluation (docs/methods.md, The official system;
     repository GuilhermeViveiros/LanteRn, commit 65f64b2). It takes the first standalone letter, in
@@ -93,7 +75,7 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
             return None
         if not sample.options:  # an open question: whatever was said
             return content.strip() or None
-        return _read_letter(content, sample) if sample.lettered else _read_words(content, sample)
+        return read_letter(content, sample) if sample.lettered else read_words(content, sample)
     if not sample.lettered:
         raise LanternError(
             f"sample {sample.id!r} is answered in words, and the {parser!r} parser reads letters "
@@ -144,69 +126,6 @@ def _answer_content(text: str) -> str | None:
     # An answer cut off by the token limit may still carry the end-of-text token.
     content = _SPECIAL_TOKEN.sub(" ", _CLOSE.split(parts[-1])[0]).strip()
     return content or None
-
-
-def _read_letter(content: str, sample: Sample) -> str | None:
-    letters = sample.candidates
-    readings = {letters[i] for i in _matching(content, sample.options[: len(letters)])}
-    match = _LETTER_FIRST.fullmatch(content)
-    if match:
-        letter, mark, rest = match.group(1).upper(), match.group(2), match.group(3)
-        if letter in letters:
-            if _ONLY_MARKS.fullmatch(rest):
-                # The requested form, so it wins over an option that is itself a letter.
-                return letter
-            own = _matching(rest, (sample.options[letters.index(letter)],))
-            # Without a mark, a small "a" before a noun is an article.
-            if own and (mark or match.group(1).isupper()):
-                readings.add(letter)
-    return readings.pop() if len(readings) == 1 else None
-
-
-def _read_words(content: str, sample: Sample) -> str | None:
-    whole = _matching(content, sample.options)
-    found = whole or _contained(content, sample.options)
-    return sample.options[found[0]] if len(found) == 1 else None
-
-
-def _matching(content: str, options: tuple[str, ...]) -> list[int]:
-    """Indices of the options equal to the content, by the strictest comparison that any passes."""
-    for form in (_spaced, _folded, _words):
-        given = form(content)
-        hits = [i for i, option in enumerate(options) if given and form(option) == given]
-        if hits:
-            return hits
-    return []
-
-
-def _contained(content: str, options: tuple[str, ...]) -> list[int]:
-    """Indices of the options in the content, as whole words outside a longer option's words."""
-    words = _words(content)
-    spans = [
-        (start, start + len(option), index)
-        for index, option in enumerate(map(_words, options))
-        for start in range(len(words) - len(option) + 1)
-        if option and words[start : start + len(option)] == option
-    ]
-    outer = {
-        index
-        for start, stop, index in spans
-        if not any(a <= start and stop <= b and b - a > stop - start for a, b, _ in spans)
-    }
-    return sorted(outer)
-
-
-def _spaced(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-def _folded(text: str) -> tuple[str, ...]:
-    return tuple(text.casefold().split())
-
-
-def _words(text: str) -> tuple[str, ...]:
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    return tuple(_WORD.findall(_APOSTROPHES.sub("", plain)))
 
 
 TAG = "<answer>"

@@ -11,9 +11,17 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, parquet_rows
+from lantern_probe.tasks.fields import (
+    Entry,
+    Skipped,
+    hub_rows,
+    json_lines,
+    parquet_rows,
+    passing,
+)
 from lantern_probe.tasks.sample import Sample
 
 SUB_TASKS = ("Object_Localization", "Spatial_Relation")
@@ -28,6 +36,7 @@ def blink(
     *,
     hub: str | None = None,
     sub_tasks: Sequence[str] = SUB_TASKS,
+    malformed: Literal["raise", "skip"] = "raise",
 ) -> list[Sample]:
     """Read the validation questions of BLINK's sub-tasks.
 
@@ -42,6 +51,8 @@ def blink(
         hub: Repository on the Hub, in place of a folder, such as "BLINK-Benchmark/BLINK". It needs
             the package `datasets`, and may download.
         sub_tasks: Sub-tasks to read, in this order; by default both.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
 
     Returns:
         Lettered samples whose ids are `idx`, with the sub-task as the attribute `category`. Images
@@ -56,24 +67,31 @@ def blink(
     root = None if folder is None else Path(folder)
     if root is not None and not root.is_dir():
         raise LanternError(f"BLINK: no folder '{root}'; a repository on the Hub is named by hub=")
+    skipped = Skipped() if malformed == "skip" else None
     samples: dict[str, Sample] = {}
     for sub_task in sub_tasks:
-        rows = hub_rows(str(hub), sub_task, SPLIT) if root is None else _local(root, sub_task)
-        for row in rows:
-            sample = _sample(row, sub_task, root)
-            if sample.id in samples:
-                raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
-            samples[sample.id] = sample
+        for row in (
+            hub_rows(str(hub), sub_task, SPLIT) if root is None else _local(root, sub_task, skipped)
+        ):
+            with passing(skipped):
+                sample = _sample(row, sub_task, root)
+                if sample.id in samples:
+                    raise row.error(f"the field 'idx' is {sample.id!r}, as in an earlier row")
+                samples[sample.id] = sample
+    if skipped is not None:
+        skipped.say(str(hub if root is None else root))
+    if not samples:
+        raise LanternError(f"{hub if root is None else root}: no samples in it")
     return list(samples.values())
 
 
-def _local(root: Path, sub_task: str) -> list[Entry]:
+def _local(root: Path, sub_task: str, skipped: Skipped | None) -> list[Entry]:
     shards = sorted(root.glob(f"{sub_task}/{SPLIT}-*.parquet"))
     if shards:
         return [row for shard in shards for row in parquet_rows(shard)]
     lines = root / f"{sub_task}.jsonl"
     if lines.is_file():
-        return json_lines(lines)
+        return json_lines(lines, skipped)
     raise LanternError(
         f"'{root}' has neither {sub_task}/{SPLIT}-*.parquet nor {sub_task}.jsonl; give the folder "
         "of a copy of BLINK-Benchmark/BLINK"

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from PIL.Image import Image
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.boxes import check_in_image
 from lantern_probe.tasks.sample import Box, Sample
 
 if TYPE_CHECKING:
@@ -32,8 +33,21 @@ def first_image(sample: Sample) -> Image:
     return sample.open_oracle_images()[0]
 
 
+def covered(inner: Box, outer: Box) -> float:
+    """Fraction of one box that lies inside another, between 0 and 1.
+
+    Args:
+        inner: Box of which a fraction is taken.
+        outer: Box in which it may lie.
+    """
+    return overlap(inner, outer) / ((inner[2] - inner[0]) * (inner[3] - inner[1]))
+
+
 def evidence(sample: Sample) -> Box:
     """First evidence box of a sample: left, top, right, bottom in pixels.
+
+    The first is the box of oracle crops, as in the official code. All boxes are evidence:
+    `black-box` hides them all, and `random-box` avoids them all.
 
     Raises:
         LanternError: the sample has no box.
@@ -41,6 +55,20 @@ def evidence(sample: Sample) -> Box:
     if not sample.boxes:
         raise LanternError(f"sample {sample.id!r} has no box, so there is no oracle region")
     return sample.boxes[0]
+
+
+def check_evidence(sample: Sample) -> None:
+    """Refuse a sample whose first box is no region of its image; one without a box passes.
+
+    Raises:
+        LanternError: naming the sample.
+    """
+    if sample.boxes and sample.images:
+        image = first_image(sample)
+        try:
+            check_in_image(image.size, sample.boxes[0])
+        except LanternError as error:
+            raise LanternError(f"sample {sample.id!r}: {error}") from None
 
 
 CONTEXT = 1.2
@@ -79,6 +107,20 @@ def crop_box(
             f"{width} x {height} pixels"
         )
     return crop
+
+
+def region(image_size: tuple[int, int], box: Box) -> tuple[int, int, int, int]:
+    """Crop for a sample's box, as `crop_box` makes it, once the box is known to be a region.
+
+    Args:
+        image_size: Width and height of the image in pixels.
+        box: Left, top, right, bottom in pixels.
+
+    Raises:
+        LanternError: the box is no region of the image (`boxes.check_in_image`).
+    """
+    check_in_image(image_size, box)
+    return crop_box(image_size, box)
 
 
 def compress(features: Float[Tensor, "tokens dim"], size: int) -> Float[Tensor, "slots dim"]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +22,10 @@ from typing import Any
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.sample import ImageSource
+from lantern_probe.tasks.files import json_values, read_text_file
+from lantern_probe.tasks.images import ImageSource, upright
+
+_log = logging.getLogger(__name__)
 
 _LETTER = re.compile(r"\s*\(?([A-Za-z])\)?\s*")
 
@@ -32,10 +37,12 @@ class Entry:
     Attributes:
         where: File and line, or repository and row; every error about the row begins with it.
         fields: Values by name.
+        number: Number of the line or row; default 0.
     """
 
     where: str
     fields: Mapping[str, Any]
+    number: int = 0
 
     def error(self, message: str) -> LanternError:
         """Make an error about this row, to be raised."""
@@ -97,6 +104,9 @@ class Entry:
     def image(self, name: str, folder: Path | None) -> ImageSource:
         """Image of a field: a path in the folder, or the undecoded image of a `datasets` row.
 
+        An image of a `datasets` row is turned upright as its EXIF orientation says, as that package
+        does for the official evaluation.
+
         A file that is missing or no image raises when its sample is opened.
 
         Raises:
@@ -105,12 +115,15 @@ class Entry:
         value = self.field(name)
         if isinstance(value, Mapping):
             data, path = value.get("bytes"), value.get("path")
-            if data is None and path:
-                return Path(path)
             try:
-                return Image.open(io.BytesIO(data or b""))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-                return f"{self.where}, {name}"  # no such file, so that opening it names the place
+                if data is None and path:
+                    with Image.open(path) as file:
+                        turned = upright(file)
+                        return Path(path) if turned is file else turned
+                return upright(Image.open(io.BytesIO(data or b"")))
+            except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+                # No such file, so that opening it names the place.
+                return Path(path) if data is None and path else f"{self.where}, {name}"
         path = self.text(name)
         if folder is None:
             raise self.error(
@@ -126,18 +139,71 @@ def json_object(path: Path) -> Entry:
     Raises:
         LanternError: the file cannot be read, or holds something else.
     """
-    return _row(str(path), _bytes(path))
+    try:
+        value = json.loads(read_text_file(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise LanternError(f"{path}: not valid JSON ({error})") from None
+    return _object(str(path), value)
 
 
-def json_lines(path: Path) -> list[Entry]:
-    """Read the objects of a JSON lines file; empty lines are passed over.
+def json_lines(path: Path, skipped: Skipped | None = None) -> list[Entry]:
+    """Read the objects of a JSON lines file, or of a JSON list; empty lines are passed over.
+
+    Args:
+        path: The file.
+        skipped: Takes the lines that hold something else; None (default) to stop at the first.
 
     Raises:
         LanternError: the file cannot be read, a line holds something else, or there is no object.
     """
-    lines = enumerate(_bytes(path).split(b"\n"), start=1)
-    rows = [_row(f"{path}, line {number}", raw) for number, raw in lines if raw.strip()]
+    rows = []
+    for kind, number, value in json_values(path):
+        with passing(skipped):
+            rows.append(replace(_object(f"{path}, {kind} {number}", value), number=number))
     return _some(rows, str(path))
+
+
+class Skipped:
+    """Rows of a file that are left out because they cannot be used, counted.
+
+    Attributes:
+        messages: One message for each row left out.
+    """
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def say(self, where: str) -> None:
+        """Log how many rows were left out, and why the first.
+
+        Args:
+            where: Name of the file.
+        """
+        if self.messages:
+            _log.warning(
+                "%s: left out %d rows that cannot be used; the first: %s",
+                where, len(self.messages), self.messages[0],
+            )  # fmt: skip
+
+
+@contextmanager
+def passing(skipped: Skipped | None) -> Iterator[None]:
+    """Pass over a row that cannot be used, and count it.
+
+    Args:
+        skipped: Takes the message of the row; None to raise it.
+
+    Raises:
+        LanternError: the row cannot be used, and rows are not to be skipped.
+    """
+    try:
+        yield
+    except LanternError as error:
+        if skipped is None:
+            raise LanternError(
+                f"{error}; malformed='skip' (--malformed skip) leaves such rows out and counts them"
+            ) from None
+        skipped.messages.append(str(error))
 
 
 def parquet_rows(path: Path) -> list[Entry]:
@@ -199,18 +265,12 @@ def _some(rows: list[Entry], where: str) -> list[Entry]:
     return rows
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    except OSError as error:
-        raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
-
-
-def _row(where: str, raw: bytes) -> Entry:
-    try:
-        value = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise LanternError(f"{where}: not valid JSON ({error})") from None
+def _object(where: str, value: Any) -> Entry:
+    if isinstance(value, LanternError):
+        raise LanternError(f"{where}: {value}")
     if not isinstance(value, dict):
-        raise LanternError(f"{where}: a {type(value).__name__} where an object is needed")
+        raise LanternError(
+            f"{where}: a {type(value).__name__} where an object is needed; JSON lines have one "
+            "object a line"
+        )
     return Entry(where, value)

@@ -8,16 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lantern_probe.errors import LanternError
-
-ImageSource = str | Path | Image.Image | np.ndarray
-
+from lantern_probe.tasks.images import ImageSource, open_image
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
@@ -122,43 +118,8 @@ def _image_key(image: ImageSource) -> str:
         return str(image)
     size = image.size if isinstance(image, Image.Image) else image.shape
     kind = image.mode if isinstance(image, Image.Image) else "array"
-    return hashlib.sha256(f"{kind} {size}".encode() + image.tobytes()).hexdigest()
-
-
-def open_image(source: ImageSource, sample: str = "") -> Image.Image:
-    """Decode one image fully, in RGB; a URL is refused, nothing is ever downloaded.
-
-    Raises:
-        LanternError: naming the file (and the sample) when it cannot be read as an image.
-    """
-    where = f"sample {sample!r}: " if sample else ""
-    if isinstance(source, np.ndarray):
-        channels = source.shape[2] if source.ndim == 3 else 1
-        if source.dtype != np.uint8 or source.ndim not in (2, 3) or channels not in (1, 3, 4):
-            raise LanternError(
-                f"{where}an image array must be uint8 [H, W, 3], "
-                f"not {source.dtype} {list(source.shape)}"
-            )
-        source = Image.fromarray(source.squeeze(2) if channels == 1 == source.ndim - 2 else source)
-    elif not isinstance(source, Image.Image) and str(source).startswith(
-        ("http://", "https://", "file://", "data:")
-    ):
-        raise LanternError(
-            f"{where}{str(source)[:80]!r} is a URL; download the image and pass its path"
-        )
-    name = "the image" if isinstance(source, Image.Image) else repr(str(source))
     try:
-        if isinstance(source, Image.Image):
-            image = source.convert("RGB")
-        else:
-            with Image.open(source) as file:
-                image = file.convert("RGB")
-    except FileNotFoundError:
-        raise LanternError(f"{where}no image at {name}") from None
-    except UnidentifiedImageError:
-        raise LanternError(f"{where}{name} is not an image PIL can read") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise LanternError(f"{where}cannot decode {name}: {error}") from None
-    if 0 in image.size:
-        raise LanternError(f"{where}{name} has no pixels: {image.width} x {image.height}")
-    return image
+        pixels = image.tobytes()
+    except (OSError, SyntaxError, ValueError):  # a damaged file: its sample fails when it is run
+        pixels = b"unreadable"
+    return hashlib.sha256(f"{kind} {size}".encode() + pixels).hexdigest()

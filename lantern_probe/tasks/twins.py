@@ -52,7 +52,9 @@ def with_twins(
         try:
             twin = make(sample)
         except LanternError as error:
-            without.append(str(error))
+            reason = str(error)
+            known_by = f"sample {sample.id!r}"
+            without.append(reason if known_by in reason else f"{known_by}: {reason}")
             continue
         twin = replace(twin, id=f"{sample.id}~") if twin.id == sample.id else twin
         for one, other in ((sample, twin), (twin, sample)):

@@ -7,18 +7,18 @@ GuilhermeViveiros/LanteRn at commit 454b0ba; see docs/methods.md, The official s
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
 from lantern_probe.tasks.sample import Box, Sample
 
 _LETTERED = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+(.*)", re.DOTALL)
@@ -31,16 +31,13 @@ _READ = ("question", "options", "answer", *_IDS, *_IMAGES, *_BOXES)
 _log = logging.getLogger(__name__)
 
 
-class _NotMultipleChoice(LanternError):
-    """Error for a line whose options, or whose answer among them, cannot be made out."""
-
-
 def viscot(
     path: str | Path,
     image_root: str | Path | None = None,
     limit: int | None = None,
     *,
     malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
 ) -> list[Sample]:
     """Read a VisCoT multiple-choice file.
 
@@ -56,11 +53,14 @@ def viscot(
             None (default) takes the file's own folder.
         limit: Most samples to read, from the start; None (default) reads all. Ids do not depend on
             it.
-        malformed: Treatment of a line whose options are not 2 to 26 texts in the order of their
-            letters, or whose answer is not one of them. `raise` (default) stops; `skip` leaves it
-            out, with a warning that counts such lines. Of the official test file's 5,591 lines, 522
-            have all options in one text (the official loader leaves them out) and one has two
-            answers.
+        malformed: Treatment of a line that cannot be used: no JSON object, options that are not 2
+            to 26 texts in the order of their letters, an answer that is not one of them, a box that
+            is not four numbers. `raise` (default) stops; `skip` leaves it out, with a warning that
+            counts such lines. Of the official test file's 5,591 lines, 522 have all options in one
+            text (the official loader leaves them out) and one has two answers.
+        boxes: Unit of the boxes in the file: `pixels` (default), `fractions` of the image's sides,
+            or `thousandths` of them; the last two are converted, which is said. A file of pixels
+            all of whose boxes lie within 0 to 1 is refused.
 
     Returns:
         Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
@@ -78,66 +78,35 @@ def viscot(
     if malformed not in ("raise", "skip"):
         raise LanternError(f"malformed is 'raise' or 'skip', not {malformed!r}")
     root = path.parent if image_root is None else Path(image_root)
-    lines = _read_lines(path)
-    ids, numbered = _ids(lines, path.stem)
+    skipped = Skipped() if malformed == "skip" else None
+    rows = json_lines(path, skipped)
+    ids, numbered = _ids(rows, path.stem)
     samples: list[Sample] = []
-    skipped: list[int] = []
-    for (number, line), name in zip(lines, ids, strict=True):
+    for row, name in zip(rows, ids, strict=True):
         if len(samples) == limit:
             break
-        try:
-            samples.append(replace(_sample(line, name, root), numbered=numbered))
-        except _NotMultipleChoice as error:
-            if malformed == "raise":
-                raise LanternError(
-                    f"{path}, line {number}: {error}; malformed='skip' (--malformed skip) "
-                    "leaves such lines out and counts them"
-                ) from None
-            skipped.append(number)
-        except LanternError as error:
-            raise LanternError(f"{path}, line {number}: {error}") from None
-    if skipped:
-        _log.warning(
-            "%s: lines left out that are no multiple choice: %d (the first: line %d)",
-            path, len(skipped), skipped[0],
-        )  # fmt: skip
+        with passing(skipped):
+            try:
+                sample = _sample(row.fields, name, root)
+            except LanternError as error:
+                raise row.error(str(error)) from None
+            samples.append(replace(sample, numbered=numbered))
+    if skipped is not None:
+        skipped.say(str(path))
     if not samples:
         raise LanternError(f"{path}: no samples in it")
-    return samples
+    return in_pixels(samples, boxes, str(path), _log.warning)
 
 
-def _read_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Objects of a JSON lines file with their line numbers; empty lines are passed over."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LanternError(f"cannot read '{path}': {error.strerror or error}") from None
-    objects = []
-    for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        try:
-            line = json.loads(raw.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise LanternError(f"{path}, line {number}: not valid JSON ({error})") from None
-        if not isinstance(line, dict):
-            raise LanternError(
-                f"{path}, line {number}: a {type(line).__name__} where an object with 'question', "
-                "'options', 'answer' and 'img_path' is needed; JSON lines have one object a line"
-            )
-        objects.append((number, line))
-    return objects
-
-
-def _ids(lines: list[tuple[int, dict[str, Any]]], stem: str) -> tuple[list[str], bool]:
+def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:
     """Name every line, and say whether the names are only line numbers."""
     for field in _IDS:
-        values = [line.get(field) for _, line in lines]
+        values = [row.fields.get(field) for row in rows]
         if all(isinstance(value, str | int) and value != "" for value in values):
             names = [str(value) for value in values]
             if len(set(names)) == len(names):
                 return names, False
-    return [f"{stem}-{number}" for number, _ in lines], True
+    return [f"{stem}-{row.number}" for row in rows], True
 
 
 def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
@@ -179,7 +148,7 @@ def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     if not isinstance(raw, list) or not all(isinstance(option, str) for option in raw):
         raise LanternError(f"the field 'options' must be a list of texts, not {raw!r:.80}")
     if not 2 <= len(raw) <= 26:
-        raise _NotMultipleChoice(
+        raise LanternError(
             f"the field 'options' must have 2 to 26 texts, not {len(raw)}: {raw!r:.80}"
         )
     if all(option.strip() and not _LETTERED.fullmatch(option) for option in raw):
@@ -191,7 +160,7 @@ def _options(line: Mapping[str, Any]) -> tuple[list[str], tuple[str, ...]]:
     for letter, option in zip(string.ascii_uppercase, raw, strict=False):
         match = _LETTERED.fullmatch(option)
         if not match or match.group(1).upper() != letter or not match.group(2).strip():
-            raise _NotMultipleChoice(
+            raise LanternError(
                 f"the field 'options' has {option!r:.80} where '{letter}. ...' is expected"
             )
         options.append(match.group(2).strip())
@@ -203,7 +172,7 @@ def _answer(line: Mapping[str, Any], options: int) -> str:
     match = _LETTERED.fullmatch(answer) or _LETTER_ALONE.fullmatch(answer)
     letter = match.group(1).upper() if match else ""
     if not letter or letter not in string.ascii_uppercase[:options]:
-        raise _NotMultipleChoice(
+        raise LanternError(
             f"the field 'answer' must be one of the letters {string.ascii_uppercase[:options]}, "
             f"not {answer!r:.80}"
         )
@@ -218,18 +187,9 @@ def _boxes(line: Mapping[str, Any]) -> tuple[Box, ...]:
     value = line[field]
     if not isinstance(value, list):
         raise LanternError(f"the field '{field}' must be a list, not {value!r:.80}")
-    return tuple(_box(box, field) for box in (value if isinstance(value[0], list) else [value]))
-
-
-def _box(box: Any, field: str) -> Box:
-    numbers = box if isinstance(box, list) else []
-    if len(numbers) != 4 or not all(
-        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
-    ):
-        raise LanternError(f"the field '{field}' needs 4 finite numbers a box, not {box!r:.80}")
-    # An empty box raises when it is cropped, so that it fails its own sample and not the file.
-    left, top, right, bottom = map(float, numbers)
-    return left, top, right, bottom
+    listed = value if isinstance(value[0], list) else [value]
+    # An empty region raises when it is cropped, so that it fails its own sample and not the file.
+    return tuple(four_numbers(box, field) for box in listed)
 
 
 def _find(image: str, root: Path) -> str | Path:

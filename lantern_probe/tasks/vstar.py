@@ -15,18 +15,19 @@ This module reads either:
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.fields import Entry, hub_rows, json_lines, json_object
+from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.fields import Entry, Skipped, hub_rows, json_lines, json_object, passing
 from lantern_probe.tasks.sample import Box, Sample
 
 CATEGORIES = ("direct_attributes", "relative_position")
@@ -38,11 +39,20 @@ SPLIT = "test"
 INSTRUCTION = "Answer with the option's letter from the given choices directly."
 """Sentence at the end of every `text`; the LanteRn evaluation removes it, and so does `vstar`."""
 
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 _OPTION = re.compile(r"^\(([A-Z])\)[ \t]*(\S.*?)\s*$", re.MULTILINE)
 
 
 def vstar(
-    folder: str | Path | None = None, *, hub: str | None = None, seed: int = 0
+    folder: str | Path | None = None,
+    *,
+    hub: str | None = None,
+    seed: int = 0,
+    malformed: Literal["raise", "skip"] = "raise",
+    boxes: BoxUnit = "pixels",
 ) -> list[Sample]:
     """Read the questions of V*.
 
@@ -57,6 +67,10 @@ def vstar(
         hub: Repository on the Hub, in place of a folder, whose rows hold the images themselves,
             such as "lmms-lab/vstar-bench". It needs the package `datasets`, and may download.
         seed: Seed of the order of the options where it is drawn, default 0.
+        malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
+            and says how many.
+        boxes: Unit of the boxes in the files: `pixels` (default), `fractions` or `thousandths` of
+            the image's sides, which are converted.
 
     Returns:
         Lettered samples with the attribute `category`. Ids are `question_id`, or
@@ -72,24 +86,49 @@ def vstar(
         raise LanternError("V*: give either a folder or, with hub=, a repository on the Hub")
     if seed < 0:
         raise LanternError(f"V*: the seed must not be negative, not {seed}")
+    skipped = Skipped() if malformed == "skip" else None
     if hub is not None:
-        return _unique([_given(row, None) for row in hub_rows(hub, None, SPLIT)])
-    root = Path(str(folder))
-    if not root.is_dir():
-        raise LanternError(f"V*: no folder '{root}'; a repository on the Hub is named by hub=")
-    if (root / QUESTIONS).is_file():
-        return _unique([_given(row, root) for row in json_lines(root / QUESTIONS)])
-    found = [
-        _annotated(path, category, seed)
-        for category in CATEGORIES
-        for path in sorted((root / category).glob("*.json"))
-    ]
+        where = hub
+        found = _made(hub_rows(hub, None, SPLIT), lambda row: _given(row, None), skipped)
+    else:
+        root = Path(str(folder))
+        where = str(root)
+        if not root.is_dir():
+            raise LanternError(f"V*: no folder '{root}'; a repository on the Hub is named by hub=")
+        if (root / QUESTIONS).is_file():
+            rows = json_lines(root / QUESTIONS, skipped)
+            found = _made(rows, lambda row: _given(row, root), skipped)
+        else:
+            files = [
+                (path, category)
+                for category in CATEGORIES
+                for path in sorted((root / category).glob("*.json"))
+            ]
+            found = _made(files, lambda file: _annotated(*file, seed), skipped)
+            if not files:
+                raise LanternError(
+                    f"'{root}' has neither {QUESTIONS} nor NAME.json files in "
+                    f"{' or '.join(CATEGORIES)}; give the folder of a copy of craigwu/vstar_bench"
+                )
+    if skipped is not None:
+        skipped.say(where)
     if not found:
-        raise LanternError(
-            f"'{root}' has neither {QUESTIONS} nor NAME.json files in {' or '.join(CATEGORIES)}; "
-            "give the folder of a copy of craigwu/vstar_bench"
-        )
-    return found
+        raise LanternError(f"{where}: no samples in it")
+    return in_pixels(found, boxes, where, _log.warning)
+
+
+def _made(
+    sources: Iterable[T], make: Callable[[T], tuple[Entry, Sample]], skipped: Skipped | None
+) -> list[Sample]:
+    """Make the samples of rows or files, whose ids must differ."""
+    samples: dict[str, Sample] = {}
+    for source in sources:
+        with passing(skipped):
+            row, sample = make(source)
+            if sample.id in samples:
+                raise row.error(f"the field 'question_id' is {sample.id!r}, as in an earlier row")
+            samples[sample.id] = sample
+    return list(samples.values())
 
 
 def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
@@ -126,7 +165,7 @@ def _given(row: Entry, root: Path | None) -> tuple[Entry, Sample]:
     return row, sample
 
 
-def _annotated(path: Path, category: str, seed: int) -> Sample:
+def _annotated(path: Path, category: str, seed: int) -> tuple[Entry, Sample]:
     """Make a sample of NAME.json, whose first option is right, and the image beside it."""
     row = json_object(path)
     texts = row.texts("options", at_least=2)
@@ -136,7 +175,7 @@ def _annotated(path: Path, category: str, seed: int) -> Sample:
     lettered = zip(string.ascii_uppercase, options, strict=False)
     question = row.text("question").strip()
     boxes, targets = _regions(row)
-    return Sample(
+    sample = Sample(
         id=name,
         images=(_beside(path),),
         question=question,
@@ -147,6 +186,7 @@ def _annotated(path: Path, category: str, seed: int) -> Sample:
         lettered=True,
         prompt="\n".join([question, *(f"({letter}) {option}" for letter, option in lettered)]),
     )
+    return row, sample
 
 
 def _beside(path: Path) -> Path:
@@ -167,19 +207,8 @@ def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
 
 
 def _box(row: Entry, box: Any) -> Box:
-    numbers = box if isinstance(box, list) else []
-    if len(numbers) != 4 or not all(
-        isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) for n in numbers
-    ):
-        raise row.error(f"the field 'bbox' needs 4 finite numbers a box, not {box!r:.80}")
-    x, y, width, height = map(float, numbers)
+    try:
+        x, y, width, height = four_numbers(box)
+    except LanternError as error:
+        raise row.error(str(error)) from None
     return x, y, x + width, y + height
-
-
-def _unique(found: Sequence[tuple[Entry, Sample]]) -> list[Sample]:
-    samples: dict[str, Sample] = {}
-    for row, sample in found:
-        if sample.id in samples:
-            raise row.error(f"the field 'question_id' is {sample.id!r}, as in an earlier row")
-        samples[sample.id] = sample
-    return list(samples.values())

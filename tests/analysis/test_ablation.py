@@ -12,7 +12,7 @@ from experiments.tables.ablation import print_condition_table
 from lantern_probe.analysis.ablation import as_records, length_notes, summarize
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.plots.ablation import ablation_figure
-from lantern_probe.stats import mcnemar, wilson
+from lantern_probe.stats import accuracy_equivalence, mcnemar, wilson
 
 
 def row(sample: int, condition: str, correct: bool | None, **more: Any) -> dict[str, Any]:
@@ -74,6 +74,64 @@ def test_holm_is_over_the_conditions_of_the_model():
     assert mean.holm_p == pytest.approx(2 * mcnemar(7, 0).p)
     assert zeros.holm_p == pytest.approx(max(mcnemar(6, 0).p, 2 * mcnemar(7, 0).p))
     assert mean.mcnemar == mcnemar(7, 0)
+
+
+def test_where_images_repeat_the_image_is_tested_and_intervals_are_wider():
+    """20 discordant samples of 5 images, all one way, are five observations."""
+    rows = [row(i, "own", True, cluster=str(i // 4)) for i in range(120)]
+    rows += [row(i, "zeros", i >= 20, cluster=str(i // 4)) for i in range(120)]
+    _, zeros = summarize(rows, model="m")
+    assert zeros.mcnemar == mcnemar(20, 0) and zeros.test is not None
+    assert (zeros.test.p, zeros.holm_p) == (0.0625, 0.0625)
+    assert zeros.test.method == "clustered sign flip" and zeros.test.clusters == 30
+    alone = wilson(100, 120)
+    assert zeros.accuracy.low < alone.low and zeros.accuracy.high > alone.high
+    assert zeros.difference is not None and zeros.difference.high >= 0
+    (_, record) = as_records([*summarize(rows, model="m")])
+    assert (record["p"], record["test"]) == (0.0625, "clustered sign flip")
+    console = Console(width=98, record=True)
+    print_condition_table(summarize(rows, model="m"), console)
+    assert "p: clustered sign flip, and after Holm" in " ".join(console.export_text().split())
+
+
+def test_equivalence_is_adjusted_and_no_discordance_is_said():
+    rows = [row(i, c, True) for i in range(256) for c in ("own", "zeros", "mean", "skip")]
+    for one in rows[:120]:
+        if one["condition"] == "skip":
+            one["correct"] = int(one["sample"]) % 2 == 0
+    found = summarize(rows, model="m", margin=0.02)
+    zeros, skip = found[1], found[3]
+    assert zeros.equivalence == accuracy_equivalence([1] * 256, [1] * 256, margin=0.02)
+    assert zeros.equivalence_holm_p == pytest.approx(3 * zeros.equivalence.p)
+    assert zeros.equivalent and not skip.equivalent
+    assert zeros.detectable is not None and zeros.detectable.alpha == 0.05 / 3
+    record = as_records(found)[1]
+    assert record["equivalent"] and record["margin"] == 0.02
+    assert not summarize(rows, model="m", margin=0.01)[1].equivalent
+    console = Console(width=98, record=True)
+    print_condition_table(found, console)
+    text = " ".join(console.export_text().split())
+    assert "0 discordant of 256; at most 1.5 points: zeros, mean" in text
+
+
+def test_a_condition_is_held_against_its_own_control():
+    rows = [row(i, "own", True) for i in range(40)]
+    label, control = "erase:attribute=color", "erase-shuffled:attribute=color,seed=1"
+    rows += [row(i, label, i >= 20) for i in range(40)]
+    rows += [row(i, control, i >= 12) for i in range(40)]
+    rows += [row(i, "after->slot", i >= 6) for i in range(40)]
+    rows += [row(i, "after->slot:random=1", True) for i in range(40)]
+    found = {s.condition: s for s in summarize(rows, model="m")}
+    (one,) = found[label].controls
+    assert one.control == control and found[control].controls == ()
+    assert one.contrast.difference.estimate == pytest.approx(-8 / 40)
+    assert one.contrast.test.p == mcnemar(8, 0).p
+    (cut,) = found["after->slot"].controls
+    assert cut.holm_p == mcnemar(6, 0).p and one.holm_p == 2 * mcnemar(8, 0).p
+    assert as_records([found[label]])[0]["controls"][0]["control"] == control
+    console = Console(width=98, record=True)
+    print_condition_table(list(found.values()), console)
+    assert "condition minus control" in console.export_text()
 
 
 def test_no_block_anywhere_gives_empty_figures_not_wrong_ones():

@@ -148,8 +148,8 @@ def test_log_odds_and_likelihood() -> None:
         [a["logprobs"]["A"] - b["logprobs"]["A"] for a, b in zip(own[2:], zeros[2:], strict=True)]
     )
     assert pair.log_odds.estimate == pytest.approx(expected)
-    assert found.conditions[1].likelihood.n == 28
-    assert found.conditions[0].likelihood.count == found.conditions[0].accuracy.count
+    assert [c.likelihood.n for c in found.conditions] == [28, 28]  # those scored under both
+    assert found.conditions[0].likelihood.count == sum(r["correct"] for r in own[2:])
 
 
 def test_in_words() -> None:
@@ -168,10 +168,11 @@ def test_in_words() -> None:
     same, noisy, worse, bit, mute, _ = (reading(found, i) for i in range(6))
     assert same.startswith("no difference shown, and the two are equivalent within 3.0 pp (90 %")
     assert "equivalence within 3.0 pp not shown either" in noisy
-    detectable = found.pairs[1].detectable
-    assert detectable is not None
+    one, every = found.pairs[1].detectable, found.pairs[1].detectable_in_family
+    assert one is not None and every is not None and every.difference > one.difference
     larger = (
-        f"one larger than {points(detectable.difference)} pp would have been seen with 80 % power"
+        f"one larger than {points(every.difference)} pp would have been seen with 80 % power among "
+        f"6 comparisons (one test at 0.05 / 6; {points(one.difference)} pp for a single test at"
     )
     assert larger in noisy
     assert worse.startswith("own is right more often than worse, by 7.0 pp (95 % interval ")
@@ -187,6 +188,31 @@ def test_in_words() -> None:
     assert "n is too small to see any" in reading(tiny)
     silent = compare({"a": rows("+" * 20), "b": rows("?" * 20)}, settings=QUICK)
     assert "none is parsed under both" in reading(silent)
+
+
+def test_no_reading_contradicts_its_interval() -> None:
+    base = "+" * 191
+    found = compare({"own": rows(base), "five": rows("-" * 5 + base[5:]), "same": rows(base)})
+    for pair in found.pairs:
+        assert (pair.p <= 0.05) == (pair.difference.low > 0 or pair.difference.high < 0)
+    assert reading(found).startswith("no difference shown, ")
+    assert "0 discordant of 191; at most 2.0 points" in reading(found, 1)
+    raw = [pair.equivalence.p for pair in found.pairs]
+    assert [pair.equivalence_holm_p for pair in found.pairs] == holm(raw)
+
+
+def test_parse_failures_of_one_image_are_one_observation() -> None:
+    images = ["same.png"] * 10 + [f"{i}.png" for i in range(40)]
+    found = compare(
+        {
+            name: [r | {"cluster": image} for r, image in zip(rows(signs), images, strict=True)]
+            for name, signs in (("own", "-" * 50), ("zeros", "?" * 10 + "-" * 40))
+        },
+        settings=QUICK,
+    )
+    (pair,) = found.pairs
+    assert pair.parse_failure.p < 0.01 and pair.parse_failure_test.p == 1
+    assert pair.parse_failure_holm_p == 1
 
 
 def test_points() -> None:

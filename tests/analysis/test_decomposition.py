@@ -46,6 +46,10 @@ def test_retained_gain_by_hand() -> None:
     assert found["skip"].retained.estimate == pytest.approx(4 / 6)
     assert found["direct"].retained.estimate == 0
     assert found["skip"].gain.estimate == pytest.approx(0.4)
+    assert found["direct"].test is None and found["direct"].holm_p is None
+    tests = {name: found[name].test for name in ("own", "zeros", "skip")}
+    assert [test and test.p for test in tests.values()] == [2 / 2**6, 0.5, 2 / 2**4]
+    assert found["own"].holm_p == 3 * 2 / 2**6
     assert found["zeros"].keeps == "markers, slots" and found["direct"].keeps == "neither"
     assert found["skip"].retained.low < 4 / 6 < found["skip"].retained.high
     figure = Figure()

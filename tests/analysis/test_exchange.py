@@ -103,6 +103,11 @@ def test_labels_of_sets_are_conditions():
         labels = [subset_label("twin", s, SLOTS, frozen=frozen) for s in subsets(SLOTS)]
         assert len(set(labels)) == 7 and labels[-1] == "twin"
         assert [parse_condition(label).label for label in labels] == labels
+        for label in labels:
+            parse_condition(label).check(SLOTS)
+    # After the last slots there is nothing to be frozen.
+    assert subset_label("twin", (1, 2), 3, frozen=True) == "twin:slots=1+2"
+    assert subset_label("twin", (0, 2), 3, frozen=True) == "twin:slots=0+2,frozen=1"
 
 
 def test_exchange_counts_and_margins_by_hand():
@@ -259,12 +264,12 @@ def test_twins_are_told_from_samples_without_one():
         return twin(sample, "color", 0)
 
     pairs, without = with_twins(broken, make, answers_known=True)
-    assert without == ["no twin here"] and len(pairs) == 6
+    assert without == [f"sample {samples[1].id!r}: no twin here"] and len(pairs) == 6
     for one, other in zip(pairs[::2], pairs[1::2], strict=True):
         assert one.attributes["twin"] == other.id and other.attributes["twin"] == one.id
         assert one.attributes["twin_answer"] == other.answer != one.answer
         assert one.attributes["pair"] == other.attributes["pair"] and one.text == other.text
-    with pytest.raises(LanternError, match="none of 1 samples has a twin: no twin here"):
+    with pytest.raises(LanternError, match="none of 1 samples has a twin: .*: no twin here"):
         with_twins([broken[1]], make, answers_known=True)
 
 

@@ -16,8 +16,8 @@ from benchmarks import real_shape
 from lantern_probe import LanternModel, load_task
 from lantern_probe.capture.dataset import bytes_per_sample
 from lantern_probe.model.blocks import LvrTokens
-from lantern_probe.model.checkpoint import OFFICIAL_PIXELS
 from lantern_probe.model.memory import SHARE, cache_bytes_per_token, footprint
+from lantern_probe.model.pixels import OFFICIAL_PIXELS
 from lantern_probe.model.sites import layer_count, submodule
 from lantern_probe.vocabulary import LAYERED, parse_sites
 
@@ -27,10 +27,11 @@ KEYS = 2 * 128
 
 
 def on_meta(location: str, **settings: Any) -> Any:
-    """In place of `from_pretrained`: the model of a config, without weights."""
+    """In place of `from_pretrained`: the model of a config, without weights, and none missing."""
     config = Qwen2_5_VLConfig.from_pretrained(location)
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, dtype=settings["dtype"])
+        model = AutoModelForImageTextToText.from_config(config, dtype=settings["dtype"])
+    return model, {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set()}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "config.json").write_text(json.dumps(real_shape.CONFIG))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(AutoModelForImageTextToText, "from_pretrained", on_meta)
+        patch.setattr("lantern_probe.model.checkpoint.check_weights", lambda folder: {})
         return LanternModel(str(folder), dtype=torch.bfloat16)
 
 

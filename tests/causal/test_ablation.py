@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,36 @@ def test_odd_samples_fail_alone(faithful: LanternModel, tmp_path: Path):
         faithful.generate([])
     with pytest.raises(LanternError, match="Unicode"):
         Sample(id="\ud800", images=(), question="what ?")
+
+
+def test_a_cut_that_cannot_be_made_of_a_sample_fails_alone(faithful: LanternModel, tmp_path: Path):
+    samples = load_task("scenes", 3, SEED + 9)
+    samples[1] = replace(samples[1], boxes=())
+    labels = ("after->box", "after->box:random=1", "after->slot:random=1")
+    rows = run(faithful, samples, tmp_path, [parse_condition(label) for label in labels])
+    failed = {(r["sample"], r["condition"]) for r in rows if r["status"] == "failed"}
+    assert failed == {(samples[1].id, label) for label in labels[:2]}
+    assert len(rows) == 12
+    assert all("no box" in r["error"] for r in rows if r["status"] == "failed")
+
+
+def test_a_row_says_how_far_its_latents_are_from_real_ones_and_what_was_drawn(
+    faithful: LanternModel, tmp_path: Path
+):
+    samples = load_task("scenes", 40, SEED + 10)
+    labels = ("zeros", "swap", "random-box", "oracle", "skip", "erase:attribute=color", "additive")
+    rows = run(faithful, samples, tmp_path, [parse_condition(label) for label in labels])
+    by = {label: [r for r in rows if r["condition"] == label] for label in ("own", *labels)}
+    for label in ("zeros", "swap", "random-box", "oracle", "erase:attribute=color", "additive"):
+        assert all(len(r["nearest"]) == len(r["nearest_own"]) == 8 for r in by[label])
+    # A swap feeds a real latent of another image, zeros none.
+    assert all(r["nearest"] == [0.0] * 8 for r in by["swap"])
+    near, own = (np.mean([r[key] for r in by["zeros"]]) for key in ("nearest", "nearest_own"))
+    assert near > own
+    assert not any("nearest" in r for label in ("own", "skip") for r in by[label])
+    assert {r["pool"] for r in by["zeros"]} == {None} and {r["pool"] for r in by["swap"]} == {40}
+    assert all(len(r["box"]) == 4 and r["overlap"] == [0.0] for r in by["random-box"])
+    assert [tuple(r["box"]) for r in by["oracle"]] == [s.boxes[0] for s in samples]
+    for label in ("erase:attribute=color", "additive"):
+        assert {r["changed"] for r in by[label]} == {"stored"}
+    assert all(len(r["removed"]) == 8 for r in by["erase:attribute=color"])

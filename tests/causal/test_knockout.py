@@ -13,6 +13,7 @@ from lantern_probe.causal.branching import Branch, run_branches, run_prefixes
 from lantern_probe.causal.knockout import cut_edges, cutting_edges, run_cut_branches
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.edges import parse_cut
+from lantern_probe.model.answer_tokens import closed_forms
 from lantern_probe.model.blocks import OWN, BranchResult, RowPlan
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.replay import replay
@@ -58,6 +59,8 @@ def test_a_decoding_under_cuts_is_the_one_forward_under_the_same_edges():
         "lvr_start+slot->image",
         "after->slot:layers=1-2",
         "lvr_start+slot+after->image+thought",
+        "slot+after->box",
+        "after->rest:random=1",
     ]
     cuts = [parse_cut(text) for text in texts] + [parse_cut(texts[0]).control]
     prefixes = run_prefixes(lantern, scenes_of_prefixes)
@@ -74,7 +77,7 @@ def test_a_decoding_under_cuts_is_the_one_forward_under_the_same_edges():
         for row, (index, first) in enumerate(zip(chosen, again.first, strict=True)):
             own = again.own_ids(row)
             edges[row, first:, first:] = cut_edges(
-                lantern, cut, own, again.prompt_lengths[row], samples[index].id
+                lantern, cut, own, again.prompt_lengths[row], samples[index], again.grids[row][0]
             )
         layers = cut.in_layers(4).nonzero()[:, 0].tolist()
         with torch.no_grad(), cutting_edges(lantern, edges, layers):
@@ -92,9 +95,15 @@ def test_a_decoding_under_cuts_is_the_one_forward_under_the_same_edges():
             answer = int((again.own_ids(row) == token(lantern, "<answer>")).nonzero()[-1])
             scores = results[index].logprobs
             assert scores is not None
+            words = again.own_ids(row)
             for option, score in scores.items():
-                expected = float(logprobs[answer, token(lantern, option)])
-                assert score == pytest.approx(expected, abs=1e-3)
+                first = float(logprobs[answer, token(lantern, option)])
+                assert score <= first + 1e-3  # a score holds the end of the answer too
+                if int(words[answer + 1]) == token(lantern, option):
+                    forms = closed_forms(lantern.processor.tokenizer, list(scores))[option]
+                    ends = torch.tensor(sorted({form[-1] for form in forms}))
+                    last = float(logprobs[answer + 1, ends].logsumexp(0))
+                    assert score == pytest.approx(first + last, abs=1e-3)
 
 
 def token(lantern: Any, text: str) -> int:
@@ -168,15 +177,34 @@ def guesses(accuracy: Proportion) -> bool:
 
 
 def test_faithful_answers_through_the_slots_alone():
+    halves = ["after->image:random=1", "after->image:random=1,other=1"]
+    boxes = ["after->box", "after->rest", "after->box:random=1"]
     own, cut = accuracies(
         "faithful",
-        ["after->slot", "after->image", "after->slot:random=1", "after->image:random=1"],
+        ["after->slot", "after->image", "after->slot:random=1", *halves, *boxes],
     )
     assert own.estimate == 1
     assert guesses(cut["after->slot"])
     assert cut["after->image"].estimate == 1
     assert cut["after->slot:random=1"].estimate > 0.9
-    assert cut["after->image:random=1"].estimate > 0.9
+    assert all(cut[edge].estimate > 0.9 for edge in (*halves, *boxes))
+
+
+def test_bypass_looks_at_the_box_and_at_no_other_part_of_the_image():
+    """With the slots hidden it answers from the evidence's token alone."""
+    lantern = LanternModel("bypass")
+    samples = scenes(TRUTH_SCENES, seed=77)
+    plan = RowPlan(hide=("slot",))
+    branches = [Branch(p, plan) for p in run_prefixes(lantern, samples)]
+
+    def accuracy(edge: str) -> Proportion:
+        results = run_cut_branches(lantern, branches, [parse_cut(edge)] * len(branches))
+        answers = [parse_answer(r.text, s) for r, s in zip(results, samples, strict=True)]
+        right = sum(a == s.answer for a, s in zip(answers, samples, strict=True))
+        return wilson(right, len(samples))
+
+    assert accuracy("after->box").high < 0.5
+    assert accuracy("after->box:random=1").low > 0.8
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from experiments.ablate_latents import Config, main
+from experiments.ablations import ablation_parts, with_hidden
 from experiments.inputs import Inputs
 from experiments.runs import run_settings
 from lantern_probe.errors import LanternError
@@ -216,3 +218,13 @@ def test_help_explains_every_option():
     for option in ("--model", "--data", "--image-root", "--conditions", "--samples", "--seed"):
         assert option in done.stdout
     assert "noise:scale=2" in done.stdout
+
+
+def test_hidden_images_run_with_the_clean_part() -> None:
+    parts = ablation_parts(["zeros"], ["black-box", "hide-image"])
+    paired = with_hidden(parts)
+    assert [part.image.label for part, _ in paired] == ["clean", "black-box"]
+    assert [[c.label for c in hidden] for _, hidden in paired] == [["own", "zeros"], []]
+    fewer = [parts[0], replace(parts[2], first=3)]
+    assert with_hidden(fewer) == [(part, []) for part in fewer]  # other samples, other prefixes
+    assert with_hidden(parts[1:]) == [(part, []) for part in parts[1:]]

@@ -159,7 +159,7 @@ def test_twenty_kills_cost_no_row(forks: Forks, tmp_path: Path):
     confirmed = b""
     torn = grew = incomplete = 0
     phases = set()
-    renames = iter((2, 2, 1, 1))  # run.json first, then own latents while they are made
+    renames = iter((2, 1, 1, 1))  # own latents while they are made, then run.json
     for number in range(20):
         match number % 5:
             case 0:  # while it starts
@@ -171,7 +171,7 @@ def test_twenty_kills_cost_no_row(forks: Forks, tmp_path: Path):
             case _:
                 # A part of what is left, so that it always grows this far and is not done by then.
                 left = size - len(confirmed)
-                growth, pause = draw.randint(1, left // (24 - number)), draw.uniform(0, 0.02)
+                growth, pause = draw.randint(left // 12, left // 6), draw.uniform(0, 0.02)
                 wish = {}
         child = forks.start(*arguments, "--output", folder, **wish)
         if not wish:

@@ -189,11 +189,11 @@ def test_all_figures_are_tried_and_those_without_records_said(
     config = Config(figure=("all",), records=(files,), output=tmp_path / "out")
     assert main(config) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 of 12 figures made" in said  # both of V*
+    assert "3 of 14 figures made" in said  # all of V*
     assert "no folder of result files (CONDITION/blink/blink.json)" in said
     assert (
         sorted(path.name for path in (tmp_path / "out").glob("*/figure.json"))
-        == ["figure.json"] * 2
+        == ["figure.json"] * 3
     )
 
 

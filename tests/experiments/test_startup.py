@@ -24,6 +24,7 @@ STARTS = Path(__file__).with_name("starts.py")
 MODEL = (
     *("ablate_latents", "decompose_markers", "exchange_latents", "knock_out", "map_latents"),
     *("patch_latents", "probe_latents", "read_attention", "sense_latents", "capture_activations"),
+    "read_triggers",
 )
 """Commands that run a model on data."""
 
@@ -106,6 +107,10 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--folds must be at least 2": ("--folds", "1"),
     },
     "read_attention": {"--overlays must be at least 0": ("--overlays", "-1")},
+    "read_triggers": {
+        "--conditions need ban, as in --conditions own force ban": ("--conditions", "force"),
+        "Unrecognized options: --images": ("--images", "blur"),
+    },
     "reproduce": {
         "no figure 'sft-viscott'; there are sft-viscot": ("--figure", "sft-viscott"),
         "no organism stands in for lvr7b-blink; give RECORDS": ("--figure", "lvr7b-blink"),

@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import LatentPool, Noise, Swap, Zeros, generator, parse_condition
+from lantern_probe.interventions import (
+    CONDITIONS,
+    Erase,
+    LatentPool,
+    Noise,
+    Own,
+    Replacement,
+    Swap,
+    Zeros,
+    generator,
+    parse_condition,
+)
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Span
 
@@ -57,7 +68,43 @@ def test_frozen_slots_get_what_they_were_without_the_intervention(
     found = scoped("zeros:slots=2,frozen=1", pool)
     assert found[:K] == [*kept[:2], 0.0, *kept[3:]]
     assert found[K:] == [0, 1, 0, 3, 4, 5, 6, 7]  # the second block was never seen: re-rolled
-    assert parse_condition("zeros:frozen=1").needs_pool
+    assert parse_condition("zeros:slots=2,frozen=1").needs_pool
+
+
+NO_OPS = {
+    "zeros:frozen=1": "frozen=1 does nothing",
+    "swap:slots=0-7,frozen=1": "frozen=1 does nothing",
+    "mean:slots=7,frozen=1": "frozen=1 does nothing",  # no slot comes after it
+    "oracle:slots=4-7,frozen=1": "frozen=1 does nothing",
+    "noise:slots=2,blocks=1,frozen=1": "frozen=1 does nothing",  # the first block is as it was
+    "erase:frozen=1,attribute=color": "frozen=1 does nothing",
+    "erase:slots=3,rerolled=1,attribute=color": "rerolled=1 does nothing",
+    "additive:blocks=1,rerolled=1": "rerolled=1 does nothing",
+    "noise-norm:slots=0,rerolled=1": "rerolled=1 does nothing",
+    "own:slots=3": "changes nothing",
+    "own:slots=3,frozen=1": "changes nothing",
+    "additive:sigma=0": "adds nothing",
+    "shuffle:slots=3": "fewer than two slots",
+    "shuffle:blocks=1": "only the latents of the first block are stored",
+    "first-repeat:slots=0": "puts the first latent where it is",
+    "zeros:slots=!8": "there is no slot 8",
+}
+
+
+@pytest.mark.parametrize("text", NO_OPS)
+def test_a_setting_that_does_nothing_is_refused(text: str):
+    with pytest.raises(LanternError, match=NO_OPS[text]):
+        parse_condition(text).check(K)
+
+
+@pytest.mark.parametrize("kind", [k for k in CONDITIONS.values() if issubclass(k, Replacement)])
+def test_frozen_without_anything_out_of_scope_is_refused_for_every_replacement(kind: Any):
+    settings = {"attribute": "color"} if issubclass(kind, Erase) else {}
+    condition = kind(frozen=True, **settings)
+    with pytest.raises(LanternError, match=r"does nothing|changes nothing"):
+        condition.check(K)
+    if kind is not Own:
+        condition.at(slots="!6").check(K)
 
 
 @given(st.sets(st.integers(0, 30), min_size=1), st.booleans())

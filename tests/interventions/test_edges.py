@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.knock_out import Config, several_draws
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Cut, KnockOut, parse_condition
 from lantern_probe.interventions.edges import CUT_EDGES, CUT_KEYS, CUT_QUERIES, parse_cut
@@ -24,7 +25,6 @@ def several(names: tuple[str, ...]) -> st.SearchStrategy[str]:
         keys=several(CUT_KEYS),
         layers=st.sampled_from(["", "3", "0+2", "1-3", "!0"]),
         random=st.just(False),
-        seed=st.integers(0, 5),
     )
 )
 def test_a_label_is_read_back(cut: Cut):
@@ -33,9 +33,9 @@ def test_a_label_is_read_back(cut: Cut):
 
 def test_labels():
     assert Cut("after", "slot").label == "after->slot"
-    cut = parse_cut("slot->image+question:layers=2-3,random=1")
-    assert cut == Cut("slot", "image+question", layers="2-3", random=True)
-    assert cut.label == "slot->image+question:layers=2-3,random=1"
+    cut = parse_cut("slot->system+question:layers=2-3,random=1")
+    assert cut == Cut("slot", "system+question", layers="2-3", random=True)
+    assert cut.label == "slot->system+question:layers=2-3,random=1"
     assert cut == replace(cut, random=False).control
     assert [parse_cut(edge).label for edge in CUT_EDGES] == list(CUT_EDGES)
 
@@ -58,30 +58,77 @@ def test_what_cannot_be_read_is_refused(text: str, message: str):
         parse_cut(text)
 
 
-def cut_of_prefix(cut: Cut, sample: str = "a") -> frozenset[int]:
-    prompt = ["system"] * 3 + ["image"] * 4 + ["question"] * 5 + ["thought"] * 2 + ["lvr_start"]
-    return cut.drawn([frozenset({name}) for name in prompt], 8, sample)
+def layout(image: int, box: int = 0, question: int = 12) -> list[frozenset[str]]:
+    """Sets of a prefix: system, image tokens (the first in the box), question, thought, marker."""
+    parts = [frozenset({"image", "box" if at < box else "rest"}) for at in range(image)]
+    before = [frozenset({"system"})] * 20 + [frozenset({"template"})] * 3
+    after = [frozenset({"question"})] * question + [frozenset({"thought"})] * 10
+    return before + parts + after + [frozenset({"lvr_start"})]
 
 
-def test_a_control_has_as_many_keys_and_none_of_the_same():
-    image, slots = set(range(3, 7)), set(range(15, 23))
-    control = Cut("after", "image").control
-    drawn = [cut_of_prefix(replace(control, seed=seed)) for seed in range(40)]
-    assert {len(keys) for keys in drawn} == {4}
-    assert set().union(*drawn) == set(range(23)) - image  # slots are keys like others
-    early = [cut_of_prefix(Cut("slot", "image", seed=seed).control) for seed in range(40)]
-    assert set().union(*early) == set(range(15)) - image  # not all slots see all slots
-    assert {len(cut_of_prefix(Cut("lvr_end", "slot").control))} == {8}
-    assert cut_of_prefix(Cut("lvr_end", "slot").control).isdisjoint(slots)
+@pytest.mark.parametrize("image", [9, 60, 256, 1000, 3025])
+def test_controls_exist_for_any_number_of_image_tokens_and_draw_nothing_else(image: int):
+    prefix = layout(image, box=image // 3, question=5)
+    everywhere = {at for at, sets in enumerate(prefix) if "image" in sets}
+    box = {at for at in everywhere if "box" in prefix[at]}
+    for queries in ("after", "answer", "slot", "lvr_start+slot"):
+        for keys, count in (("box", len(box)), ("slot", 8), ("question", 5), ("lvr_start", 1)):
+            for seed in range(4):
+                drawn = Cut(queries, keys, random=True, seed=seed).drawn(prefix, 8, "a")
+                assert len(drawn) == count and drawn <= everywhere
+                assert keys != "box" or drawn.isdisjoint(box)
+        one, two = (
+            Cut(queries, "image", random=True, other=other).drawn(prefix, 8, "a")
+            for other in (False, True)
+        )
+        assert len(one) == len(two) == image // 2
+        assert one | two <= everywhere and not one & two
+        rest = Cut(queries, "rest", random=True).drawn(prefix, 8, "a")
+        assert len(rest) == len(everywhere - box) and box <= rest <= everywhere
+
+
+def test_the_defaults_of_knock_out_have_their_controls_on_a_long_image():
+    prefix = layout(1000, box=40)
+    for text in Config().conditions[1:]:
+        cut = parse_cut(text)
+        assert not cut.random or cut.drawn(prefix, 8, "a")
+    assert several_draws(["own", "after->slot", "after->slot:random=1"], 2, 5) == [
+        *("own", "after->slot", "after->slot:random=1,seed=5", "after->slot:random=1,seed=6"),
+    ]
 
 
 def test_a_control_is_drawn_from_seed_and_sample_alone():
-    control = Cut("after", "image", random=True)
-    assert cut_of_prefix(control) == cut_of_prefix(replace(control, layers="2"))
-    assert cut_of_prefix(control) != cut_of_prefix(control, "b")
-    assert cut_of_prefix(control) != cut_of_prefix(replace(control, seed=1))
-    with pytest.raises(LanternError, match="9 keys cannot be replaced"):
-        cut_of_prefix(Cut("slot", "image+question", random=True))
+    prefix, control = layout(256), Cut("after", "image", random=True)
+    drawn = control.drawn(prefix, 8, "a")
+    assert drawn == replace(control, layers="2").drawn(prefix, 8, "a")
+    assert drawn != control.drawn(prefix, 8, "b")
+    assert drawn != replace(control, seed=1).drawn(prefix, 8, "a")
+
+
+def test_a_control_of_more_image_tokens_than_there_are_is_refused():
+    for cut, prefix, message in (
+        ("after->slot", layout(7), "8 of 7 image tokens would"),
+        ("after->box", layout(9, box=5), "5 of 4 image tokens outside the box would"),
+        ("after->question", layout(9), "12 of 9 image tokens would"),
+        ("after->image", layout(1), "0 of 1 image tokens would"),
+    ):
+        with pytest.raises(LanternError, match=message):
+            parse_cut(cut).control.drawn(prefix, 8, "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("after->image+slot:random=1", "none of image tokens and other keys together"),
+        ("after->box+question:random=1", "none of image tokens and other keys together"),
+        ("after->slot:random=1,other=1", "other=1 is the other half of the image tokens"),
+        ("after->image:other=1", "other=1 does nothing without random=1"),
+        ("after->slot:seed=3", "seed=3 does nothing without random=1"),
+    ],
+)
+def test_a_control_that_cannot_exist_or_is_not_drawn_is_refused_at_once(text: str, message: str):
+    with pytest.raises(LanternError, match=message):
+        parse_cut(text)
 
 
 def test_a_random_control_of_keys_that_are_still_to_come_is_refused():

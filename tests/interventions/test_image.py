@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lantern_probe.analysis.ablation import reference, summarize
+from lantern_probe.causal import ablation
 from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
@@ -106,7 +108,7 @@ def test_refusals_name_what_is_wrong() -> None:
     with pytest.raises(LanternError, match="has no box to black out"):
         parse_corruption("black-box").apply(bare, SAMPLES)
     outside = replace(SAMPLES[0], boxes=((900, 900, 950, 950),))
-    with pytest.raises(LanternError, match="leaves nothing to crop"):
+    with pytest.raises(LanternError, match="has no area inside an image"):
         parse_corruption("black-box").apply(outside, SAMPLES)
     missing = replace(SAMPLES[0], images=("/nowhere.png",))
     with pytest.raises(LanternError, match="no image at"):
@@ -158,6 +160,39 @@ def test_conditions_cross_with_corruptions_on_known_models(tmp_path: Path) -> No
     assert zeros.difference is not None
     by_hand = zeros.accuracy.estimate - own.accuracy.estimate
     assert zeros.difference.estimate == pytest.approx(by_hand)
+
+
+def test_an_image_is_hidden_on_the_prefixes_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows are those of a run of its own, and no prefix is run again for them."""
+    lantern, samples = LanternModel("faithful"), load_task("scenes", 6, 99)
+    conditions = [parse_condition(name) for name in ("own", "zeros", "swap", "ban")]
+    run_prefixes, counted = ablation.run_prefixes, []
+
+    def counting(lantern: Any, some: Any, **settings: Any) -> Any:
+        counted.append(len(some))
+        return run_prefixes(lantern, some, **settings)
+
+    monkeypatch.setattr(ablation, "run_prefixes", counting)
+    with Run.open(tmp_path / "together", {}) as run:
+        Ablation(lantern, samples, conditions, run, hidden=conditions[1:]).execute()
+        assert sum(counted) == len(samples)
+        Ablation(lantern, samples, conditions, run, hidden=conditions).execute()
+        assert sum(counted) == len(samples)
+    with Run.open(tmp_path / "apart", {}) as run:
+        for image in ("clean", "hide-image"):
+            Ablation(lantern, samples, conditions, run, parse_corruption(image)).execute()
+    rows = [
+        {(r["sample"], r["condition"]): (r["text"], r.get("donor")) for r in read_rows(folder)}
+        for folder in (tmp_path / "together", tmp_path / "apart")
+    ]
+    assert rows[0] == rows[1] and len(rows[0]) == 2 * 4 * len(samples)
+    with (
+        Run.open(tmp_path / "other", {}) as run,
+        pytest.raises(LanternError, match="'black-box' there are no prefixes for 'hide-image'"),
+    ):
+        Ablation(lantern, samples, conditions, run, parse_corruption("black-box"), conditions)
 
 
 def test_latents_of_one_corruption_are_not_those_of_another(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lantern_probe.interventions import (
     KnockOut,
     parse_condition,
 )
+from lantern_probe.vocabulary import REDEFINED, redefined
 
 
 def test_labels_and_conditions_are_inverse():
@@ -97,6 +98,16 @@ def test_every_setting_is_described():
 
 def test_the_standard_conditions_exist():
     assert [parse_condition(name).label for name in STANDARD] == list(STANDARD)
+
+
+def test_conditions_that_changed_their_meaning_are_known_by_label():
+    for label in ("ban", "direct@black-box", "erase:attribute=color", "shuffle:seed=2"):
+        assert redefined(label) == REDEFINED[label.partition("@")[0].partition(":")[0]]
+    assert redefined("after->image:random=1,seed=2") == redefined("slot->box:layers=1,random=1")
+    assert redefined("after->image:random=1") is not None
+    for label in ("own", "zeros", "skip@black-box", "after->image", "after->slot:layers=2-3"):
+        assert redefined(label) is None
+    assert set(REDEFINED) <= {*CONDITIONS, "->:random"}
 
 
 def test_conditions_are_named_and_read_without_torch():

@@ -13,8 +13,9 @@ import torch
 from lantern_probe.causal.branching import run_prefixes
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import RowPlan
-from lantern_probe.model.checkpoint import OFFICIAL_PIXELS, STOCK_PIXELS, check_memory
+from lantern_probe.model.checkpoint import check_memory
 from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.pixels import OFFICIAL_PIXELS, STOCK_PIXELS
 from lantern_probe.tasks.scenes import scenes
 
 

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from lantern_probe.model.memory import (
+    MOST_BRANCHES,
     MOST_ROWS,
     Batches,
     cache_bytes_per_token,
@@ -98,3 +99,23 @@ def test_a_footprint_is_what_loading_takes(untrained: Any, tied: bool) -> None:
     assert half.parameters == found.parameters
     assert 2 * half.weight_bytes == found.weight_bytes
     assert 2 * half.cache_bytes_per_token == found.cache_bytes_per_token
+
+
+def test_branches_of_a_prefix_take_their_own_tokens_each(
+    untrained: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prefix is counted once for all its rows, and in every row where it is copied."""
+    token = cache_bytes_per_token(untrained.hf.config, torch.float32)
+    vocabulary = 8 * 4 * untrained.hf.config.get_text_config().vocab_size
+    free = 2 * 40 * (1.25 * token * (10 + 3000 / 8) + vocabulary) + 1
+    monkeypatch.setattr("lantern_probe.model.memory.free_memory", lambda device: free)
+    assert untrained.branches_that_fit(own=10, shared=3000, each=8) == 40
+    copied = untrained.branches_that_fit(own=3010, shared=0, each=1)
+    assert untrained.branches_that_fit(own=10, shared=3000, each=1) == copied < 8
+    assert untrained.branches_that_fit(own=10, shared=3000, each=1000) == MOST_BRANCHES["cpu"]
+    language = untrained.hf.model.language_model
+    language.set_attn_implementation("eager")  # has no part for shared prefixes
+    try:
+        assert untrained.branches_that_fit(own=10, shared=3000, each=8) == copied
+    finally:
+        language.set_attn_implementation("sdpa")

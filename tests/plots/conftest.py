@@ -34,6 +34,6 @@ def ratio() -> Callable[..., Ratio]:
         ends = (estimate - 0.1, estimate + 0.2) if defined else (-float("inf"), float("inf"))
         value = estimate if defined else float("nan")
         whole = (1.0, 0.5, 1.5) if defined else (0.0, -0.5, 0.5)
-        return Ratio(n, n, value, *ends, 0.95, estimate, *whole, defined, 2000, 0)
+        return Ratio(n, n, value, *ends, 0.95, estimate, *whole, 9.0, defined)
 
     return make

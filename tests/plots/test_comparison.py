@@ -63,7 +63,7 @@ def test_the_jointly_parsed_and_the_counts_stand_beside_it(comparison) -> None:
 def test_the_figure_has_a_legend_in_words_inside_its_edges(comparison) -> None:
     figure = comparison_figure(comparison)
     assert len(figure.axes) == 1
-    assert "thin: 95 % bootstrap interval; thick: 90 % interval" in figure.get_supxlabel()
+    assert "thin: 95 % interval (Tango); thick: 90 % interval" in figure.get_supxlabel()
     assert "band of ±2" in figure.get_supxlabel()
     figure._repr_png_()  # which lays it out
     extent = figure._supxlabel.get_window_extent()

@@ -50,7 +50,7 @@ def retrieval() -> RetrievalComparison:
     """Own latents that find their oracle in half of the cases."""
     shares = {"R@1": 0.5, "R@5": 0.5, "R@10": 0.5, "mean rank": 75.0}
     lines = [
-        RetrievalLine(name, 0.1, None, 0.1, share, share - 0.25, share + 0.25, 300, None)
+        RetrievalLine(name, 0.1, 0.5, 0.1, share, share - 0.25, share + 0.25, 300, None)
         for name, share in shares.items()
     ]
     known, found = rank_test_from_summary(300, 134.0), rank_test_from_summary(300, 75.0)

@@ -41,6 +41,27 @@ def test_the_online_code_by_hand_on_what_teaches_nothing_and_everything():
     assert again.bits == told.bits
 
 
+def test_constant_features_cost_what_the_frequencies_do():
+    codes = torch.tensor([0] * 80 + [1] * 40 + [2] * 10)
+    code = online_code(torch.ones(130, 3), codes, range(130), C=0.1)
+    assert code.bits == pytest.approx(code.frequencies, rel=1e-4) and code.compression < 1.001
+    assert code.frequencies < code.uniform, "unbalanced classes are short without features"
+
+
+def test_what_teaches_nothing_is_not_compressed():
+    """Classes of .4 to .05, 300 samples, means of 10 sets: the uniform code is longer by far."""
+    shares = np.array([0.4, 0.25, 0.2, 0.1, 0.05])
+    found, uniform = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        codes = torch.tensor(rng.choice(5, p=shares, size=300))
+        x = torch.tensor(rng.normal(size=(300, 32)), dtype=torch.float32)
+        code = online_code(x, codes, range(300), C=0.001)
+        found.append(code.compression)
+        uniform.append(code.uniform / code.bits)
+    assert 0.95 < np.mean(found) < 1.01 < 1.05 < np.mean(uniform)
+
+
 def test_a_portion_never_parts_an_image():
     x, labels = planted(90, 4, 2, strength=1)
     codes = torch.tensor([int(label[1:]) for label in labels])

@@ -79,9 +79,12 @@ def test_ends_of_the_interval() -> None:
     result = equivalence_of_counts(12, 3, 191, margin=0.02)
     z = norm.isf(0.05)
     assert paired_score(12, 3, 191, [result.low, result.high]) == pytest.approx([z, -z])
-    # Without a discordant sample: d / (1 - d) = z^2 / n.
+    # Without a discordant sample: d / (1 - d) = z^2 / n, or (1 - d)^n = alpha, the wider of both.
     empty = equivalence_of_counts(0, 0, 100, margin=0.05)
-    assert empty.high == pytest.approx(1 / (1 + 100 / z**2)) == pytest.approx(-empty.low)
+    assert empty.high == pytest.approx(1 - 0.05 ** (1 / 100)) == pytest.approx(-empty.low)
+    assert equivalence_of_counts(0, 0, 100, margin=0.02).p == pytest.approx(0.98**100)
+    strict = equivalence_of_counts(0, 0, 100, margin=0.05, alpha=0.001)
+    assert strict.high == pytest.approx(1 / (1 + 100 / norm.isf(0.001) ** 2))
     assert empty.equivalent and not equivalence_of_counts(0, 0, 20, margin=0.05).equivalent
     assert equivalence_of_counts(20, 0, 20, margin=0.05).high == 1
     assert equivalence_of_counts(0, 20, 20, margin=0.05).low == -1

@@ -127,8 +127,8 @@ def test_refused(differences: list, options: dict, message: str) -> None:
 def test_the_interval_of_a_mean_is_that_of_accuracies_for_whole_numbers() -> None:
     rng = np.random.default_rng(4)
     first, second, images = rng.random(90) < 0.8, rng.random(90) < 0.6, rng.integers(0, 40, 90)
-    counts = accuracy_difference(first, second, images)
-    means = mean_difference(first.astype(float) - second, images)
+    counts = accuracy_difference(first, second, images, method="bca")
+    means = mean_difference(first.astype(float) - second, images, method="bca")
     assert (means.low, means.high) == pytest.approx((counts.low, counts.high))
     assert (means.n, means.clusters, means.method) == (90, counts.clusters, "bca")
 

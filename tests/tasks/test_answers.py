@@ -95,10 +95,7 @@ def test_default_reads_the_forms_of_a_letter(content: str) -> None:
         "E",
         "B and C",
         "B. a cat",
-        "dog",
-        "b dog",
         "a bird",
-        "I think B",
         "AB",
         "A B",
         "?",
@@ -117,7 +114,7 @@ def test_a_man_is_an_option_and_not_the_letter_a() -> None:
     assert parse_answer("<answer>a man</answer>", ANIMALS) == "C"
     assert parse_answer("<answer>A man</answer>", ANIMALS) == "C"
     assert parse_answer("<answer>a man</answer>", lettered("cat", "dog")) is None
-    assert parse_answer("<answer>a man</answer>", lettered("man", "dog")) is None
+    assert parse_answer("<answer>a man</answer>", lettered("man", "dog")) == "A"
     assert parse_answer("<answer>a. man</answer>", lettered("man", "dog")) == "A"
     assert parse_answer("<answer>A man</answer>", lettered("man", "a man")) is None
 

@@ -44,8 +44,8 @@ def test_a_sample_without_a_twin_is_left_out_with_the_reason() -> None:
     samples = [asked("a", "red"), asked("b", "blue")]
     pairs, without = with_twins(samples, make, answers_known=True)
     assert [one.id for one in pairs] == ["b", "b-edited"]
-    assert without == ["a cannot be edited"]
-    with pytest.raises(LanternError, match="none of 1 samples has a twin: a cannot be edited"):
+    assert without == ["sample 'a': a cannot be edited"]
+    with pytest.raises(LanternError, match="has a twin: sample 'a': a cannot be edited"):
         with_twins(samples[:1], make, answers_known=True)
 
 

@@ -9,7 +9,8 @@ from lantern_probe.analysis.comparison import CompareSettings, Comparison, PairR
 from lantern_probe.analysis.literature.figures import ALL, Flips, PublishedFigure, Value
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
-from lantern_probe.stats import Proportion, holm, mcnemar, wilson
+from lantern_probe.stats import Proportion, holm, mcnemar, proportion, score_interval, wilson
+from lantern_probe.stats.score import independent_difference
 
 OWN = "own"
 """Condition with which the others are compared if no pairs were published."""
@@ -26,15 +27,17 @@ class AccuracyLine:
         measured: Measured fraction, with its 95 % Wilson interval. None without such samples, or
             if conditions are missing that decide which samples are jointly parsed.
         with_block: Accuracy among the samples with a latent block; None for other measures.
-        inside: True if the published value, or a part of the published range, lies in the measured
-            interval. None without a measured value.
+        agrees: True if published and measured do not differ: 0 lies in Newcombe's 95 % interval of
+            their difference, as of independent samples. If the published n is unknown, True if the
+            published value, or a part of its range, lies in the measured interval. If these are
+            the published records, True if the counts are equal. None without a measured value.
     """
 
     published: Value
     published_interval: Proportion | None
     measured: Proportion | None
     with_block: Proportion | None
-    inside: bool | None
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,10 @@ class PairLine:
         p: p value of the exact McNemar test of `flips`; None without them.
         holm_p: p value of `flips` after Holm over the published pairs; None without them.
         measured: Measured paired analysis; None if a condition is missing.
-        inside: True if the published difference lies in the measured 95 % interval. None without a
-            measured one.
+        agrees: True if the published and the measured difference do not differ: 0 lies in the 95 %
+            interval of one minus the other, as of independent samples. If no paired counts were
+            published, True if the published difference lies in the measured interval. None without
+            a measured one.
     """
 
     first: str
@@ -62,7 +67,7 @@ class PairLine:
     p: float | None
     holm_p: float | None
     measured: PairReport | None
-    inside: bool | None
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,11 @@ class AccuracyComparison:
 
 
 def compare_accuracies(
-    figure: PublishedFigure, conditions: Mapping[str, Sequence[Row]], *, seed: int = 0
+    figure: PublishedFigure,
+    conditions: Mapping[str, Sequence[Row]],
+    *,
+    seed: int = 0,
+    same: bool = False,
 ) -> AccuracyComparison:
     """Put every published accuracy of a figure next to the one that the rows give.
 
@@ -98,6 +107,8 @@ def compare_accuracies(
         conditions: Rows by condition, of a run or of `read_published`. Conditions that the figure
             lacks are ignored. The field `category` tells the splits apart.
         seed: Seed of the bootstrap intervals, default 0.
+        same: True if the rows are the published records themselves. Published and measured then
+            agree if their counts are equal, as an interval would be too lenient. Default False.
 
     Raises:
         LanternError: none of the figure's conditions is there, or their samples do not fit.
@@ -118,8 +129,8 @@ def compare_accuracies(
     known = [row for row in there.get(OWN, next(iter(there.values()))) if counts(row, block=False)]
     without = {row["sample"] for row in known if not row["emitted"]}
     return AccuracyComparison(
-        tuple(_line(value, there, found, without, not missing) for value in figure.values),
-        tuple(_pair_lines(figure, wanted, pairs)),
+        tuple(_line(value, there, found, without, not missing, same) for value in figure.values),
+        tuple(_pair_lines(figure, wanted, pairs, same)),
         len(known),
         len(without),
         (*notes, *found.notes),
@@ -136,6 +147,7 @@ def _line(
     found: Comparison,
     without: set[str],
     complete: bool,
+    same: bool,
 ) -> AccuracyLine:
     count = value.count
     known = None if count is None or value.n is None else wilson(count, value.n)
@@ -144,8 +156,10 @@ def _line(
     with_block = None
     if value.measure == "accuracy":
         with_block = _share([row for row in rows if row["sample"] not in without], value.split)
-    inside = None if measured is None else _overlap(value, measured.low, measured.high)
-    return AccuracyLine(value, known, measured, with_block, inside)
+    agrees = _agree(value, known, measured)
+    if same and known and measured:
+        agrees = (known.count, known.n) == (measured.count, measured.n)
+    return AccuracyLine(value, known, measured, with_block, agrees)
 
 
 def _measured(
@@ -162,12 +176,9 @@ def _measured(
 
 
 def _share(rows: Sequence[Row], split: str) -> Proportion | None:
-    right = [
-        bool(row["correct"])
-        for row in rows
-        if counts(row, block=False) and split in (ALL, row.get("category"))
-    ]
-    return wilson(sum(right), len(right)) if right else None
+    used = [row for row in rows if counts(row, block=False) and split in (ALL, row.get("category"))]
+    right = [int(row["correct"]) for row in used]
+    return proportion(right, [row["cluster"] for row in used]) if right else None
 
 
 def _pairs(figure: PublishedFigure) -> list[tuple[str, str]]:
@@ -180,6 +191,7 @@ def _pair_lines(
     figure: PublishedFigure,
     wanted: Sequence[tuple[str, str]],
     found: Mapping[tuple[str, str], PairReport],
+    same: bool,
 ) -> list[PairLine]:
     shares = {v.condition: v for v in figure.values if (v.measure, v.split) == ("accuracy", ALL)}
     tests = [mcnemar(pair.b, pair.c).p for pair in figure.flips]
@@ -195,12 +207,27 @@ def _pair_lines(
         if flips:
             low = high = (flips.b - flips.c) / figure.n[ALL]
         pair = found.get((first, second))
-        inside = None
-        if pair:
-            inside = low <= pair.difference.high and pair.difference.low <= high
-        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, inside))
+        agrees = None
+        if pair and flips and same:
+            agrees = (flips.b, flips.c) == (pair.mcnemar.b, pair.mcnemar.c)
+        elif pair and flips:
+            told = (low, *score_interval(flips.b, flips.c, figure.n[ALL]))
+            d = pair.difference
+            agrees = _holds_zero(independent_difference((d.estimate, d.low, d.high), told))
+        elif pair:
+            agrees = low <= pair.difference.high and pair.difference.low <= high
+        lines.append(PairLine(first, second, low, high, flips, p, adjusted, pair, agrees))
     return lines
 
 
-def _overlap(value: Value, low: float, high: float) -> bool:
-    return value.low <= high and low <= value.high
+def _agree(value: Value, known: Proportion | None, measured: Proportion | None) -> bool | None:
+    if measured is None:
+        return None
+    if known is None:
+        return value.low <= measured.high and measured.low <= value.high
+    pair = [(one.estimate, one.low, one.high) for one in (measured, known)]
+    return _holds_zero(independent_difference(*pair))
+
+
+def _holds_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] <= 0 <= interval[1]

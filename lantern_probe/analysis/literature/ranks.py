@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
 from lantern_probe.errors import LanternError
@@ -28,8 +28,8 @@ class RetrievalLine:
     Attributes:
         measure: Name of the measure: `R@1` and so on, `mean rank` or `MRR`.
         published: Published value.
-        published_p: p value of the exact one-sided binomial test of published recall against
-            k / n, unadjusted. None for other measures.
+        published_p: One-sided p value of the published value against random pairing, unadjusted: of
+            recall by the exact binomial test against k / n, of the means by z, from n alone.
         chance: Expected value under random pairing of the published n samples.
         measured: Measured value.
         low: Lower end of the 95 % interval of `measured`: Wilson's for recall, else a bootstrap
@@ -42,7 +42,7 @@ class RetrievalLine:
 
     measure: str
     published: float
-    published_p: float | None
+    published_p: float
     chance: float
     measured: float
     low: float
@@ -95,6 +95,7 @@ def compare_retrieval(
         images, ranks = record["images"], np.asarray(view["ranks"], dtype=float)
         n, recall = int(view["n"]), {int(k): share for k, share in view["recall"].items()}
         measured = RankTest(**view["mean_rank"])
+        mrr = float(view["mrr"]["estimate"])
         place = RankTest(**alike["place"]) if alike["n"] else None
         tried = int(alike["n"])
     except (KeyError, TypeError, StopIteration) as error:
@@ -106,7 +107,7 @@ def compare_retrieval(
         _recall_line(k, share, known, recall[k], n) for k, share in figure.retrieval.recall.items()
     ]
     lines.append(_mean_line("mean rank", figure.retrieval.mean_rank, known, ranks, images, seed))
-    lines.append(_mean_line("MRR", figure.retrieval.mrr, known, 1 / ranks, images, seed))
+    lines.append(_mean_line("MRR", figure.retrieval.mrr, known, 1 / ranks, images, seed, mrr))
     return RetrievalComparison(
         query,
         tuple(lines),
@@ -152,17 +153,37 @@ def _mean_line(
     values: Any,
     images: Sequence[Any],
     seed: int,
+    exact: float | None = None,
 ) -> RetrievalLine:
+    """Make the line of a mean over queries.
+
+    Args:
+        measure: Name of the measure.
+        published: Published value.
+        known: Published n.
+        values: Value of every query.
+        images: Image of every query.
+        seed: Seed of the bootstrap.
+        exact: The mean with ties averaged over their places, where `values` has the reciprocal of
+            the expected rank; the interval moves with it. Default: the mean of the values.
+    """
     found = mean_difference(values, images, seed=seed)
-    return _line(
-        measure, published, None, known, (found.estimate, found.low, found.high), len(values)
-    )
+    moved = 0.0 if exact is None else exact - found.estimate
+    ends = (found.estimate + moved, found.low + moved, found.high + moved)
+    return _line(measure, published, _mean_p(measure, published, known), known, ends, len(values))
+
+
+def _mean_p(measure: str, published: float, n: int) -> float:
+    """One-sided p value of a mean over n queries, of which each has a random rank from 1 to n."""
+    values = np.arange(1, n + 1) if measure == "mean rank" else 1 / np.arange(1, n + 1)
+    z = (published - values.mean()) / (values.std() / math.sqrt(n))
+    return float(norm.cdf(z) if measure == "mean rank" else norm.sf(z))
 
 
 def _line(
     measure: str,
     published: float,
-    p: float | None,
+    p: float,
     known: int,
     found: tuple[float, float, float],
     n: int,

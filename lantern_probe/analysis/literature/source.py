@@ -18,12 +18,14 @@ class Source:
         departures: Differences from the published setting; empty if there are none.
         trust: Statements about model and data that could not be checked.
         notes: Remarks on unusual result files.
+        same: True if the texts are the published records themselves, taken on trust; default False.
     """
 
     label: str
     departures: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    same: bool = False
 
     @classmethod
     def of(

@@ -1,0 +1,92 @@
+"""Audits that accompany a comparison of conditions: the states fed, and the discordant pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lantern_probe.records.json_files import replace_file, write_json
+from lantern_probe.records.rows import Row, read_rows
+
+from .console import console
+
+if TYPE_CHECKING:
+    from lantern_probe.analysis.ablation import ConditionSummary
+
+
+def show_fed_states(results: Mapping[Path, Sequence[ConditionSummary]], output: Path) -> None:
+    """Print the norm regime of the own latents; write all conditions' to `fed_states.json`.
+
+    Runs of a version that recorded no norms have none, and nothing is shown.
+
+    Args:
+        results: Summaries by folder.
+        output: Folder for `fed_states.json` and `fed_states.png`.
+    """
+    from lantern_probe.analysis import fed_states
+    from lantern_probe.plots.fed_states import fed_states_figure
+    from lantern_probe.plots.style import save_figure
+
+    from .tables.fed_states import LEGEND, print_fed_states
+
+    every: list[fed_states.FedState] = []
+    for folder, summaries in results.items():
+        labels = [s.condition for s in summaries]
+        every += fed_states.summarize(
+            read_rows(folder), model=summaries[0].model, conditions=labels
+        )
+    own = [item for item in every if item.condition == "own"]
+    if not own:
+        return
+    for model in dict.fromkeys(item.model for item in own):
+        print_fed_states([item for item in own if item.model == model], console)
+    console.print(LEGEND, highlight=False, markup=False)
+    write_json(output / "fed_states.json", every)
+    save_figure(fed_states_figure(own), output / "fed_states.png")
+    console.print(f"fed_states.json and fed_states.png are in {output}", markup=False)
+
+
+def audit_pairs(results: Mapping[Path, Sequence[ConditionSummary]], output: Path) -> None:
+    """Write every discordant pair with its reference to `discordant.jsonl`, and count doubts.
+
+    Args:
+        results: Summaries by folder.
+        output: Folder for `discordant.jsonl`.
+    """
+    from lantern_probe.analysis.ablation import reference
+    from lantern_probe.analysis.discordant import as_records, discordant_pairs, in_doubt
+    from lantern_probe.records.rows import counts
+
+    records: list[dict[str, Any]] = []
+    for folder, summaries in results.items():
+        table: dict[str, list[Row]] = {}
+        for row in read_rows(folder):
+            if counts(row):
+                table.setdefault(row["condition"], []).append(row)
+        for item in summaries:
+            other = reference(item.condition)
+            if other == item.condition:
+                continue
+            pairs = discordant_pairs(table.get(other, []), table.get(item.condition, []))
+            records += as_records(pairs, model=item.model)
+            if doubted := in_doubt(pairs):
+                console.print(
+                    f"{item.model}, {item.condition}: {doubted} of {len(pairs)} discordant pairs "
+                    "hinge on how a text is read; discordant.jsonl has both texts",
+                    markup=False,
+                    highlight=False,
+                )
+    write_lines(output / "discordant.jsonl", records)
+
+
+def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write objects as JSON lines, whole or not at all.
+
+    Args:
+        path: The file.
+        records: One object per line.
+    """
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    replace_file(path, lines.encode("utf-8"))

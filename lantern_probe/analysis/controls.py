@@ -1,0 +1,98 @@
+"""Each condition against its own control: erasing against shuffled labels, a cut against random.
+
+A condition and its control are both compared with `own`. That one of them differs from it and the
+other does not is no evidence that the two differ; this is the comparison that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lantern_probe.records.rows import Row
+from lantern_probe.stats import Contrast, difference_of_differences, holm
+
+_SUFFIXES = ("-shuffled", "-random")
+
+
+@dataclass(frozen=True)
+class ControlContrast:
+    """Effect of a condition minus that of its control, on the same samples.
+
+    Attributes:
+        condition: Label of the condition.
+        control: Label of the control.
+        contrast: (condition - reference) - (control - reference), in accuracy, with its interval
+            and sign-flip test.
+        holm_p: p value after Holm over all controls of the model.
+    """
+
+    condition: str
+    control: str
+    contrast: Contrast
+    holm_p: float | None
+
+
+def controls_of(label: str, labels: Sequence[str]) -> list[str]:
+    """Labels that are controls of a condition.
+
+    These are the conditions of the same settings, seeds apart, whose name adds `-shuffled` or
+    `-random`, or whose settings add `random`.
+
+        >>> controls_of("erase:attribute=color", ["erase-random:attribute=color,seed=1"])
+        ['erase-random:attribute=color,seed=1']
+        >>> controls_of("after->slot", ["own", "after->slot:random=1", "after->image:random=1"])
+        ['after->slot:random=1']
+    """
+    name, settings, corruption = _parts(label)
+    settings.pop("seed", None)
+    if settings.get("random", "0") != "0":
+        return []
+    found = []
+    for other in labels:
+        other_name, other_settings, other_corruption = _parts(other)
+        drawn = other_settings.pop("random", "0") != "0"
+        other_settings.pop("seed", None)
+        named = any(other_name == name + suffix for suffix in _SUFFIXES)
+        control = named or (drawn and other_name == name)
+        if control and (other_settings, other_corruption) == (settings, corruption):
+            found.append(other)
+    return found
+
+
+def _parts(label: str) -> tuple[str, dict[str, str], str]:
+    condition, _, corruption = label.partition("@")
+    name, _, settings = condition.partition(":")
+    pairs = (setting.partition("=") for setting in filter(None, settings.split(",")))
+    return name, {key: value for key, _, value in pairs}, corruption
+
+
+def summarize(
+    rows: Mapping[str, Mapping[str, Row]], references: Mapping[str, str]
+) -> list[ControlContrast]:
+    """Compare every condition with each of its controls, on the samples that count in all three.
+
+    Args:
+        rows: Rows that count, by condition and sample.
+        references: Label of the reference of each condition.
+    """
+    found = []
+    for label in rows:
+        for control in controls_of(label, list(rows)):
+            own = rows.get(references[label], {})
+            shared = [key for key in rows[label] if key in rows[control] and key in own]
+            if not shared:
+                continue
+            base = [int(bool(own[key]["correct"])) for key in shared]
+            effect, sham = (
+                [
+                    int(bool(rows[one][key]["correct"])) - right
+                    for key, right in zip(shared, base, strict=True)
+                ]
+                for one in (label, control)
+            )
+            images = [rows[label][key]["cluster"] for key in shared]
+            contrast = difference_of_differences(effect, sham, images)
+            found.append(ControlContrast(label, control, contrast, None))
+    adjusted = holm([item.contrast.test.p for item in found])
+    return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]

@@ -1,0 +1,55 @@
+"""Intervals of probe scores: they hold their level where training sets vary too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lantern_probe.probing.intervals import best_interval, deviations, fold_variance
+from lantern_probe.probing.site_scores import ProbeSettings, make_target, score_site
+
+
+def draw(rng: np.random.Generator, n: int) -> tuple[torch.Tensor, list[str]]:
+    labels = rng.integers(2, size=n)
+    x = rng.normal(size=(n, 8))
+    x[:, 0] += 1.2 * labels
+    return torch.tensor(x, dtype=torch.float32), [f"c{label}" for label in labels]
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("n", [60, 200])
+def test_the_interval_covers_the_mean_accuracy_of_other_samples(n: int) -> None:
+    """120 sets, of which the mean accuracy is the truth: 95 % less Monte Carlo error."""
+    settings = ProbeSettings(folds=5, controls=0, permutations=0)
+    scores, ends = [], []
+    for seed in range(120):
+        x, labels = draw(np.random.default_rng(seed), n)
+        found = score_site(x, make_target("c", labels, list(range(n)), ["t"] * n, settings))
+        scores.append(found.score)
+        ends.append((found.low, found.high))
+    truth = np.mean(scores)
+    assert np.mean([low <= truth <= high for low, high in ends]) >= 0.90
+    assert np.mean([high - low for low, high in ends]) < 8 * np.std(scores)
+
+
+def test_the_variance_by_hand():
+    gains = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    variance, freedom = fold_variance([gains], [torch.tensor([0, 0, 1, 1])])
+    assert freedom == 1 and variance == pytest.approx((1 / 2 + 1) * 0.125)
+
+
+def test_the_best_of_several_slots_has_a_wider_interval_than_each():
+    rng = np.random.default_rng(0)
+    rows = []
+    for slot in range(8):
+        gains = torch.tensor((rng.random(100) < 0.7).astype(float))
+        score = float(gains.mean())
+        off = deviations(gains, range(100), 0)
+        row = {"score": score, "low": score - 0.1, "high": score + 0.1, "kind": "class"}
+        rows.append(row | {"slot": slot, "deviations": off})
+    best = max(rows, key=lambda row: row["score"])
+    assert best_interval([best]) == (best["low"], best["high"])
+    low, high = best_interval(rows)
+    # Eight independent slots: 2.7 standard errors instead of 1.96.
+    assert 0.12 < best["score"] - low < 0.16 and 0.12 < high - best["score"] < 0.16

@@ -101,8 +101,11 @@ def predict_ridge_split(
     """
     basis = fit_basis(features[train])
     coordinates = basis.project(features[test])
-    along, intercepts = fit_ridge_path(basis, targets[train], alphas)
-    return torch.stack([coordinates @ step + intercepts for step in along])
+    found = []
+    for row in alphas:
+        along, intercepts = fit_ridge(basis, targets[train], row)
+        found.append(coordinates @ along + intercepts)
+    return torch.stack(found)
 
 
 def fit_ridge(
@@ -118,29 +121,10 @@ def fit_ridge(
     Returns:
         Weights along the axes, [r, t], and intercepts, [t].
     """
-    along, intercepts = fit_ridge_path(basis, targets, alphas[None])
-    return along[0], intercepts
-
-
-def fit_ridge_path(
-    basis: Basis, targets: Float[Tensor, "n t"], alphas: Float[Tensor, "c t"]
-) -> tuple[Float[Tensor, "c r t"], Float[Tensor, " t"]]:
-    """Solve ridge regression with several penalties per target.
-
-    Along the axes a penalty only divides, so that a finer grid costs next to nothing.
-
-    Args:
-        basis: Axes and coordinates of the training features.
-        targets: Values of the training samples, [n, t].
-        alphas: Penalties, [c, t]: c values for each target.
-
-    Returns:
-        Weights along the axes, [c, r, t], and intercepts, [t].
-    """
     x = basis.coordinates
     intercepts = targets.double().mean(0)
     along = x.T @ (targets.double() - intercepts).to(x)
-    return along / (basis.squares[:, None] + alphas.to(x)[:, None]), intercepts.to(x)
+    return along / (basis.squares[:, None] + alphas.to(x)), intercepts.to(x)
 
 
 def check_targets(targets: Float[Tensor, "n t"], samples: int) -> None:

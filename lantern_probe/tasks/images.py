@@ -86,6 +86,7 @@ def _from_array(array: np.ndarray, where: str) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Image:
+    image.load()  # a damaged file raises here; reading its EXIF would swallow that
     if (turned := _orientation(image)) != 1:
         _say_once(
             group,

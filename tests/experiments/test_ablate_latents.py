@@ -172,7 +172,7 @@ def test_bad_input_is_named(plain_folder: Path, tmp_path: Path):
     empty.write_text("")
     cases: dict[str, dict[str, Any]] = {
         "has no <|lvr_start|>": {"model": (str(plain_folder),), "task": "scenes"},
-        "empty.jsonl: no samples in it": {"model": ("faithful",), "data": empty},
+        "empty.jsonl: no rows in it": {"model": ("faithful",), "data": empty},
     }
     for number, (message, given) in enumerate(cases.items()):
         with pytest.raises(LanternError, match=re.escape(message)):

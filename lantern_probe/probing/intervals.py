@@ -38,6 +38,9 @@ def score_interval(
 ) -> tuple[float, float]:
     """95 % interval of a score out of fold, with the variance of `fold_variance`.
 
+    The variance is never taken below what `fold_variance` expects of images that are independent
+    and of training that makes no difference.
+
     Args:
         x: Hidden states at one site, [n, dim].
         truth: Classes or values, [n].
@@ -62,6 +65,9 @@ def score_interval(
             continue
         splits.append(other)
     variance, freedom = fold_variance(every, splits)
+    # Few means of folds may agree by luck: those of independent images are the least to expect.
+    inflation = k / (freedom + 1) + k / (k - 1)
+    variance = max(variance, inflation * image_variance(gains, groups))
     score = float(gains.mean())
     if not classes:
         return value_interval(score, variance, freedom)
@@ -88,6 +94,15 @@ def fold_variance(
     for gain, fold in zip(gains, folds, strict=True):
         means += [float(gain[fold == f].mean()) for f in range(k)]
     return (1 / len(means) + 1 / (k - 1)) * float(np.var(means, ddof=1)), len(means) - 1
+
+
+def image_variance(gains: Float[Tensor, " n"], groups: Groups) -> float:
+    """Variance of the mean of the gains, if images are independent and training is fixed."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    if len(names) < 2:
+        return 0.0
+    off = np.bincount([names[name] for name in groups], (gains - gains.mean()).double().numpy())
+    return float((off**2).sum()) / len(gains) ** 2 * len(names) / (len(names) - 1)
 
 
 def accuracy_interval(

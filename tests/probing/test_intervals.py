@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lantern_probe.probing.intervals import best_interval, deviations, fold_variance
+from lantern_probe.probing.intervals import (
+    accuracy_interval,
+    best_interval,
+    deviations,
+    fold_variance,
+    image_variance,
+    score_interval,
+)
 from lantern_probe.probing.site_scores import ProbeSettings, make_target, score_site
 
 
@@ -31,6 +38,28 @@ def test_the_interval_covers_the_mean_accuracy_of_other_samples(n: int) -> None:
     truth = np.mean(scores)
     assert np.mean([low <= truth <= high for low, high in ends]) >= 0.90
     assert np.mean([high - low for low, high in ends]) < 8 * np.std(scores)
+
+
+def test_the_variance_of_independent_images_by_hand():
+    gains = torch.tensor([1.0, 0.0, 1.0, 1.0])
+    # Deviations .25, -.75, .25 and .25; without images to share, s^2 / n.
+    assert image_variance(gains, range(4)) == pytest.approx(0.25 / 4)
+    # In two images they sum to -.5 and .5.
+    assert image_variance(gains, [0, 0, 1, 1]) == pytest.approx(0.5 / 4**2 * 2)
+    assert image_variance(gains, [0] * 4) == 0
+
+
+def test_folds_that_agree_by_luck_claim_no_more_than_independent_images() -> None:
+    """Every fold has 3 of 5 right, so that the means of the folds do not vary at all."""
+    gains = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0] * 5, dtype=torch.float64)
+    folds = torch.arange(5).repeat_interleave(5)
+    found = score_interval(
+        torch.zeros(25, 2), gains.long(), gains, 1.0, folds, range(25),
+        classes=True, seed=0, repeats=1,
+    )  # fmt: skip
+    # 1 / 5 + 1 / 4 times a variance of folds of 5 samples: .24 * 25 / 24 over 5.
+    assert found == pytest.approx(accuracy_interval(0.6, 25, 25, 0.45 * 0.25 / 5, 4, 5))
+    assert found[0] < accuracy_interval(0.6, 25, 25, 0.0, 4, 5)[0]
 
 
 def test_the_variance_by_hand():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lantern_probe.records.json_files import replace_file, write_json
 from lantern_probe.records.rows import Row, read_rows
+from lantern_probe.vocabulary import STANDARD
 
 from .console import console
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def show_fed_states(results: Mapping[Path, Sequence[ConditionSummary]], output: Path) -> None:
-    """Print the norm regime of the own latents; write all conditions' to `fed_states.json`.
+    """Print and draw the norm regime of the own latents, and write it to `fed_states.json`.
 
-    Runs of a version that recorded no norms have none, and nothing is shown.
+    The file also has every condition beyond the standard ones, whose norms are left in the rows: a
+    bootstrap of each would take a third of the run. Runs of a version that recorded no norms have
+    none, and nothing is shown.
 
     Args:
         results: Summaries by folder.
@@ -33,7 +36,7 @@ def show_fed_states(results: Mapping[Path, Sequence[ConditionSummary]], output: 
 
     every: list[fed_states.FedState] = []
     for folder, summaries in results.items():
-        labels = [s.condition for s in summaries]
+        labels = ["own", *(s.condition for s in summaries if s.condition not in STANDARD)]
         every += fed_states.summarize(
             read_rows(folder), model=summaries[0].model, conditions=labels
         )
@@ -71,14 +74,25 @@ def audit_pairs(results: Mapping[Path, Sequence[ConditionSummary]], output: Path
                 continue
             pairs = discordant_pairs(table.get(other, []), table.get(item.condition, []))
             records += as_records(pairs, model=item.model)
-            if doubted := in_doubt(pairs):
-                console.print(
-                    f"{item.model}, {item.condition}: {doubted} of {len(pairs)} discordant pairs "
-                    "hinge on how a text is read; discordant.jsonl has both texts",
-                    markup=False,
-                    highlight=False,
-                )
+            say_doubted(f"{item.model}, {item.condition}", in_doubt(pairs), len(pairs))
     write_lines(output / "discordant.jsonl", records)
+
+
+def say_doubted(name: str, doubted: int, pairs: int) -> None:
+    """Say how many discordant pairs hinge on the parser, where any does.
+
+    Args:
+        name: Name of the comparison.
+        doubted: Number of discordant pairs whose texts may be read otherwise.
+        pairs: Number of discordant pairs.
+    """
+    if doubted:
+        console.print(
+            f"{name}: {doubted} of {pairs} discordant pairs hinge on how a text is read; "
+            "discordant.jsonl has both texts",
+            markup=False,
+            highlight=False,
+        )
 
 
 def write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:

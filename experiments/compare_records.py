@@ -23,7 +23,7 @@ import tyro
 
 from lantern_probe.errors import LanternError
 
-from .audits import write_lines
+from .audits import say_doubted, write_lines
 from .console import console, run_main
 from .inputs import Parser
 
@@ -190,13 +190,7 @@ def audit_pairs(side: Side, pairs: Sequence[tuple[str, str]]) -> list[dict[str, 
     for one, two in pairs:
         found = discordant_pairs(side.conditions[one], side.conditions[two])
         records += as_records(found, pair=[one, two])
-        if doubted := in_doubt(found):
-            console.print(
-                f"{one} - {two}: {doubted} of {len(found)} discordant pairs hinge on how a text is "
-                "read; discordant.jsonl has both texts",
-                markup=False,
-                highlight=False,
-            )
+        say_doubted(f"{one} - {two}", in_doubt(found), len(found))
     return records
 
 

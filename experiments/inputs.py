@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lantern_probe.errors import LanternError
+from lantern_probe.vocabulary import BoxUnit
 
 from .console import quiet_transformers
 
@@ -41,16 +42,7 @@ class DataOptions:
     malformed: Literal["raise", "skip"] = "raise"
     """Rows of --data that cannot be used: raise stops at the first, skip leaves them out and counts
     them."""
-    boxes: Literal[
-        "pixels",
-        "fractions",
-        "percent",
-        "thousandths",
-        "xywh",
-        "fractions-xywh",
-        "percent-xywh",
-        "thousandths-xywh",
-    ] = "pixels"
+    boxes: BoxUnit = "pixels"
     """Form of the boxes in --data; fractions (0 to 1), percent and thousandths of the image's sides
     are converted to pixels, and xywh is left, top, width, height."""
     samples: int | None = None

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from lantern_probe.errors import LanternError
 
@@ -272,6 +272,20 @@ IMAGE_ROLES = ("image-mean", "box")
 
 PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
+
+BoxUnit = Literal[
+    "pixels",
+    "fractions",
+    "percent",
+    "thousandths",
+    "xywh",
+    "fractions-xywh",
+    "percent-xywh",
+    "thousandths-xywh",
+]
+"""Form of the boxes in a file: pixels, fractions of the image's sides (0 to 1), percent, or
+thousandths; with `xywh`, left, top, width and height in place of left, top, right and bottom."""
+
 
 VALUE = ":value"
 """Suffix of a target's name that asks for its column as numbers, whole ones too."""

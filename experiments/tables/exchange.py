@@ -13,7 +13,7 @@ from lantern_probe.analysis.exchange import Exchange
 from lantern_probe.analysis.format import bounds, interval, p_value
 from lantern_probe.analysis.mediation import EFFECTS, Mediation
 from lantern_probe.analysis.slot_shares import SlotShare
-from lantern_probe.stats import Difference, SignFlip
+from lantern_probe.stats import Difference, PairedTest, SignFlip
 
 from ..console import print_table
 
@@ -95,7 +95,7 @@ def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
     print_table(table, console)
 
 
-def p_values(test: SignFlip | None, holm_p: float | None) -> tuple[str, str]:
+def p_values(test: SignFlip | PairedTest | None, holm_p: float | None) -> tuple[str, str]:
     """A test's p value, before and after Holm."""
     return p_value(None if test is None else test.p), p_value(holm_p)
 

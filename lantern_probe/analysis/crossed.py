@@ -22,11 +22,11 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import (
     Difference,
-    SignFlip,
+    PairedTest,
     accuracy_difference,
+    accuracy_test,
     clustered_share,
     holm,
-    sign_flip_test,
 )
 
 EXCHANGE = "twin"
@@ -57,7 +57,8 @@ class Contrast:
         first: Index in `CELLS` of the cell with the clean part.
         second: Index of the cell with the twin's.
         difference: Accuracy of the first minus the second, paired, with its interval.
-        test: Sign-flip test of the difference, whole pairs flipped; None without samples.
+        test: Sign-flip test of the difference, whole pairs flipped (McNemar's where no pair
+            repeats); None without samples.
         holm_p: p value of `test` after Holm over the four contrasts.
     """
 
@@ -65,7 +66,7 @@ class Contrast:
     first: int
     second: int
     difference: Difference
-    test: SignFlip | None
+    test: PairedTest | None
     holm_p: float | None
 
 
@@ -142,12 +143,11 @@ def _four(key: str, own: Mapping[str, Row], exchanged: Mapping[str, Row]) -> lis
 def _contrast(
     name: str, one: int, two: int, columns: Sequence[Sequence[bool]], clusters: Sequence[str]
 ) -> Contrast:
-    gains = [int(a) - int(b) for a, b in zip(columns[one], columns[two], strict=True)]
     return Contrast(
         name=name,
         first=one,
         second=two,
         difference=accuracy_difference(columns[one], columns[two], clusters),
-        test=sign_flip_test(gains, clusters) if gains else None,
+        test=accuracy_test(columns[one], columns[two], clusters) if clusters else None,
         holm_p=None,
     )

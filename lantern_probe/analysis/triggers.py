@@ -11,21 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     Difference,
     FisherExact,
+    PairedTest,
     Proportion,
-    SignFlip,
     accuracy_difference,
-    design_effect,
+    accuracy_test,
     fisher_exact,
     holm,
-    sign_flip_test,
-    wilson,
+    proportion,
 )
 
 OWN, FORCED, BANNED = "own", "force", "ban"
@@ -48,7 +45,7 @@ class TriggerEffect:
         second: Label of the condition without one.
         n: Number of samples.
         difference: Accuracy under the first minus that under the second, paired, with its interval.
-        test: Sign-flip test of the difference, images flipped whole; McNemar's where none repeats.
+        test: McNemar's exact test, or where images repeat the sign-flip test of whole images.
             None without samples.
         holm_p: p value of `test` after Holm over the contrasts.
     """
@@ -58,7 +55,7 @@ class TriggerEffect:
     second: str
     n: int
     difference: Difference
-    test: SignFlip | None
+    test: PairedTest | None
     holm_p: float | None
 
 
@@ -137,10 +134,7 @@ def summarize(rows: Sequence[Row], *, model: str) -> Triggers:
 
 
 def _share(values: Sequence[bool], rows: Mapping[str, Row], keys: Sequence[str]) -> Proportion:
-    """A share with its Wilson interval, widened where images repeat."""
-    clusters = [rows[key]["cluster"] for key in keys]
-    effect = design_effect(np.array(values, float), clusters)[0] if values else 1.0
-    return wilson(sum(values), len(values), effect=effect)
+    return proportion(values, [rows[key]["cluster"] for key in keys])
 
 
 def _effect(
@@ -148,13 +142,12 @@ def _effect(
 ) -> TriggerEffect:
     first, second = ([bool(table[label][key]["correct"]) for key in keys] for label in (one, two))
     clusters = [table[OWN][key]["cluster"] for key in keys]
-    gains = [int(a) - int(b) for a, b in zip(first, second, strict=True)]
     return TriggerEffect(
         samples=name,
         first=one,
         second=two,
         n=len(keys),
         difference=accuracy_difference(first, second, clusters),
-        test=sign_flip_test(gains, clusters) if keys else None,
+        test=accuracy_test(first, second, clusters) if keys else None,
         holm_p=None,
     )

@@ -119,7 +119,7 @@ class TwinOracle(Twin):
 
 
 @dataclass(frozen=True)
-class RandomPair(Replacement):
+class RandomPair(Swap):
     """The own latents of another pair's twin: an edit like the twin's, of another scene.
 
     At the slots: the latents of a sample's or a twin's opposite number in another pair. Pairs are
@@ -132,8 +132,6 @@ class RandomPair(Replacement):
     """
 
     name: ClassVar[str] = "random-pair"
-    from_pool: ClassVar[bool] = True
-    seed: int = 0
 
     def donor(self, sample: Sample, pool: LatentPool | None) -> Sample:
         """The sample whose latents are fed.
@@ -170,13 +168,9 @@ class RandomPair(Replacement):
         stream = generator(self.seed, self.name, "")
         return [whole[i] for i in torch.randperm(len(whole), generator=stream).tolist()]
 
-    def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
-        return fed(require(pool).latents[self.donor(sample, pool).id])
-
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
-        donor = self.donor(sample, pool)
         known = TWIN_ANSWER in sample.attributes
-        return {"donor": donor.id, "donor_answer": answer_among(donor, sample) if known else None}
+        return super().details(sample, pool) | ({} if known else {"donor_answer": None})
 
 
 def answer_among(donor: Sample, sample: Sample) -> str | None:

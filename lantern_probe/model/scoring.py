@@ -47,11 +47,21 @@ def score_answers(
     tokenizer = lantern.processor.tokenizer
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
+    # Rows of a sample, and often of all samples, share their candidates: tokens are found once.
+    known: dict[tuple[tuple[str, ...], str, str], tuple[dict[str, list[list[int]]], bool]] = {}
     for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
         place = find_answer(tokenizer, sequence[begin:].tolist(), answers) if answers else None
-        forms.append({} if place is None else closed_forms(tokenizer, answers, place))
-        clear = place is not None and not indistinct(forms[-1], tokenizer.unk_token_id)
-        places.append(begin + place.start - 1 if place is not None and clear else None)
+        if place is None:
+            forms.append({})
+            places.append(None)
+            continue
+        key = (tuple(answers), place.lead, place.opening)
+        if key not in known:
+            found_forms = closed_forms(tokenizer, answers, place)
+            known[key] = found_forms, indistinct(found_forms, tokenizer.unk_token_id)
+        form, vague = known[key]
+        forms.append(form)
+        places.append(None if vague else begin + place.start - 1)
     if all(place is None for place in places):
         return [None] * len(places)
     wanted = [[tuple(form) for some in row.values() for form in some] for row in forms]

@@ -42,10 +42,11 @@ def plot_triggers(found: Triggers, ax: Axes | None = None) -> Axes:
         [f"{e.samples}, n = {e.n}:\n{e.first} - {e.second}" for e in reversed(effects)],
     )
     ax.set_xlabel("accuracy, percentage points (95 % interval)")
-    emission = found.emission
+    emission, odds = found.emission, found.association
+    related = f"p = {odds.p:.2g}" if odds.odds_ratio == odds.odds_ratio else "not testable"
     ax.set_title(
         f"{found.model}: a block in {emission.count} of {emission.n}; emission and correctness, "
-        f"p = {found.association.p:.2g}",
+        f"{related}",
         fontsize=9,
     )
     return bare(ax)
@@ -58,7 +59,7 @@ def triggers_figure(found: Sequence[Triggers]) -> Figure:
         found: Triggers, one per model, at least one.
     """
     figure = new_figure(6.2, 2.2 * len(found))
-    axes = figure.subplots(len(found), 1, squeeze=False)[:, 0]
+    axes = figure.subplots(len(found), 1, squeeze=False, sharex=True)[:, 0]
     for item, ax in zip(found, axes, strict=True):
         plot_triggers(item, ax)
     return figure

@@ -155,7 +155,7 @@ def outcome_difference(
     if values.ndim != 1 or not np.isin(values, (-1, 0, 1)).all():
         raise LanternError("differences of outcomes are -1, 0 or 1, one per sample")
     values = values.astype(np.int64)
-    _check(level, resamples, method)
+    _check(level, resamples, method, TANGO)
     effect, groups = outcome_effect(values, clusters)
     n, b, c = len(values), int((values > 0).sum()), int((values < 0).sum())
     if method != TANGO:
@@ -172,12 +172,10 @@ def outcome_difference(
     return Difference(n, groups, (b - c) / n, low, high, level, name, 0, seed, b + c, effect)
 
 
-def _check(level: float, resamples: int, method: str) -> None:
+def _check(level: float, resamples: int, method: str, own: str) -> None:
     check_level(level)
-    if method not in (TANGO, *BOOTSTRAPS):
-        raise LanternError(
-            f"no interval method {method!r}; choose {TANGO!r}, 'bca' or 'percentile'"
-        )
+    if method not in (own, *BOOTSTRAPS):
+        raise LanternError(f"no interval method {method!r}; choose {own!r}, 'bca' or 'percentile'")
     if resamples < 1:
         raise LanternError(f"the bootstrap needs at least 1 resample, not {resamples}")
 
@@ -210,7 +208,7 @@ def clustered_share(
         LanternError: as for `accuracy_difference`.
     """
     values, _ = paired_outcomes(outcomes, outcomes)
-    _check(level, resamples, TANGO if method == WILSON else method)
+    _check(level, resamples, method, WILSON)
     effect, groups = outcome_effect(values, clusters)
     found = proportion(values, clusters, level=level)
     n, mean, low, high = len(values), found.estimate, found.low, found.high

@@ -13,11 +13,11 @@ from typing import Literal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
-from lantern_probe.tasks.boxes import BoxUnit
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 from lantern_probe.tasks.tetris import tetris
 from lantern_probe.tasks.vstar import CATEGORIES, QUESTIONS, vstar
+from lantern_probe.vocabulary import BoxUnit
 
 TASKS: dict[str, Callable[[int, int], list[Sample]]] = {
     "scenes": lambda n, seed: scenes(n, seed),

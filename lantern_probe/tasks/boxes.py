@@ -5,26 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.images import UNREADABLE
 from lantern_probe.tasks.sample import Box, Sample
-
-BoxUnit = Literal[
-    "pixels",
-    "fractions",
-    "percent",
-    "thousandths",
-    "xywh",
-    "fractions-xywh",
-    "percent-xywh",
-    "thousandths-xywh",
-]
-"""Form of the boxes in a file: pixels, fractions of the image's sides (0 to 1), percent, or
-thousandths; with `xywh`, left, top, width and height in place of left, top, right and bottom."""
+from lantern_probe.vocabulary import BoxUnit
 
 SIZED = "xywh"
 """End of the name of a form with width and height."""

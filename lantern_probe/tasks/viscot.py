@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.boxes import four_numbers, in_pixels
 from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
 from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Box, Sample
+from lantern_probe.vocabulary import BoxUnit
 
 _LETTERED = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+(.*)", re.DOTALL)
 _LETTER_ALONE = re.compile(r"\s*([A-Za-z])\s*")

@@ -26,10 +26,11 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import SIZED, BoxUnit, four_numbers, in_pixels
+from lantern_probe.tasks.boxes import SIZED, four_numbers, in_pixels
 from lantern_probe.tasks.fields import Entry, Skipped, hub_rows, json_lines, json_object, passing
 from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Box, Sample
+from lantern_probe.vocabulary import BoxUnit
 
 CATEGORIES = ("direct_attributes", "relative_position")
 """Categories of questions, which are also the names of their folders."""

@@ -126,7 +126,8 @@ def print_controls(summaries: Sequence[ConditionSummary], console: Console) -> N
     if not found:
         return
     table = Table(
-        title="effect minus that of the control [95 % interval]; p: sign flips of whole images",
+        title="effect minus that of the control, or of one half of the image minus the other "
+        "[95 % interval]; p: sign flips of whole images",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -37,22 +37,32 @@ def controls_of(label: str, labels: Sequence[str]) -> list[str]:
     """Labels that are controls of a condition.
 
     These are the conditions of the same settings, seeds apart, whose name adds `-shuffled` or
-    `-random`, or whose settings add `random`.
+    `-random`, or whose settings add `random`. A cut of the whole image has none of its size: there
+    one random half is held against the other.
 
         >>> controls_of("erase:attribute=color", ["erase-random:attribute=color,seed=1"])
         ['erase-random:attribute=color,seed=1']
         >>> controls_of("after->slot", ["own", "after->slot:random=1", "after->image:random=1"])
         ['after->slot:random=1']
+        >>> halves = ["a->image", "a->image:random=1", "a->image:random=1,other=1"]
+        >>> [controls_of(label, halves) for label in halves]
+        [[], ['a->image:random=1,other=1'], []]
     """
     name, settings, corruption = _parts(label)
-    settings.pop("seed", None)
-    if settings.get("random", "0") != "0":
+    seed = settings.pop("seed", "0")
+    half = settings.pop("random", "0") != "0"
+    # A random cut of the whole image is a cut of one half, whose equal is the other half.
+    whole_image = name.endswith("->image")
+    if half != whole_image or "other" in settings:
         return []
+    if half:
+        settings["other"] = "1"
     found = []
     for other in labels:
         other_name, other_settings, other_corruption = _parts(other)
         drawn = other_settings.pop("random", "0") != "0"
-        other_settings.pop("seed", None)
+        if other_settings.pop("seed", "0") != seed and half:
+            continue  # the half of another draw is not the other half of this one
         named = any(other_name == name + suffix for suffix in _SUFFIXES)
         control = named or (drawn and other_name == name)
         if control and (other_settings, other_corruption) == (settings, corruption):

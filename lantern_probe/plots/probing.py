@@ -100,7 +100,8 @@ def plot_layers_by_slot(
 def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes | None = None) -> Axes:
     """Draw the score over the slots, with 95 % bands: of the latents, and of the best layer.
 
-    Bands are of each slot by itself, from repeated folds; the best of the slots is not counted.
+    Bands are of each slot by itself, from repeated folds, and the figure says so: the choice of the
+    best of the slots is not in them.
     The best layer has the largest mean score over the slots. It is chosen on the same scores, so
     its curve is optimistic. Dotted lines of a curve's colour are its controls: a crossed line the
     other object (x) or the untrained model (+). Horizontal lines are scores that need no latents.
@@ -129,7 +130,7 @@ def plot_scores_by_slot(rows: Sequence[ProbeRow], ax: Axes | None = None) -> Axe
     slots = _cells(found, _sites(found), "score").shape[1]
     ax.set_xticks(range(0, slots, -(-slots // 16)))
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel("slot")
+    ax.set_xlabel("slot (bands: 95 % of each slot by itself)")
     ax.set_ylabel(_metric(found[0], clipped))
     _mark(ax, _marks(found[0]), SOFT, 0.09)
     handles = [*ax.get_legend_handles_labels()[0], *controls.values()]

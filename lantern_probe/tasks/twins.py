@@ -94,3 +94,50 @@ def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
     if not pairs:
         raise LanternError("unrelated pairs need samples of different answers")
     return pairs
+
+
+def own_pairs(samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
+    """Pair samples with the twins that the data themselves name.
+
+    The attribute `twin` of a sample holds the id of the edited sample; one of the two may leave it
+    out.
+
+    Args:
+        samples: Samples of a data set, twins among them.
+
+    Returns:
+        The pairs in one list, with the attributes `twin`, `pair` and, where known, `twin_answer`;
+        and for every sample that has no twin, the reason.
+
+    Raises:
+        LanternError: no sample has a twin.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    pairs: list[Sample] = []
+    without: list[str] = []
+    paired: set[str] = set()
+    for sample in samples:
+        name = sample.attributes.get(TWIN)
+        if name is None or sample.id in paired:
+            continue
+        twin = by_id.get(str(name))
+        if twin is None or twin is sample or twin.id in paired:
+            why = "is the sample itself" if twin is sample else "is the twin of another"
+            why = "is not among the samples" if twin is None else why
+            without.append(f"sample {sample.id!r}: the twin {str(name)!r} {why}")
+            continue
+        paired |= {sample.id, twin.id}
+        for one, other in ((sample, twin), (twin, sample)):
+            known: dict[str, str | None] = {TWIN: other.id, "pair": sample.id}
+            if other.answer is not None:
+                known[TWIN_ANSWER] = other.answer
+            pairs.append(replace(one, attributes={**one.attributes, **known}))
+    named = {sample.id for sample in samples if TWIN in sample.attributes}
+    without += [
+        f"sample {sample.id!r}: no twin is named"
+        for sample in samples
+        if sample.id not in paired and sample.id not in named
+    ]
+    if not pairs:
+        raise LanternError(f"none of {len(samples)} samples has a twin: {'; '.join(without[:3])}")
+    return pairs, without

@@ -92,8 +92,7 @@ def mean_interval(
     shrunk = n / effect
     if share:
         return exact_share(gain / effect, shrunk, tail)
-    # Tango's statistic takes counts; only shares and n / effect enter, and these may be broken.
-    low, high = interval_of_tail(gain, loss, n, tail, effect, clusters)  # type: ignore[arg-type]
+    low, high = interval_of_tail(gain, loss, n, tail, effect, clusters)
     # A mean difference is at most the mean gain, so that the exact bound of the gains, narrower
     # than Tango's near 0, is an upper bound whatever the losses are; and the reverse.
     if loss == 0:

@@ -14,13 +14,12 @@ from typing import Any
 from lantern_probe.analysis.estimands import (
     ABOUT,
     CONDITIONS,
-    SHAM,
     Estimate,
     Look,
     by_category,
     estimates,
 )
-from lantern_probe.analysis.exchange import OWN
+from lantern_probe.analysis.exchange import OWN, SHAM
 from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.analysis.mediation import summarize as mediation
 from lantern_probe.analysis.reading import UNDECIDED, Reading, Statement, Thresholds, read

@@ -120,7 +120,7 @@ def plan(config: Config, battery: Battery, run: Run) -> int:
 
     Args:
         config: The inputs.
-        battery: What is run.
+        battery: Engine that runs the pairs.
         run: Run that records the plan.
     """
     from lantern_probe.causal.diagnosis import CHUNK
@@ -152,7 +152,9 @@ def show(card: Card, folder: Path) -> None:
     from lantern_probe.plots.style import save_figure
     from lantern_probe.records.json_files import write_json
 
-    console.print(str(card), markup=False, highlight=False)
+    from .tables.card import print_card
+
+    print_card(card, console)
     write_json(folder / "card.json", card.as_record())
     axes = plot_card(card)
     figure = axes.get_figure(root=True)

@@ -133,13 +133,16 @@ class Card:
                 shown = f"no value with {found.n} of at least 20 pairs"
             together = f"[{number(found.simultaneous_low)}, {number(found.simultaneous_high)}]"
             said.append(f"{name:{width}}  {shown:24} {together:16} n {found.n:4}  {ABOUT[name]}")
-        said += ["", f"reading: {self.reading}"]
-        said += [f"  because {reason}" for reason in self.reasons]
-        said += [f"  {e.verdict:12} {e.statement}" for e in self.evidence]
+        return [*said, "", f"reading: {self.reading}", *(f"  {t}" for t in self.conclusion())]
+
+    def conclusion(self) -> list[str]:
+        """The evidence of the reading, what does not fit it, and what would change it, in lines."""
+        said = [f"because {reason}" for reason in self.reasons]
+        said += [f"{item.verdict:12} {item.statement}" for item in self.evidence]
         if self.reading == UNDECIDED:
-            said.append(f"  remaining: {', '.join(self.remain) or 'none'}")
-        said += [f"  disagrees: {text}" for text in self.disagrees]
-        return [*said, f"  {self.change}", "", *self.supporting]
+            said.append(f"remaining: {', '.join(self.remain) or 'none'}")
+        said += [f"disagrees: {text}" for text in self.disagrees]
+        return [*said, self.change, *self.supporting]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -154,12 +157,10 @@ class Card:
             f"<td>{e.n}</td><td style='text-align:left'>{escape(ABOUT[name])}</td></tr>"
             for name, e in self.estimates.items()
         )
-        after = self.lines()
-        after = after[after.index(f"reading: {self.reading}") + 1 :]
         return (
             f"<p>{escape(self.model)} on {escape(self.data)}</p><table><tr><th>estimand</th>"
             f"<th>95 %</th><th>simultaneous</th><th>n</th><th>share of</th></tr>{rows}</table>"
-            f"<p><b>{escape(self.reading)}</b></p><pre>{escape(chr(10).join(after))}</pre>"
+            f"<p><b>{escape(self.reading)}</b></p><pre>{escape(chr(10).join(self.conclusion()))}</pre>"
         )
 
 

@@ -107,11 +107,7 @@ def summarize(rows: Sequence[Row], *, model: str) -> Crossed:
         raise LanternError(f"the run has no rows of {EXCHANGE!r}")
     own, exchanged = table[OWN], table[EXCHANGE]
     both = any(row["donor_answer"] is not None for row in exchanged.values())
-    ways = [
-        key
-        for key, row in own.items()
-        if row["gold"] is not None and (both or leads(row))
-    ]
+    ways = [key for key, row in own.items() if row["gold"] is not None and (both or leads(row))]
     outcomes: list[list[bool]] = []
     clusters = []
     for key in ways:

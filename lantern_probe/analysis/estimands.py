@@ -1,4 +1,4 @@
-"""What a model's latents do, in numbers: the estimands on which a conclusion rests.
+"""Estimands on which a conclusion about a model's latents rests, from rows.
 
 The rows are those of an ablation on pairs of twins (`tasks.twins`). Every estimand is a share of
 pairs, or of samples, or the difference of two such shares on the same ones; the definitions are in
@@ -125,7 +125,7 @@ class Direction:
 
 
 Gain = tuple[float, float]
-"""What a direction gains and loses, 0 or 1 each."""
+"""Gain and loss of one direction, 0 or 1 each."""
 
 
 def estimates(

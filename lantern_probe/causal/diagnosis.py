@@ -197,7 +197,7 @@ def diagnose(
     """Diagnose a model: what its latents carry, whether the answer follows them, in one word.
 
         >>> from lantern_probe import LanternModel, diagnose, load_task
-        >>> card = diagnose(LanternModel("faithful"), load_task("scenes", 64))
+        >>> card = diagnose(LanternModel("faithful"), load_task("scenes", 40))
         >>> card.reading
         'faithful'
 

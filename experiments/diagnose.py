@@ -66,6 +66,10 @@ def main(config: Config) -> int:
     config.check(config.model)
     if not 0 < config.minutes < float("inf"):
         raise LanternError(f"--minutes must be positive, not {config.minutes}")
+    if not 0 < config.delta < config.high < 1:
+        raise LanternError(
+            f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
+        )
     from lantern_probe.analysis.reading import Thresholds
 
     thresholds = Thresholds(config.delta, config.high)

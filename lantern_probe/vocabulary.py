@@ -274,17 +274,21 @@ PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
 BoxUnit = Literal[
-    "pixels",
-    "fractions",
-    "percent",
-    "thousandths",
+    "xyxy",
     "xywh",
-    "fractions-xywh",
-    "percent-xywh",
-    "thousandths-xywh",
+    "xyxy-1",
+    "xywh-1",
+    "xyxy-100",
+    "xywh-100",
+    "xyxy-1000",
+    "xywh-1000",
+    "polygon",
+    "polygon-1",
+    "polygon-1000",
 ]
-"""Form of the boxes in a file: pixels, fractions of the image's sides (0 to 1), percent, or
-thousandths; with `xywh`, left, top, width and height in place of left, top, right and bottom."""
+"""Form of the boxes in a file: left, top, right, bottom (`xyxy`); left, top, width, height
+(`xywh`); or points, of which the bounding box is taken (`polygon`). They are pixels, or with an
+ending numbers from 0 to 1, 100 or 1000 over the image's sides."""
 
 
 VALUE = ":value"

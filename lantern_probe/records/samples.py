@@ -112,6 +112,8 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
+    if isinstance(source, bytes):
+        return ImageRecord(sha256=hashlib.sha256(source).hexdigest(), bytes=len(source))
     try:
         pixels = np.asarray(source)
     except UNREADABLE:  # its sample will fail by name

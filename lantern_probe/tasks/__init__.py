@@ -56,7 +56,7 @@ def load_folder(
     seed: int = 0,
     *,
     malformed: Literal["raise", "skip"] = "raise",
-    boxes: BoxUnit = "pixels",
+    boxes: BoxUnit = "xywh",
 ) -> list[Sample]:
     """Read the samples of a benchmark's folder in its original layout: BLINK or V*.
 
@@ -65,7 +65,7 @@ def load_folder(
         seed: Seed of the order of V*'s options where its files give none, default 0.
         malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
             and says how many.
-        boxes: Unit of V*'s boxes in its files, as for `vstar`; default `pixels`.
+        boxes: Form of V*'s boxes in its files, as for `vstar`; default `xywh`.
 
     Raises:
         LanternError: the folder is neither benchmark, or a file in it cannot be used.

@@ -10,10 +10,18 @@ from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
-from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
+from lantern_probe.tasks import (
+    TASKS,
+    DataReading,
+    Sample,
+    is_published,
+    load_folder,
+    load_task,
+    read_data,
+)
 from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
-from lantern_probe.tasks.viscot import viscot
+from lantern_probe.tasks.viscot import is_viscot, viscot
 
 from .console import console
 
@@ -25,6 +33,12 @@ SCENE_TWINS = ("color", "shape", "cell")
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""
+
+ABOUT_TABLES = ("fields", "prompt", "options", "answers", "match", "split")
+"""Options with which --data is read as a table, whatever its layout."""
+
+ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
+"""Options that mean something for --data only."""
 
 Load = Callable[[str], tuple[str, list[Sample]]]
 """Gives the name of the data, and the samples, for a model."""
@@ -42,10 +56,10 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        if (options.image_root, options.malformed, options.boxes) != (None, "raise", "pixels"):
-            raise LanternError(
-                "--image-root, --malformed and --boxes are about --data; give it too"
-            )
+        given = [f"--{name.replace('_', '-')}" for name in ABOUT_DATA if getattr(options, name)]
+        if given or options.malformed != "raise":
+            flags = ", ".join(given or ["--malformed"])
+            raise LanternError(f"{flags}: only about --data; give it too")
         if task_of(options, model) not in TASKS:
             raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
         return
@@ -87,19 +101,58 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     if options.data is None:
         task = task_of(options, model)
         return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
-    if options.data.is_dir():
+    if options.data.is_dir() and options.reading is None:
         found = load_folder(
-            options.data, options.seed, malformed=options.malformed, boxes=options.boxes
+            options.data, options.seed, malformed=options.malformed, boxes=options.boxes or "xywh"
         )
         return options.data.resolve().name, found[: options.samples]
+    if options.reading is not None:
+        return options.data.name, options.reading.samples
     found = viscot(
         options.data,
         options.image_root,
         options.samples,
         malformed=options.malformed,
-        boxes=options.boxes,
+        boxes=options.boxes or "xyxy",
     )
     return options.data.name, found
+
+
+def read_table_data(options: DataOptions) -> DataReading | None:
+    """Read a table of `--data`, and say how it was read.
+
+    Args:
+        options: The data, which have been checked.
+
+    Returns:
+        How it was read, with its samples; None for a task, and for data in a published layout of
+        which nothing else was asked.
+
+    Raises:
+        LanternError: the data cannot be read.
+    """
+    data = options.data
+    if data is None:
+        return None
+    asked = any(getattr(options, name) for name in ABOUT_TABLES)
+    if not asked and (is_published(data) if data.is_dir() else is_viscot(data)):
+        return None
+    reading = read_data(
+        data,
+        image_root=options.image_root,
+        fields=options.fields,
+        prompt=options.prompt,
+        options=options.options,
+        answers=options.answers,
+        match=options.match,
+        boxes=options.boxes,
+        split=options.split,
+        malformed=options.malformed,
+        limit=options.samples,
+    )
+    for line in reading.lines():
+        console.print(line, markup=False, highlight=False)
+    return reading
 
 
 def check_twin(twin: str, scenes: Sequence[str]) -> None:

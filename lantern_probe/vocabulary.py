@@ -291,6 +291,17 @@ BoxUnit = Literal[
 ending numbers from 0 to 1, 100 or 1000 over the image's sides."""
 
 
+AnswerForm = Literal["letter", "text", "index0", "index1"]
+"""Answers in a table: the letter or the text of an option, or its number counted from 0 or 1."""
+
+OptionStyle = Literal["letters", "words"]
+"""Options in a prompt: lines "A. text", answered by the letter; or lines of the text alone,
+answered by it."""
+
+Match = Literal["exact", "normalised", "numeric"]
+"""Comparison of a free text with the right answer: as it is; without case, articles, punctuation
+and spaces; or as numbers."""
+
 VALUE = ":value"
 """Suffix of a target's name that asks for its column as numbers, whole ones too."""
 

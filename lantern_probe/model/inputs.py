@@ -54,7 +54,9 @@ def question_inputs(
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
-        _check_room(processor, sample, images[len(images) - len(sample.images) :], source, most_tokens)
+        _check_room(
+            processor, sample, images[len(images) - len(sample.images) :], source, most_tokens
+        )
     inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
     for sample, length in zip(samples, inputs["attention_mask"].sum(1).tolist(), strict=True):
         if most_tokens is not None and length > most_tokens:
@@ -150,7 +152,9 @@ def special_tokens(tokenizer: Any) -> list[str]:
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
-    images = [{"type": "image", "image": image} for image in sample.open_images()]
+    images: list[dict[str, Any]] = [
+        {"type": "image", "image": image} for image in sample.open_images()
+    ]
     if not sample.interleaved:
         content = [*images, {"type": "text", "text": sample.text}]
     else:

@@ -215,7 +215,8 @@ def _hold_against_images(
         if largest <= whole < shortest / 2 and len(boxes) >= _ENOUGH:
             said(
                 f"{where}: all {len(boxes)} boxes lie within 0 to {whole}, in a corner of images "
-                f"of {shortest} pixels and more. Do they count the sides as {whole}? (--boxes xyxy-{whole})"
+                f"of {shortest} pixels and more. Do they count the sides as {whole}? "
+                f"(--boxes xyxy-{whole})"
             )
             return
 

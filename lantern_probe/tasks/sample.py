@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.images import UNREADABLE, ImageSource, open_image
+from lantern_probe.vocabulary import Match
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
@@ -21,10 +22,6 @@ Box = tuple[float, float, float, float]
 
 IMAGE_MARK = "<image>"
 """Mark in a prompt at which an image stands, where `Sample.interleaved` says so."""
-
-Match = Literal["exact", "normalised", "numeric"]
-"""Comparison of a free text with the right answer: as it is; without case, articles, punctuation
-and spaces; or as numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +93,7 @@ class Sample:
 
     @property
     def cluster(self) -> str:
-        """Key shared by dependent samples: the data's own, else the twins' pair, else the images."""
+        """Key shared by dependent samples: the data's own, the pair of twins, or the images."""
         for name in ("cluster", "pair"):
             key = self.attributes.get(name)
             if key not in (None, ""):

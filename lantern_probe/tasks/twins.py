@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.clusters import joined
 from lantern_probe.tasks.sample import Sample
 
 TWIN = "twin"
@@ -94,3 +96,38 @@ def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
     if not pairs:
         raise LanternError("unrelated pairs need samples of different answers")
     return pairs
+
+
+def linked_twins(samples: Sequence[Sample], where: str, *, partly: bool = False) -> list[Sample]:
+    """Make samples that name their twins one cluster with them, and give each its twin's answer.
+
+    Args:
+        samples: Samples, of which some have the id of an edited one as the attribute `twin`.
+        where: Name of the data, for messages.
+        partly: True if rows were left out, and their samples' twins go without; default False.
+
+    Raises:
+        LanternError: a twin is not there, or is the sample itself.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    links: dict[str, str] = {}
+    for sample in samples:
+        twin = sample.attributes.get(TWIN)
+        if twin == sample.id or (twin is not None and twin not in by_id and not partly):
+            fault = "is that sample itself" if twin == sample.id else "is not among the samples"
+            raise LanternError(f"{where}: the twin {twin!r} of sample {sample.id!r} {fault}")
+        if twin in by_id:
+            links[sample.id] = str(twin)
+    # Ids under which another sample is reached, and its own: equal ones link the two.
+    pairs = joined([[s.id for s in samples], [links.get(s.id, s.id) for s in samples]])
+    members = Counter(pairs)
+    linked = []
+    for sample, pair in zip(samples, pairs, strict=True):
+        known = {name: value for name, value in sample.attributes.items() if name != TWIN}
+        if sample.id in links:
+            known[TWIN] = links[sample.id]
+            known[TWIN_ANSWER] = by_id[links[sample.id]].answer
+        if members[pair] > 1:
+            known["pair"] = samples[pair].id
+        linked.append(replace(sample, attributes=known))
+    return linked

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.boxes import in_pixels, written_boxes
 from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
-from lantern_probe.tasks.files import valid_text
+from lantern_probe.tasks.files import json_values, valid_text
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.vocabulary import BoxUnit
 
@@ -99,6 +99,35 @@ def viscot(
     if not samples:
         raise LanternError(f"{path}: no samples in it")
     return in_pixels(samples, boxes, str(path), _log.warning)
+
+
+def is_viscot(path: Path) -> bool:
+    """True if a file looks like VisCoT multiple choice, or like no table that can be read.
+
+    Its first object has a question, a letter as answer, a list of options, and the image as
+    `img_path`; or as `image` or `image_path`, if the options have their letters before them.
+
+    Args:
+        path: The file.
+    """
+    try:
+        rows = (value for _, _, value in json_values(path) if isinstance(value, dict))
+        first = next(rows, None)
+    except LanternError:
+        return False
+    if first is None:
+        return True
+    if not all(name in first for name in ("question", "options", "answer")):
+        return False
+    options, answer = first["options"], first["answer"]
+    letter = isinstance(answer, str) and (
+        _LETTERED.match(answer) or _LETTER_ALONE.fullmatch(answer)
+    )
+    texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    if not letter or not texts:
+        return False
+    lettered = options and all(_LETTERED.fullmatch(option) for option in options)
+    return "img_path" in first or bool(lettered and any(name in first for name in _IMAGES))
 
 
 def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:

@@ -50,9 +50,7 @@ def test_other_units_are_converted_and_that_is_said(unit: str, whole: int) -> No
     assert said == [f"data: 1 boxes were converted from {unit} to pixels"]
 
 
-@pytest.mark.parametrize(
-    ("unit", "box"), [("xyxy-1", (0, 0, 2, 1)), ("xyxy-1000", (-1, 0, 9, 9))]
-)
+@pytest.mark.parametrize(("unit", "box"), [("xyxy-1", (0, 0, 2, 1)), ("xyxy-1000", (-1, 0, 9, 9))])
 def test_boxes_that_leave_their_unit_are_refused(unit: str, box: Box) -> None:
     with pytest.raises(LanternError, match=f"are not {unit}; say by --boxes"):
         in_pixels(asked((0, 0, 1, 1), box), unit, "data", nothing)  # type: ignore[arg-type]
@@ -166,7 +164,10 @@ def test_widths_taken_for_edges_are_refused(tmp_path: Path) -> None:
     ("boxes", "said"),
     [
         ([in_form(box, 100, False) for box in BOXES], r"sides as 100\? \(--boxes xyxy-100\)"),
-        ([in_form(box, 999, False) for box in BOXES], r"9 have a box that reaches beyond .*xyxy-1000"),
+        (
+            [in_form(box, 999, False) for box in BOXES],
+            r"9 have a box that reaches beyond .*xyxy-1000",
+        ),
         ([[0.1, 0.1, 0.5, 0.5], *map(list, BOXES)], "1 of 10 boxes lie within 0 to 1"),
         ([[*SIZE, 900, 700], *map(list, BOXES)], "1 have a box that reaches beyond"),
     ],

@@ -20,7 +20,7 @@ from lantern_probe.tasks import (
     read_data,
 )
 from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
+from lantern_probe.tasks.twins import GIVEN, UNRELATED, given_pairs, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import is_viscot, viscot
 
 from .console import console
@@ -59,7 +59,7 @@ def check_data(options: DataOptions, model: str) -> None:
         given = [f"--{name.replace('_', '-')}" for name in ABOUT_DATA if getattr(options, name)]
         if given or options.malformed != "raise":
             flags = ", ".join(given or ["--malformed"])
-            raise LanternError(f"{flags}: only about --data; give it too")
+            raise LanternError(f"{flags}: such flags are about --data; give it too")
         if task_of(options, model) not in TASKS:
             raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
         return
@@ -165,13 +165,13 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     Raises:
         LanternError: it is no edit of scenes and no corruption of the image.
     """
-    if twin in scenes:
+    if twin in (*scenes, GIVEN):
         return
     if twin in SCENE_TWINS:
         raise LanternError(f"--twin {twin}: twins by {twin} have the same answer; take another")
     if twin.partition(":")[0] not in CORRUPTIONS:
         raise LanternError(
-            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS))}"
+            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS, GIVEN))}"
         )
     parse_image_corruption(twin)
 
@@ -181,7 +181,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
 
     Args:
         config: Says which samples.
-        twin: Label of the edit, or `unrelated` for another sample with another answer.
+        twin: Label of the edit, `data` for the twins that the data have, or `unrelated` for another
+            sample with another answer.
         model: Name of the model.
 
     Raises:
@@ -190,6 +191,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     data, samples = config.load_samples(model)
     if twin == UNRELATED:
         return f"{data} in unrelated pairs", unrelated_pairs(samples)
+    if twin == GIVEN:
+        return f"{data} with its own twins", given_pairs(samples)
     if twin in SCENE_TWINS:
         pairs, without = with_twins(
             samples,

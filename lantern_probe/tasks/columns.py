@@ -156,7 +156,7 @@ def _families(
         stem = family.replace("_", "")
         runs = [list(string.ascii_lowercase)] if letters else []
         if stem:
-            runs += [[str(number) for number in range(first, first + 26)] for first in (1, 0)]
+            runs += [[str(number) for number in range(first, first + 26)] for first in (0, 1)]
         for run in runs:
             names = []
             for ending in run:

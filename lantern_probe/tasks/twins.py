@@ -19,6 +19,9 @@ TWIN_ANSWER = "twin_answer"
 UNRELATED = "unrelated"
 """Word on the command line for pairs of unrelated samples, in place of edited twins."""
 
+GIVEN = "data"
+"""Word on the command line for the twins that the data themselves have."""
+
 
 def with_twins(
     samples: Sequence[Sample], make: Callable[[Sample], Sample], *, answers_known: bool
@@ -68,6 +71,39 @@ def with_twins(
         reason = f": {without[0]}" if without else ""
         raise LanternError(f"none of {len(samples)} samples has a twin{reason}")
     return pairs, without
+
+
+def given_pairs(samples: Sequence[Sample]) -> list[Sample]:
+    """Put the twin that a sample names after it; samples without one are left out.
+
+    Args:
+        samples: Samples of which some have the id of another one, edited, as the attribute `twin`.
+
+    Returns:
+        The pairs in one list, with the attributes `twin`, `twin_answer` and `pair` on both.
+
+    Raises:
+        LanternError: no sample names a twin, or a sample would be in two pairs.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    partner: dict[str, str] = {}
+    pairs: list[Sample] = []
+    for sample in samples:
+        twin = by_id.get(str(sample.attributes.get(TWIN)))
+        if twin is None or partner.get(sample.id) == twin.id:
+            continue
+        if sample.id in partner or twin.id in partner:
+            both = sample.id if sample.id in partner else twin.id
+            raise LanternError(f"sample {both!r} is the twin of two samples; each has one")
+        partner |= {sample.id: twin.id, twin.id: sample.id}
+        for one, other in ((sample, twin), (twin, sample)):
+            known = {TWIN: other.id, TWIN_ANSWER: other.answer, "pair": sample.id}
+            pairs.append(replace(one, attributes={**one.attributes, **known}))
+    if not pairs:
+        raise LanternError(
+            f"none of {len(samples)} samples names a twin; give its column by --fields twin=COLUMN"
+        )
+    return pairs
 
 
 def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:

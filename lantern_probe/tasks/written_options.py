@@ -302,7 +302,9 @@ def _by_letter(answer: str, options: Sequence[str]) -> set[int]:
 def _by_text(answer: Any, options: Sequence[str]) -> set[int]:
     """Indices of the options that are the answer: as written, else without case and spaces."""
     text = str(answer).strip()
-    exact = {index for index, option in enumerate(options) if option == text}
+    whole = isinstance(answer, float) and answer.is_integer()
+    texts = {text, str(int(answer))} if whole else {text}
+    exact = {index for index, option in enumerate(options) if option in texts}
     if exact:
         return exact
     return {index for index, option in enumerate(options) if _folded(option) == _folded(text)}

@@ -103,7 +103,7 @@ class DataOptions:
 
     @cached_property
     def reading(self) -> DataReading | None:
-        """How a table of --data is read, with its samples; None for a task or a published layout.
+        """The samples of a table of --data, and how they were read; None for other data.
 
         Raises:
             LanternError: the table cannot be read.

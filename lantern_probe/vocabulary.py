@@ -274,33 +274,20 @@ PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
 BoxUnit = Literal[
-    "xyxy",
-    "xywh",
-    "xyxy-1",
-    "xywh-1",
-    "xyxy-100",
-    "xywh-100",
-    "xyxy-1000",
-    "xywh-1000",
-    "polygon",
-    "polygon-1",
-    "polygon-1000",
-]
-"""Form of the boxes in a file: left, top, right, bottom (`xyxy`); left, top, width, height
-(`xywh`); or points, of which the bounding box is taken (`polygon`). They are pixels, or with an
-ending numbers from 0 to 1, 100 or 1000 over the image's sides."""
-
+    "xyxy", "xyxy-1", "xyxy-100", "xyxy-1000", "xywh", "xywh-1", "xywh-100", "xywh-1000",
+    "polygon", "polygon-1", "polygon-1000",
+]  # fmt: skip
+"""Form of the boxes in a file: left, top, right, bottom; left, top, width, height; or points, whose
+bounding box is taken. In pixels, or with an ending as numbers up to it over the image's sides."""
 
 AnswerForm = Literal["letter", "text", "index0", "index1"]
-"""Answers in a table: the letter or the text of an option, or its number counted from 0 or 1."""
+"""Answers in a table: letter or text of an option, or its number counted from 0 or 1."""
 
 OptionStyle = Literal["letters", "words"]
-"""Options in a prompt: lines "A. text", answered by the letter; or lines of the text alone,
-answered by it."""
+"""Options as lines "A. text", answered by the letter; or as their texts, answered by these."""
 
 Match = Literal["exact", "normalised", "numeric"]
-"""Comparison of a free text with the right answer: as it is; without case, articles, punctuation
-and spaces; or as numbers."""
+"""Comparison of free texts: as they are; without case, articles and punctuation; or as numbers."""
 
 VALUE = ":value"
 """Suffix of a target's name that asks for its column as numbers, whole ones too."""

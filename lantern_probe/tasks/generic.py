@@ -61,7 +61,7 @@ class DataReading:
         return {kind: text for kind, text in self.templates.items() if kind in kinds}
 
     def settings(self) -> dict[str, Any]:
-        """How the samples were read, as `run.json` records it; the same for any number of them."""
+        """The way the samples were read, as `run.json` records it, for any number of samples."""
         return {
             "columns": {name: list(columns) for name, columns in self.columns.items()},
             "prompts": dict(self.templates),
@@ -73,7 +73,7 @@ class DataReading:
         }
 
     def lines(self) -> list[str]:
-        """How the samples were read, for the console."""
+        """The way the samples were read, for the console."""
         matched = ", ".join(f"{name} = {'+'.join(found)}" for name, found in self.columns.items())
         prompts = "; ".join(f"{text!r} ({kind})" for kind, text in self.prompts.items())
         rest = {

@@ -260,7 +260,7 @@ class RowReader:
             return ()
         column = self.matched["boxes"][0]
         boxes = written_boxes(
-            literal(value) if isinstance(value, str) else _lists(value), self.boxes, column
+            _lists(literal(value) if isinstance(value, str) else value), self.boxes, column
         )
         for box in boxes:
             sized = self.boxes.startswith("xywh")

@@ -90,8 +90,8 @@ def _from_string(text: str) -> Any:
 
 
 _NUMPY = (
-    "the options {!r} were printed by numpy or pandas, and are no list to read back; write a list, "
-    "as list(...) or tolist() makes it"
+    "{!r} was printed by numpy or pandas, and is no list to read back; write a list, as tolist() "
+    "makes it"
 )
 
 

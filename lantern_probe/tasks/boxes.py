@@ -18,6 +18,9 @@ from lantern_probe.vocabulary import BoxUnit
 _LOOKED_AT = 64
 """Number of images whose sizes are held against the boxes of a file."""
 
+_FAR = 0.05
+"""Share of an image's side beyond it up to which a box may be drawn carelessly."""
+
 _ENOUGH = 5
 """Fewest boxes whose common range says something about their unit."""
 
@@ -181,6 +184,28 @@ def in_pixels(
     return [_scaled(sample, whole) if sample.boxes else sample for sample in samples]
 
 
+def refuse_beyond(samples: Sequence[Sample], form: BoxUnit, where: str) -> None:
+    """Refuse boxes of which many reach far beyond their images: they are of another form.
+
+    Args:
+        samples: Samples with boxes in pixels.
+        form: Form as which the boxes were read.
+        where: Name of the file, for messages.
+
+    Raises:
+        LanternError: of the images looked at, all have such a box, or two and at least a tenth.
+    """
+    looked = [(s, size) for s in samples[:_LOOKED_AT] if s.boxes and (size := stored_size(s))]
+    out = [(s, size) for s, size in looked if any(_leaves(box, size, _FAR) for box in s.boxes)]
+    if out and (len(out) == len(looked) or (len(out) > 1 and len(out) * 10 >= len(looked))):
+        sample, size = out[0]
+        raise LanternError(
+            f"{where}: read as {form}, the boxes of {len(out)} of {len(looked)} images looked at "
+            f"reach far beyond them, such as {[round(v, 1) for v in sample.boxes[0]]} in {size[0]} "
+            f"x {size[1]} of sample {sample.id!r}; say by --boxes what they are"
+        )
+
+
 def _unit(whole: float | None) -> str:
     return "pixels" if whole is None else f"numbers from 0 to {whole:g}"
 
@@ -221,8 +246,11 @@ def _hold_against_images(
             return
 
 
-def _leaves(box: Box, size: tuple[int, int]) -> bool:
-    return min(box) < -1 or box[2] > size[0] + 1 or box[3] > size[1] + 1
+def _leaves(box: Box, size: tuple[int, int], share: float = 0.0) -> bool:
+    """True if a box leaves its image by more than a pixel and a share of its sides."""
+    across, down = 1 + share * size[0], 1 + share * size[1]
+    beyond = box[2] > size[0] + across or box[3] > size[1] + down
+    return min(box[0] + across, box[1] + down) < 0 or beyond
 
 
 def stored_size(sample: Sample) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import in_pixels
+from lantern_probe.tasks.boxes import in_pixels, refuse_beyond
 from lantern_probe.tasks.clusters import CYCLES, cluster_keys
 from lantern_probe.tasks.columns import Matched, match_columns, parse_fields
 from lantern_probe.tasks.fields import Skipped, passing
@@ -190,6 +190,7 @@ def read_data(
     samples = samples[:limit]
     if boxes is not None:
         samples = in_pixels(samples, boxes, table.where, _log.warning)
+        refuse_beyond(samples, boxes, table.where)
     return DataReading(
         where=table.where,
         samples=samples,

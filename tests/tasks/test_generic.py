@@ -132,6 +132,8 @@ def test_several_boxes_and_none(tmp_path: Path) -> None:
         ({"bbox": [0, 0, 0.5, 0.5]}, {"boxes": "xyxy"}, "--boxes xyxy-1"),
         ({"bbox": [0, 0, 5, 5]}, {"boxes": "xyxy-1"}, "are not xyxy-1"),
         ({"bbox": [0, 0, 5]}, {"boxes": "xyxy"}, "4 finite numbers"),
+        ({"bbox": [120, 50, 190, 90]}, {"boxes": "xywh"}, "read as xywh, .* 1 of 1 .* far beyond"),
+        ({"bbox": [0, 0, 999, 999]}, {"boxes": "xyxy"}, "read as xyxy, .* far beyond"),
         ({"bbox": [[0, 0], [5, 5]]}, {"boxes": "polygon"}, "3 or more points"),
         ({"bbox": {"x": 1}}, {"boxes": "xyxy"}, "must be a list"),
         ({"question": " "}, {}, "the question in 'question' must be a text"),

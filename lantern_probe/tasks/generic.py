@@ -186,6 +186,7 @@ def read_data(
         raise LanternError(f"{table.where}: no samples in it{reason}")
     samples, clusters = _clustered(table, matched, samples)
     if "twin" in matched:
+        clusters += "" if "cluster" in matched else " and twin"
         samples = linked_twins(samples, table.where, partly=bool(skipped and skipped.messages))
     samples = samples[:limit]
     if boxes is not None:

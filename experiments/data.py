@@ -40,6 +40,9 @@ ABOUT_TABLES = ("fields", "prompt", "options", "answers", "match", "split")
 ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
 """Options that mean something for --data only."""
 
+_SAID: set[str] = set()
+"""Readings that were printed, so that each is said once however often its data are loaded."""
+
 Load = Callable[[str], tuple[str, list[Sample]]]
 """Gives the name of the data, and the samples, for a model."""
 
@@ -150,8 +153,10 @@ def read_table_data(options: DataOptions) -> DataReading | None:
         malformed=options.malformed,
         limit=options.samples,
     )
-    for line in reading.lines():
-        console.print(line, markup=False, highlight=False)
+    said = "\n".join(reading.lines())
+    if said not in _SAID:
+        _SAID.add(said)
+        console.print(said, markup=False, highlight=False)
     return reading
 
 

@@ -35,7 +35,8 @@ class DataReading:
         columns: Names of the columns of each field that has any.
         templates: Template of the prompt by kind of question: `letters`, `words` and `open`.
         options: Form of the options as asked for; None for letters, and words for yes and no.
-        answers: Form of the answers that were numbers; None if letters or texts.
+        answers: Form of all answers to options, where it was told; None for letters or texts,
+            whichever each is.
         match: Comparison of free texts as asked for; None for `normalised`, and options for yes
             and no.
         boxes: Form of the boxes in the table; None if there are none.
@@ -77,7 +78,7 @@ class DataReading:
         matched = ", ".join(f"{name} = {'+'.join(found)}" for name, found in self.columns.items())
         prompts = "; ".join(f"{text!r} ({kind})" for kind, text in self.prompts.items())
         rest = {
-            "answers are": self.answers,
+            "answers read as": self.answers,
             "free text compared": (self.match or "normalised") if "open" in self.prompts else None,
             "boxes": self.boxes,
             "clusters by": self.clusters,

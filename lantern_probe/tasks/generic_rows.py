@@ -83,7 +83,10 @@ def _id(row: Entry, column: str) -> str:
 
 
 def answer_form(table: Table, matched: Matched) -> AnswerForm | None:
-    """The form of the answers to options, where they are numbers; None for letters or texts.
+    """The form of the answers to options, where a column shows it; None for letters or texts.
+
+    Numbers are told by where they count from. In a table with the columns A, B and so on, answers
+    that are all letters are the names of these columns.
 
     Args:
         table: The table.
@@ -103,6 +106,11 @@ def answer_form(table: Table, matched: Matched) -> AnswerForm | None:
         if texts:
             answers.append(row.fields.get(matched["answer"][0]))
             options.append(texts)
+    known = [answer for answer in answers if not _is_empty(answer)]
+    named = all(len(name.strip()) == 1 for name in matched["options"])
+    letters = string.ascii_letters
+    if named and known and all(isinstance(a, str) and a.strip() in [*letters] for a in known):
+        return "letter"
     try:
         return index_form(answers, options)
     except LanternError as error:

@@ -110,6 +110,8 @@ def is_viscot(path: Path) -> bool:
     Args:
         path: The file.
     """
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        return False
     try:
         rows = (value for _, _, value in json_values(path) if isinstance(value, dict))
         first = next(rows, None)

@@ -16,8 +16,11 @@ from lantern_probe.errors import LanternError
 from lantern_probe.tasks.viscot import is_viscot, viscot
 
 OFFICIAL = {
-    "question": "what?", "options": ["A) a cat", "B) a dog"], "answer": "B",
-    "img_path": "a.png", "bbox": [1, 2, 30, 40],
+    "question": "what?",
+    "options": ["A) a cat", "B) a dog"],
+    "answer": "B",
+    "img_path": "a.png",
+    "bbox": [1, 2, 30, 40],
 }
 
 

@@ -48,6 +48,13 @@ def test_words_are_asked_and_answered_as_words() -> None:
         read(ROW | {"options": ["Cat", "cat"]}, options="words")
 
 
+def test_answers_name_the_columns_of_options_even_if_texts_are_letters_too() -> None:
+    row = without("options") | {"A": "b", "B": "a"}
+    assert read(row | {"answer": "A"}, row | {"answer": "B"})[0].answer == "A"
+    with pytest.raises(LanternError, match="--answers letter or text says which"):
+        read(ROW | {"options": ["b", "a"], "answer": "A"})
+
+
 def test_equal_texts_with_letters_keep_the_answer_s_letter() -> None:
     assert read(ROW | {"options": ["Cat", "Cat"]})[0].answer == "B"
 

@@ -24,7 +24,7 @@ from lantern_probe.records.run import Run
 from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import TWIN, own_pairs, with_twins
+from lantern_probe.tasks.twins import TWIN, given_pairs, with_twins
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -76,7 +76,9 @@ def pair(samples: Sequence[Sample], seed: int = 0) -> Pairs:
     if not samples:
         raise LanternError("there are no samples to diagnose a model with")
     if any(TWIN in sample.attributes for sample in samples):
-        pairs, without = own_pairs(samples)
+        pairs = given_pairs(samples)
+        paired = {sample.id for sample in pairs}
+        without = [f"sample {s.id!r}: no twin is named" for s in samples if s.id not in paired]
         return Pairs(pairs, "the data's own twins", all(s.boxes for s in pairs), without)
     if all(s.made is not None and s.made[0].startswith("scenes") for s in samples):
         pairs, without = with_twins(

@@ -33,4 +33,3 @@ def test_a_card_ends_the_run_and_a_second_start_repeats_it(command: Command, tmp
     assert again.returncode == 0, again.stderr
     assert json.loads((tmp_path / "card.json").read_text()) == card
     assert (tmp_path / "rows.jsonl").read_bytes() == rows
-

@@ -12,13 +12,14 @@ change without a cause.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from lantern_probe.analysis.exchange import OWN, SHAM, by_condition
+from lantern_probe.analysis.exchange import OWN, SHAM
+from lantern_probe.analysis.pair_units import REMOVALS, Unit, pair_units
 from lantern_probe.records.rows import Row
 from lantern_probe.stats.clusters import design_effect
 from lantern_probe.stats.fractions import fraction_interval, mean_interval, share_interval
@@ -29,9 +30,6 @@ FEWEST = 20
 
 STATEMENTS = 10
 """Number of estimands that readings use, over which simultaneous intervals hold together."""
-
-REMOVALS = {"needed": "mask", "block": "skip", "markers": "ban"}
-"""Estimands of what happens when something is taken away, with the condition that does it."""
 
 CONDITIONS = (OWN, SHAM, "twin", "twin-oracle", "oracle", *REMOVALS.values())
 """The conditions of the rows from which all estimands are computed."""
@@ -102,32 +100,6 @@ class Look:
         return (shared if self.of == 1 else look_levels(shared)[self.number - 1]) / 2
 
 
-@dataclass(frozen=True)
-class Direction:
-    """One direction of a pair: a sample that gets its twin's latents.
-
-    Attributes:
-        own: Its row with its own latents.
-        donor: The twin's row with the twin's own latents.
-        sham: Its row with its own latents put back; None if it was not run.
-        exchanged: Its row with the twin's latents.
-        oracle: Its row with the twin's oracle latents; None if it was not run.
-        donor_gold: Right answer of the twin, where the edit determines it and it differs; else
-            None.
-    """
-
-    own: Row
-    donor: Row
-    sham: Row | None
-    exchanged: Row
-    oracle: Row | None
-    donor_gold: str | None
-
-
-Gain = tuple[float, float]
-"""Gain and loss of one direction, 0 or 1 each."""
-
-
 def estimates(
     rows: Sequence[Row], look: Look | None = None, *, level: float = 0.95
 ) -> dict[str, Estimate]:
@@ -145,11 +117,23 @@ def estimates(
     Raises:
         LanternError: none of the own rows has a block.
     """
-    table = by_condition(rows)
-    moment = look or Look()
-    units = _pair_units(directions(table)) | _sample_units(table)
-    tails = (1 - level) / 2, moment.tail
-    return {name: _estimate(name, units.get(name, []), *tails) for name in ABOUT}
+    units = pair_units(rows)
+    some = {name: list(found.values()) for name, found in units.items()}
+    return from_units(some, look, level=level)
+
+
+def from_units(
+    units: Mapping[str, Sequence[Unit]], look: Look | None = None, *, level: float = 0.95
+) -> dict[str, Estimate]:
+    """Estimate everything from the contributions of pairs.
+
+    Args:
+        units: Contributions by estimand.
+        look: Moment of the look; all pairs after an earlier look by default.
+        level: Level of each interval by itself, default 0.95.
+    """
+    tails = (1 - level) / 2, (look or Look()).tail
+    return {name: _estimate(name, units.get(name, ()), *tails) for name in ABOUT}
 
 
 def by_category(
@@ -169,140 +153,14 @@ def by_category(
     return found
 
 
-def directions(table: Mapping[str, Mapping[str, Row]]) -> list[Direction]:
-    """The directions of all pairs that ran with their own and with each other's latents.
-
-    Args:
-        table: Rows by condition and sample.
-    """
-    own, found = table[OWN], []
-    for sample, exchanged in table.get("twin", {}).items():
-        donor = own.get(str(exchanged.get("donor")))
-        if sample not in own or donor is None:
-            continue
-        gold = exchanged.get("donor_answer")
-        right = own[sample].get("gold")
-        found.append(
-            Direction(
-                own[sample],
-                donor,
-                table.get(SHAM, {}).get(sample),
-                exchanged,
-                table.get("twin-oracle", {}).get(sample),
-                gold if None not in (gold, right) and gold != right else None,
-            )
-        )
-    return found
-
-
-def _pair_units(found: Sequence[Direction]) -> dict[str, list[list[tuple[Row, Gain]]]]:
-    """For every estimand of pairs, the gains of every pair's directions."""
-    measures: dict[str, Callable[[Direction], Gain | None]] = {
-        "sees": lambda d: _share(_differ(d.own, d.donor)) if d.donor_gold else None,
-        "follows": _follows,
-        "carries over": lambda d: _carries_over(d, d.exchanged),
-        "could carry": lambda d: _gold_share(d, d.oracle),
-        "gap": _gap,
-        "depends": lambda d: _depends(d, d.exchanged),
-        "depends-oracle": lambda d: _depends(d, d.oracle),
-    }
-    units: dict[str, list[list[tuple[Row, Gain]]]] = {}
-    for name, measure in measures.items():
-        pairs: dict[frozenset[str], list[tuple[Row, Gain]]] = {}
-        for direction in found:
-            gain = measure(direction)
-            if gain is not None:
-                pair = frozenset((direction.own["sample"], direction.donor["sample"]))
-                pairs.setdefault(pair, []).append((direction.own, gain))
-        units[name] = list(pairs.values())
-    return units
-
-
-def _sample_units(
-    table: Mapping[str, Mapping[str, Row]],
-) -> dict[str, list[list[tuple[Row, Gain]]]]:
-    """For every estimand of samples, their gains, a sample and its twin together."""
-    own, sham = table[OWN], table.get(SHAM, {})
-    twin_of = {key: str(row.get("donor")) for key, row in table.get("twin", {}).items()}
-    gains: dict[str, dict[str, Gain]] = {}
-    for name, label in REMOVALS.items():
-        gains[name] = {
-            key: _minus(_differ(row, own[key]), _differ(sham[key], own[key]))
-            for key, row in table.get(label, {}).items()
-            if key in own and key in sham
-        }
-    gains["headroom"] = {
-        key: _minus(bool(row["correct"]), bool(own[key]["correct"]))
-        for key, row in table.get("oracle", {}).items()
-        if key in own and row.get("correct") is not None
-    }
-    units: dict[str, list[list[tuple[Row, Gain]]]] = {}
-    for name, values in gains.items():
-        pairs: dict[frozenset[str], list[tuple[Row, Gain]]] = {}
-        for key, gain in values.items():
-            pair = frozenset((key, twin_of.get(key, key)))
-            pairs.setdefault(pair, []).append((own[key], gain))
-        units[name] = list(pairs.values())
-    return units
-
-
-def _differ(one: Row, other: Row) -> bool:
-    return bool(one["answer"] != other["answer"])
-
-
-def _minus(one: bool, other: bool) -> Gain:
-    return float(one and not other), float(other and not one)
-
-
-def _share(hit: bool) -> Gain:
-    return float(hit), 0.0
-
-
-def _follows(direction: Direction) -> Gain | None:
-    given, wanted = direction.own["answer"], direction.donor["answer"]
-    if None in (given, wanted) or given == wanted:
-        return None
-    return _share(direction.exchanged["answer"] == wanted)
-
-
-def _carries_over(direction: Direction, row: Row) -> Gain | None:
-    if direction.donor_gold is None or direction.sham is None:
-        return None
-    hit, by_itself = (one["answer"] == direction.donor_gold for one in (row, direction.sham))
-    return _minus(hit, by_itself)
-
-
-def _gold_share(direction: Direction, row: Row | None) -> Gain | None:
-    if direction.donor_gold is None or row is None:
-        return None
-    return _share(row["answer"] == direction.donor_gold)
-
-
-def _gap(direction: Direction) -> Gain | None:
-    if direction.donor_gold is None or direction.oracle is None:
-        return None
-    could, did = (
-        row["answer"] == direction.donor_gold for row in (direction.oracle, direction.exchanged)
-    )
-    return _minus(could, did)
-
-
-def _depends(direction: Direction, row: Row | None) -> Gain | None:
-    if direction.donor_gold is None or direction.sham is None or row is None:
-        return None
-    return _minus(_differ(row, direction.own), _differ(direction.sham, direction.own))
-
-
 SHARES = ("sees", "follows", "could carry")
 """Estimands that are a share of units, with nothing subtracted."""
 
 
-def _estimate(
-    name: str, units: Sequence[Sequence[tuple[Row, Gain]]], tail: float, together: float
-) -> Estimate:
-    gains = [sum(gain for _, (gain, _) in unit) / len(unit) for unit in units]
-    losses = [sum(loss for _, (_, loss) in unit) / len(unit) for unit in units]
-    clusters = [unit[0][0]["cluster"] for unit in units]
+def _estimate(name: str, units: Sequence[Unit], tail: float, together: float) -> Estimate:
+    gains = [unit.gain for unit in units]
+    losses = [unit.loss for unit in units]
+    clusters = [unit.cluster for unit in units]
     value, low, high = _interval(name, gains, losses, clusters, tail)
     _, lowest, highest = _interval(name, gains, losses, clusters, together)
     n = len(units)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lantern_probe.analysis.estimands import FEWEST, REMOVALS, Estimate, Look, scaled
+from lantern_probe.analysis.estimands import Estimate, Look, scaled
+from lantern_probe.analysis.pair_units import REMOVALS
 from lantern_probe.errors import LanternError
 
 UNDECIDED = "undecided"
@@ -160,6 +161,7 @@ def read(
     *,
     oracle: bool = True,
     look: Look | None = None,
+    foretell: bool = True,
 ) -> Reading:
     """Read estimates: the first rule that holds, or undecided.
 
@@ -168,6 +170,7 @@ def read(
         thresholds: Numbers on which the reading turns; the defaults if None.
         oracle: False if there is no oracle recipe.
         look: Moment of the look, for the n that would decide; all pairs by default.
+        foretell: Find the n that would decide; default True.
     """
     tried = rules(thresholds or Thresholds(), oracle=oracle)
     remain = tuple(
@@ -182,7 +185,7 @@ def read(
     if word is not None:
         return Reading(word, tuple(tried[word]), remain, None, None, oracle)
     evidence = tuple(dict.fromkeys(claim for name in remain for claim in tried[name]))
-    n, expected = _deciding(tried, found, look or Look())
+    n, expected = _deciding(tried, found, look or Look()) if foretell else (None, None)
     return Reading(UNDECIDED, evidence, remain, n, expected, oracle)
 
 
@@ -211,7 +214,6 @@ def _deciding(
 
 __all__ = [
     "BYPASS_OR_COLLAPSED",
-    "FEWEST",
     "READINGS",
     "UNDECIDED",
     "Reading",

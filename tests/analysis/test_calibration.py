@@ -1,0 +1,62 @@
+"""Evaluations drawn from pools whose pairs are written by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from lantern_probe.analysis.calibration import Pool, calibrate
+from lantern_probe.analysis.pair_units import Unit
+from lantern_probe.errors import LanternError
+
+
+def pool(families: dict[str, tuple[int, dict[str, float]]], per_image: int = 1) -> Pool:
+    """A pool of families of pairs, each with its size and the value of each estimand."""
+    units: dict[str, dict[tuple[str, ...], Unit]] = {}
+    for family, (size, values) in families.items():
+        for number in range(size):
+            for name, value in values.items():
+                unit = Unit(value, 0, f"{family}-{number // per_image}", family)
+                units.setdefault(name, {})[family, str(number)] = unit
+    return Pool("made", units)
+
+
+MOVES = {"sees": 1, "follows": 1, "carries over": 1, "could carry": 1, "gap": 0, "depends": 1}
+MOVES |= {"depends-oracle": 1, "needed": 1, "block": 1, "markers": 1}
+STAYS = dict.fromkeys(MOVES, 0) | {"sees": 1}
+
+
+def test_pure_pools_are_read_right_in_every_evaluation():
+    for values, word in ((MOVES, "faithful"), (STAYS, "bypass")):
+        found = calibrate(pool({"a": (300, values)}), 256, draws=3)
+        assert found.readings == {word: 3}
+        assert found.together == 1
+
+
+def test_the_truth_of_a_mixture_is_the_share_that_is_asked_for():
+    both = pool({"a": (50, MOVES), "b": (500, STAYS)})
+    assert both.truth(0.3)["follows"] == pytest.approx(0.3)
+    assert both.truth()["follows"] == pytest.approx(50 / 550)
+    found = calibrate(both, 128, draws=40, share=0.3)
+    follows = next(one for one in found.estimands if one.name == "follows")
+    assert follows.bias is not None and follows.bias_error is not None
+    assert abs(follows.bias) < 4 * follows.bias_error
+    assert follows.coverage is not None and follows.coverage > 0.8
+    assert found.readings == {"partial": 40}
+
+
+def test_images_are_drawn_whole():
+    repeated = pool({"a": (200, MOVES), "b": (200, STAYS)}, per_image=4)
+    found = calibrate(repeated, 128, draws=40)
+    follows = next(one for one in found.estimands if one.name == "follows")
+    assert follows.coverage is not None and follows.coverage > 0.8
+
+
+@pytest.mark.parametrize("asked", [{"n": 0}, {"n": 8, "draws": 0}, {"n": 8, "share": 0.5}])
+def test_evaluations_that_cannot_be_drawn_are_refused(asked):
+    with pytest.raises(LanternError):
+        calibrate(pool({"a": (30, MOVES)}), **asked)
+
+
+def test_a_pool_without_pairs_is_refused():
+    with pytest.raises(LanternError, match="no pairs"):
+        Pool("empty", {"follows": {}})

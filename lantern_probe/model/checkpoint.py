@@ -15,9 +15,17 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.adapter_files import Adapter, read_adapter
+from lantern_probe.model.adapters import (
+    adapt_generation,
+    adapt_processor,
+    adapted_config,
+    merge_adapter,
+    template_folder,
+)
 from lantern_probe.model.blocks import LvrTokens
 from lantern_probe.model.files import CONFIG, check_settings
-from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch
+from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch, resolve
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
@@ -58,6 +66,7 @@ class Checkpoint:
 def load_checkpoint(
     source: str,
     *,
+    adapter: str | Path | None = None,
     latent_size: int | None,
     allow_plain: bool,
     dtype: torch.dtype | str | None,
@@ -74,8 +83,10 @@ def load_checkpoint(
         LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
             done.
     """
-    folder = fetch(source, revision, offline)
-    check_settings(folder)
+    base, beside = resolve(source, adapter)
+    added = None if beside is None else read_adapter(beside)
+    folder = fetch(base if adapter is not None else source, revision, offline)
+    check_settings(folder, beside)
     tensors = check_weights(folder)
     check_generation(folder)
     _check_arguments(dtype, attn_implementation)
@@ -89,11 +100,16 @@ def load_checkpoint(
             )
     with _guarded(source, "its processor and tokenizer"):
         processor = AutoProcessor.from_pretrained(folder, **local)
-        lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
-        check_tokens(folder, config, processor.tokenizer)
+        ready = config if added is None else adapted_config(config, added)
+        if added is not None:
+            adapt_processor(processor, added)
+        lvr = find_lvr_tokens(source, ready, processor.tokenizer, latent_size, allow_plain)
+        own = added is not None and added.has_tokenizer
+        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
         processor.tokenizer.padding_side = "left"
-        limit_pixels(folder, processor, min_pixels, max_pixels)
-        _check_prompts(folder, processor)
+        own = added is not None and added.has_image_processor
+        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
+        _check_prompts(template_folder(folder, added), processor)
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
     with _guarded(source, "its weights"):
@@ -115,8 +131,22 @@ def load_checkpoint(
         check_loaded(source, info)
         check_finite(source, model)
         check_tied(source, config, tensors, model)
+        if added is not None:
+            model = _adapted(source, model, added, ready)
     forget_outputs(model.generation_config)
     return Checkpoint(source, model.eval(), processor, lvr)
+
+
+def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:
+    """The model with an adapter merged, and with the settings that come with it."""
+    with _guarded(source, f"its adapter '{adapter.folder}'"):
+        model = merge_adapter(model, adapter)
+        adapt_generation(model, adapter)
+    check_finite(source, model)
+    for name in (*(f"lvr_{part}_id" for part in LVR_NAMES), "latent_size"):
+        if getattr(config, name, None) is not None:
+            setattr(model.config, name, getattr(config, name))
+    return model
 
 
 @contextmanager

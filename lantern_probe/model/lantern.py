@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -70,7 +71,9 @@ class LanternModel(TracedModel):
 
     Args:
         source: A bundled organism's name, a checkpoint folder, or a Hub name such as
-            `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only.
+            `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only. The folder of an
+            adapter stands for the base that it names, with the adapter.
+        adapter: Folder of a peft adapter, which is merged into the weights; default none.
         latent_size: K, the number of slots in a block; default the config's.
         allow_plain: Accept a checkpoint without LVR tokens as a model without latent blocks.
         dtype: Dtype of the weights; default float32 on the CPU, the checkpoint's own on a GPU.
@@ -91,6 +94,7 @@ class LanternModel(TracedModel):
         self,
         source: str,
         *,
+        adapter: str | Path | None = None,
         latent_size: int | None = None,
         allow_plain: bool = False,
         dtype: torch.dtype | str | None = None,
@@ -103,6 +107,7 @@ class LanternModel(TracedModel):
     ):
         checkpoint = load_checkpoint(
             str(source),
+            adapter=adapter,
             latent_size=latent_size,
             allow_plain=allow_plain,
             dtype=dtype,

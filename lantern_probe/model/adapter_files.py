@@ -271,4 +271,3 @@ def adapter_files(folder: Path) -> list[Path]:
     """
     patterns = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *SETTINGS, *VOCABULARY, *TEMPLATES)
     return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-

@@ -56,7 +56,9 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             another shape or without a place, or NaN.
     """
     if any(weight.device.type == "meta" for weight in model.parameters()):
-        refuse_adapter(adapter.folder, "its base is not on one device, and weights are merged there")
+        refuse_adapter(
+            adapter.folder, "its base is not on one device, and weights are merged there"
+        )
     tensors = load_file(adapter.folder / ADAPTER_WEIGHTS)
     _check_finite(adapter, tensors)
     _resize(model, adapter)
@@ -311,9 +313,7 @@ def _template_files(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _check_vocabulary(
-    adapter: Adapter, base: Mapping[str, int], theirs: Mapping[str, int]
-) -> None:
+def _check_vocabulary(adapter: Adapter, base: Mapping[str, int], theirs: Mapping[str, int]) -> None:
     """Refuse a tokenizer that gives a token of the base another id, or none."""
     moved = [token for token, number in base.items() if theirs.get(token, number) != number]
     lost = [token for token in base if token not in theirs]

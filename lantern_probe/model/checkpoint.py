@@ -24,12 +24,15 @@ from lantern_probe.model.adapters import (
     template_folder,
 )
 from lantern_probe.model.blocks import LvrTokens
+from lantern_probe.model.device_maps import check_placement, is_spread
 from lantern_probe.model.files import CONFIG, check_settings
 from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch, resolve
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
 from lantern_probe.model.pixels import limit_pixels
+from lantern_probe.model.placement import is_whole, spread
+from lantern_probe.model.quantised import Bits, check_quantised, quantised_loading
 from lantern_probe.model.settings import (
     check_generation,
     check_template,
@@ -71,6 +74,7 @@ def load_checkpoint(
     allow_plain: bool,
     dtype: torch.dtype | str | None,
     device_map: Any,
+    quantize: Bits | None = None,
     attn_implementation: str | None,
     revision: str | None,
     offline: bool,
@@ -90,6 +94,7 @@ def load_checkpoint(
     tensors = check_weights(folder)
     check_generation(folder)
     _check_arguments(dtype, attn_implementation)
+    check_placement(device_map)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gpu = torch.cuda.is_available()
     with _guarded(source, CONFIG):
@@ -112,27 +117,33 @@ def load_checkpoint(
         _check_prompts(template_folder(folder, added), processor)
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
+    gpu = gpu and str(device_map) != "cpu" and device_map != {"": "cpu"}
+    small = check_quantised(source, folder, quantize, adapted=added is not None, gpu=gpu)
+    few_bits = quantised_loading(quantize, dtype, gpu=gpu) if small else {}
+    # Weights that lie on several devices cannot be merged with an adapter's.
+    placed = None if added is not None and is_spread(device_map) else device_map
     with _guarded(source, "its weights"):
         if _is_small(folder):
             transformers_logging.disable_progress_bar()
         else:
             transformers_logging.enable_progress_bar()
-            check_memory(source, config, dtype, device_map)
+            if not small:
+                check_memory(source, config, dtype, placed)
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=dtype,
-            device_map=device_map,
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **local,
+            **local | {"dtype": dtype, "device_map": placed} | few_bits,
         )
         check_loaded(source, info)
         check_finite(source, model)
         check_tied(source, config, tensors, model)
         if added is not None:
             model = _adapted(source, model, added, ready)
+        if placed is not device_map:
+            model = spread(model, device_map)
     forget_outputs(model.generation_config)
     return Checkpoint(source, model.eval(), processor, lvr)
 
@@ -307,7 +318,15 @@ def untrain(lantern: Wrapper, seed: int = 0) -> Wrapper:
 
     Returns:
         The same model.
+
+    Raises:
+        LanternError: weights are quantised, or kept elsewhere than on a device.
     """
+    if not is_whole(lantern.hf):
+        raise LanternError(
+            "random weights take the place of whole ones, each on a device: load the model without "
+            "--quantize, and where it fits into memory"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(lantern.hf)(lantern.hf.config).to(lantern.hf.dtype)

@@ -239,7 +239,9 @@ def known_layers(source: str) -> int | None:
         return count
     if count is None:
         return None
-    refuse(Path(resolve(source)[0]) / "config.json", f"has num_hidden_layers {count!r}, no number >= 1")
+    refuse(
+        Path(resolve(source)[0]) / "config.json", f"has num_hidden_layers {count!r}, no number >= 1"
+    )
 
 
 def known_slots(source: str) -> int | None:

@@ -56,9 +56,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
             another shape or without a place, or NaN.
     """
     if any(weight.device.type == "meta" for weight in model.parameters()):
-        refuse_adapter(
-            adapter.folder, "its base is not on one device, and weights are merged there"
-        )
+        refuse_adapter(adapter.folder, "its base is not on a device, where weights are merged")
     tensors = load_file(adapter.folder / ADAPTER_WEIGHTS)
     _check_finite(adapter, tensors)
     _resize(model, adapter)

@@ -75,7 +75,7 @@ class LanternModel(PlacedModel):
         latent_size: K, the number of slots in a block; default the config's.
         allow_plain: Accept a checkpoint without LVR tokens as a model without latent blocks.
         dtype: Dtype of the weights; default float32 on the CPU, the checkpoint's own on a GPU.
-        device_map: Placement, as in transformers: "auto" over all devices, one device, or a mapping;
+        device_map: Placement, as in transformers: "auto" over all devices, a device, or a mapping;
             default the first GPU, else the CPU.
         quantize: "4bit" or "8bit" to round the weights as they are loaded, by bitsandbytes; default
             none.

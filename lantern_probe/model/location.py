@@ -120,8 +120,8 @@ def resolve(source: str, adapter: str | Path | None = None) -> tuple[str, Path |
 def fetch(source: str, revision: str | None = None, offline: bool = False) -> Path:
     """The folder of a checkpoint, downloaded first if it is a Hub name.
 
-    Of an adapter's folder it is that of its base. Of a Hub repository only files that loading reads are downloaded, the weights after all others
-    have been found usable; code in it never is.
+    Of an adapter's folder it is that of its base. Of a Hub repository only files that loading reads
+    are downloaded, the weights after all others have been found usable; code in it never is.
 
     Args:
         source: An organism's name, a folder, or a Hub name (owner/name).

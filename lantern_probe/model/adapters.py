@@ -57,7 +57,7 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
     """
     if any(weight.device.type == "meta" for weight in model.parameters()):
         refuse_adapter(adapter.folder, "its base is not on a device, where weights are merged")
-    tensors = load_file(adapter.folder / ADAPTER_WEIGHTS)
+    tensors = _present(load_file(adapter.folder / ADAPTER_WEIGHTS))
     _check_finite(adapter, tensors)
     _resize(model, adapter)
     learning = {name for name, weight in model.named_parameters() if weight.requires_grad}
@@ -85,6 +85,22 @@ def _peft() -> Any:
             "lantern-probe[peft], or merge the adapter elsewhere"
         ) from None
     return peft
+
+
+_OLD_NAME = re.compile(r"base_model\.model\.(?=(model\.(?:layers|embed_tokens|norm)|visual)\.)")
+
+
+def _present(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors under the names of today; the language model and the tower have moved."""
+    found = {}
+    for name, tensor in tensors.items():
+        match = _OLD_NAME.match(name)
+        if match:
+            rest = name[match.end() :]
+            within = "" if match[1] == "visual" else "language_model."
+            name = f"base_model.model.model.{within}{rest.removeprefix('model.')}"
+        found[name] = tensor
+    return found
 
 
 def _check_finite(adapter: Adapter, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -242,9 +258,9 @@ def adapted_config(config: Any, adapter: Adapter) -> Any:
     return config
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> list[str]:
+def _differences(one: Mapping[Any, Any], other: Mapping[Any, Any], path: str = "") -> list[str]:
     found = []
-    for name in sorted({*one, *other} - {*_OF_NO_OUTPUT}):
+    for name in sorted({*one, *other} - {*_OF_NO_OUTPUT}, key=str):
         first, second = one.get(name), other.get(name)
         if isinstance(first, dict) and isinstance(second, dict):
             found += _differences(first, second, f"{path}{name}.")

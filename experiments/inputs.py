@@ -139,6 +139,14 @@ class ModelOptions:
             if value is not None and value < 1:
                 raise LanternError(f"{flag} must be at least 1, not {value}")
 
+    def label(self, name: str) -> str:
+        """The name of a model in tables; an adapted one is not the model whose truth is known.
+
+        Args:
+            name: Name of the model.
+        """
+        return name if self.adapter is None else f"{name} + {self.adapter.name}"
+
     def threads(self, name: str) -> int:
         """The number of CPU threads that the model will run with.
 

@@ -32,7 +32,7 @@ from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
 from lantern_probe.model.pixels import limit_pixels
 from lantern_probe.model.placement import is_whole, spread
-from lantern_probe.model.quantised import Bits, check_quantised, quantised_loading
+from lantern_probe.model.quantised import check_quantised, quantised_loading
 from lantern_probe.model.settings import (
     check_generation,
     check_template,
@@ -74,7 +74,7 @@ def load_checkpoint(
     allow_plain: bool,
     dtype: torch.dtype | str | None,
     device_map: Any,
-    quantize: Bits | None = None,
+    quantize: str | None = None,
     attn_implementation: str | None,
     revision: str | None,
     offline: bool,

@@ -17,7 +17,6 @@ from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
 from lantern_probe.model.placement import PlacedModel
-from lantern_probe.model.quantised import Bits
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.images import ImageSource
@@ -100,7 +99,7 @@ class LanternModel(PlacedModel):
         allow_plain: bool = False,
         dtype: torch.dtype | str | None = None,
         device_map: Any = None,
-        quantize: Bits | None = None,
+        quantize: str | None = None,
         attn_implementation: str | None = None,
         revision: str | None = None,
         offline: bool = False,

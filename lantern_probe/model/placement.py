@@ -66,7 +66,7 @@ class PlacedModel(TracedModel):
             shared: Tokens of a prefix.
             each: Rows of a prefix, the mean.
         """
-        each = each if can_share(self) else 1.0  # type: ignore[arg-type]
+        each = each if can_share(self) else 1.0
         return min(
             branches_that_fit(self.hf.config, self.hf.dtype, device, own, shared, each, share)
             for device, share in self._shares().items()

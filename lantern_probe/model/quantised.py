@@ -11,13 +11,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.files import CONFIG, entries, read_json
 
-Bits = Literal["4bit", "8bit"]
-BITS: tuple[Bits, ...] = ("4bit", "8bit")
+BITS = ("4bit", "8bit")
 """Numbers of bits to which weights are rounded as they are loaded."""
 
 
@@ -32,7 +31,7 @@ def is_quantised(folder: Path) -> bool:
 
 
 def check_quantised(
-    source: str, folder: Path, quantize: Bits | None, *, adapted: bool, gpu: bool
+    source: str, folder: Path, quantize: str | None, *, adapted: bool, gpu: bool
 ) -> bool:
     """Refuse few bits where they would not hold, or cannot be had on this machine.
 
@@ -77,7 +76,7 @@ def check_quantised(
     return True
 
 
-def quantised_loading(quantize: Bits | None, dtype: Any, *, gpu: bool) -> dict[str, Any]:
+def quantised_loading(quantize: str | None, dtype: Any, *, gpu: bool) -> dict[str, Any]:
     """Arguments of transformers' `from_pretrained` that round the weights to few bits.
 
     Args:

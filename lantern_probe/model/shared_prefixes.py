@@ -84,8 +84,9 @@ class Sharing:
         if device == self.first.device:
             return self
         if device not in self._elsewhere:
-            moved = (tensor.to(device) for tensor in (self.first, self.group, self.shared))
-            self._elsewhere[device] = Sharing(*moved, self.before)
+            self._elsewhere[device] = Sharing(
+                self.first.to(device), self.group.to(device), self.shared.to(device), self.before
+            )
         return self._elsewhere[device]
 
     def masks(self, mask: Tensor | None, queries: int, columns: int, dtype: torch.dtype) -> Masks:

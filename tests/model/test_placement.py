@@ -282,7 +282,7 @@ def test_ablations_are_the_same_over_two_devices(
 
 
 def _numbers(row: Any) -> list[float]:
-    return [leaf for leaf in tree_leaves(row.get("likelihoods")) if isinstance(leaf, float)]
+    return [leaf for leaf in tree_leaves(row.get("logprobs")) if isinstance(leaf, float)]
 
 
 def test_patches_are_the_same_over_two_devices(

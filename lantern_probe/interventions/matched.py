@@ -9,7 +9,6 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import RowPlan, Slot, SlotEdit
-from lantern_probe.model.placement import weight_of
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -85,6 +84,8 @@ class Pause(Replacement):
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         _, number = self.chosen(lantern)
+        from lantern_probe.model.placement import weight_of  # loads torch
+
         embedding = weight_of(lantern.hf.get_input_embeddings())[number]
         return lambda own, slot: embedding.to(own)
 

@@ -155,15 +155,10 @@ class ModelOptions:
             from lantern_probe.model.device_maps import check_placement
 
             check_placement(self.device_map)
-        if self.adapter is not None:
-            if self.quantize is not None:
-                raise LanternError(
-                    "an adapter is merged into whole weights: leave out --quantize, or merge it "
-                    "first and quantise the result"
-                )
-            from lantern_probe.model.adapter_files import read_adapter
+        if self.quantize is not None and self.adapter is None:
+            from lantern_probe.model.quantised import require_bitsandbytes
 
-            read_adapter(self.adapter)
+            require_bitsandbytes(f"--quantize {self.quantize}")
         for flag, value in (
             ("--max-pixels", self.max_pixels),
             ("--latent-size", self.latent_size),
@@ -171,13 +166,36 @@ class ModelOptions:
             if value is not None and value < 1:
                 raise LanternError(f"{flag} must be at least 1, not {value}")
 
+    def check_adapter(self, model: str) -> None:
+        """Refuse an adapter, given or found in the model's folder, that could not be merged.
+
+        Args:
+            model: Name of the model.
+
+        Raises:
+            LanternError: there is no such model, or the reason.
+        """
+        from lantern_probe.model.adapter_files import read_adapter, require_peft
+        from lantern_probe.model.location import resolve
+
+        _, adapter = resolve(model, self.adapter)
+        if adapter is None:
+            return
+        read_adapter(adapter)
+        if self.quantize is not None:
+            raise LanternError(
+                "an adapter is merged into whole weights: leave out --quantize, or merge it "
+                "first and quantise the result"
+            )
+        require_peft()
+
     def label(self, name: str) -> str:
         """The name of a model in tables; an adapted one is not the model whose truth is known.
 
         Args:
             name: Name of the model.
         """
-        return name if self.adapter is None else f"{name} + {self.adapter.name}"
+        return name if self.adapter is None else f"{name} + {self.adapter.resolve().name}"
 
     def threads(self, name: str) -> int:
         """The number of CPU threads that the model will run with.
@@ -293,10 +311,8 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
                 f"--adapter '{self.adapter}' belongs to one model, and --model has {len(models)}; "
                 "give its base alone"
             )
-        if self.adapter is not None:
-            from lantern_probe.model.location import resolve
-
-            resolve(models[0], self.adapter)
+        for model in models:
+            self.check_adapter(model)
         for model in models:
             self.check_data(model)
 

@@ -6,6 +6,7 @@ nothing that an adapter brings is ever executed.
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,14 @@ _UNMERGED = {
 _CHANGED_BASES = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 """Ways to begin (`init_lora_weights`) that change the base, which the adapter's files lack."""
 
-_OF_TRAINING = ("training_args.bin", "optimizer*", "scheduler*", "rng_state*", "scaler*")
+_OF_TRAINING = (
+    "training_args.bin",
+    "optimizer*",
+    "scheduler*",
+    "rng_state*",
+    "scaler*",
+    "random_states*",
+)
 """Files of a training's state, which decide no output."""
 
 
@@ -120,6 +128,19 @@ def is_adapter(folder: Path) -> bool:
     return not own and not any(folder.glob("model-*.safetensors"))
 
 
+def require_peft() -> None:
+    """Refuse an adapter where peft is not installed.
+
+    Raises:
+        LanternError: naming the extra.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise LanternError(
+            "an adapter needs peft, which is not installed; install it with lantern-probe[peft], "
+            "or merge the adapter elsewhere"
+        )
+
+
 def refuse_adapter(folder: Path, problem: str) -> NoReturn:
     """Refuse an adapter.
 
@@ -157,8 +178,11 @@ def read_adapter(folder: str | Path) -> Adapter:
 
 
 def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        kind = "a file" if folder.is_file() else "no folder on this machine"
+    try:
+        there, kind = folder.is_dir(), "a file" if folder.is_file() else "no folder on this machine"
+    except (OSError, ValueError) as error:  # no permission, a name too long
+        there, kind = False, f"no folder that can be read ({error})"
+    if not there:
         refuse_adapter(folder, f"it is {kind}; give the folder that holds {ADAPTER_CONFIG}")
     inside = [file.parent.name for file in sorted(folder.glob(f"*/{ADAPTER_CONFIG}"))]
     others = [name for name in inside if not name.startswith("checkpoint-")]

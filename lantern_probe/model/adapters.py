@@ -19,8 +19,13 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, GenerationConfig
 
-from lantern_probe.errors import LanternError, named
-from lantern_probe.model.adapter_files import ADAPTER_WEIGHTS, Adapter, refuse_adapter
+from lantern_probe.errors import named
+from lantern_probe.model.adapter_files import (
+    ADAPTER_WEIGHTS,
+    Adapter,
+    refuse_adapter,
+    require_peft,
+)
 from lantern_probe.model.files import CONFIG, TEMPLATES, read_json, read_text
 from lantern_probe.model.settings import GENERATION, check_generation
 
@@ -77,13 +82,9 @@ def merge_adapter(model: Any, adapter: Adapter) -> Any:
 
 
 def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise LanternError(
-            f"an adapter needs peft, which cannot be imported ({error}); install it with "
-            "lantern-probe[peft], or merge the adapter elsewhere"
-        ) from None
+    require_peft()
+    import peft
+
     return peft
 
 

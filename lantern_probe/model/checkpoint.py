@@ -26,7 +26,7 @@ from lantern_probe.model.adapters import (
 from lantern_probe.model.blocks import LvrTokens
 from lantern_probe.model.device_maps import check_placement, is_spread
 from lantern_probe.model.files import CONFIG, check_settings
-from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch, resolve
+from lantern_probe.model.location import QUIET_BELOW, base_of, check_slots, fetch, identity, resolve
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
@@ -89,6 +89,8 @@ def load_checkpoint(
     """
     base, beside = resolve(source, adapter)
     added = None if beside is None else read_adapter(beside)
+    if adapter is not None and added is not None:
+        _warn_of_other_base(base, added)
     folder = fetch(base if adapter is not None else source, revision, offline)
     check_settings(folder, beside)
     tensors = check_weights(folder)
@@ -146,6 +148,20 @@ def load_checkpoint(
             model = spread(model, device_map)
     forget_outputs(model.generation_config)
     return Checkpoint(source, model.eval(), processor, lvr)
+
+
+def _warn_of_other_base(given: str, adapter: Adapter) -> None:
+    """Say so where an adapter names a base that is at hand and not the one that is given."""
+    try:
+        said = base_of(adapter.folder)
+        same = identity(said) is None or identity(given) in (None, identity(said))
+    except LanternError:  # nothing to compare with
+        return
+    if not same:
+        _log.warning(
+            "'%s': it was trained on '%s', and is merged into '%s', which has other weights",
+            adapter.folder, said, given,
+        )  # fmt: skip
 
 
 def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:

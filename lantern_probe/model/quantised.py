@@ -63,17 +63,29 @@ def check_quantised(
             f"an adapter is merged into whole weights, and {what} has none; give the base in "
             "bfloat16 without --quantize, or merge the adapter first and quantise the result"
         )
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise LanternError(
-            f"{what} needs bitsandbytes, which is not installed; install "
-            "lantern-probe[quantized], or take --dtype bfloat16"
-        )
+    require_bitsandbytes(what)
     if not gpu and importlib.util.find_spec("kernels") is not None:
         raise LanternError(
             f"{what} on a CPU would have bitsandbytes fetch code from the Hub, as the package "
             "kernels is installed; uninstall kernels, or use a GPU"
         )
     return True
+
+
+def require_bitsandbytes(what: str) -> None:
+    """Refuse weights in few bits where bitsandbytes is not installed.
+
+    Args:
+        what: The flag or checkpoint that asks for them, for the message.
+
+    Raises:
+        LanternError: naming the extra.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LanternError(
+            f"{what} needs bitsandbytes, which is not installed; install "
+            "lantern-probe[quantized], or take --dtype bfloat16"
+        )
 
 
 def quantised_loading(quantize: str | None, dtype: Any, *, gpu: bool) -> dict[str, Any]:

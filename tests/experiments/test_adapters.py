@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import warnings
@@ -67,9 +68,17 @@ def test_a_run_is_not_resumed_with_another_adapter(lora: Path, tmp_path: Path) -
         ablate(tmp_path / "run", "faithful", adapter, samples=5)
 
 
-def test_flags_that_do_not_go_together_are_refused(lora: Path, tmp_path: Path) -> None:
+def test_flags_that_do_not_go_together_are_refused(
+    lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    absent = "bitsandbytes"
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == absent else found(name)
+    )
     for wrong, why in (
         ({"adapter": lora, "quantize": "4bit"}, "merged into whole weights"),
+        ({"quantize": "4bit"}, r"--quantize 4bit needs bitsandbytes.*\[quantized\]"),
         ({"device": "cpu", "device_map": "auto"}, "--device or --device-map, not both"),
         ({"device_map": "everywhere"}, "take auto, balanced"),
         ({"adapter": tmp_path}, "holds no adapter_config.json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import shutil
@@ -252,6 +253,16 @@ def test_an_adapter_inside_the_folder_of_its_base_is_applied_if_given(
     assert torch.equal(logits(given, inputs), logits(LanternModel(str(lora)), inputs))
 
 
+def test_a_base_with_other_weights_than_the_adapters_own_is_named(
+    copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        LanternModel("faithful", adapter=copy)
+        assert not caplog.text
+        LanternModel("bypass", adapter=copy)
+    assert "is merged into" in caplog.text and "other weights" in caplog.text
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 FIRST = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_A.weight"
@@ -368,7 +379,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_peft_the_extra_is_named(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "peft", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LanternError, match=r"install it with lantern-probe\[peft\]"):
         LanternModel(str(copy))
 

@@ -142,7 +142,8 @@ def run_ablation(
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress
                     )
-                results[folder] = _summaries(folder, name, parts, samples, margin)
+                label = config.label(name)
+                results[folder] = _summaries(folder, label, parts, samples, margin)
     end_explained(config.explain_resume)
     from lantern_probe.analysis.ablation import as_records
 

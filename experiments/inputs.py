@@ -122,6 +122,15 @@ class ModelOptions:
     on a GPU."""
     device: str | None = None
     """Device: cpu, cuda, cuda:1 and so on. By default the first GPU, or the CPU without one."""
+    device_map: str | None = None
+    """Spread of the model over all devices, in place of --device: auto, balanced, balanced_low_0 or
+    sequential, as accelerate names them; or one device. Rows are the same but for rounding."""
+    adapter: Path | None = None
+    """Folder of a peft adapter, which is merged into the one --model. A folder that holds only an
+    adapter can be given as --model itself, and is loaded on the base that it names."""
+    quantize: Literal["4bit", "8bit"] | None = None
+    """Number of bits to which bitsandbytes rounds the weights as they are loaded; none by default.
+    It changes every answer's probabilities, and is part of the run."""
     attn_implementation: str | None = None
     """Attention: sdpa (default), eager or flash_attention_2."""
     max_pixels: int | None = None
@@ -135,17 +144,58 @@ class ModelOptions:
     """Never contact the Hub."""
 
     def check_model(self) -> None:
-        """Refuse numbers of pixels and slots below 1.
+        """Refuse numbers below 1, two placements, and an adapter that cannot be merged.
 
         Raises:
-            LanternError: naming the flag.
+            LanternError: naming the flag, or the adapter.
         """
+        if self.device and self.device_map:
+            raise LanternError("give --device or --device-map, not both")
+        if self.device_map is not None:
+            from lantern_probe.model.device_maps import check_placement
+
+            check_placement(self.device_map)
+        if self.quantize is not None and self.adapter is None:
+            from lantern_probe.model.quantised import require_bitsandbytes
+
+            require_bitsandbytes(f"--quantize {self.quantize}")
         for flag, value in (
             ("--max-pixels", self.max_pixels),
             ("--latent-size", self.latent_size),
         ):
             if value is not None and value < 1:
                 raise LanternError(f"{flag} must be at least 1, not {value}")
+
+    def check_adapter(self, model: str) -> None:
+        """Refuse an adapter, given or found in the model's folder, that could not be merged.
+
+        Args:
+            model: Name of the model.
+
+        Raises:
+            LanternError: there is no such model, or the reason.
+        """
+        from lantern_probe.model.adapter_files import read_adapter, require_peft
+        from lantern_probe.model.location import resolve
+
+        _, adapter = resolve(model, self.adapter)
+        if adapter is None:
+            return
+        read_adapter(adapter)
+        if self.quantize is not None:
+            raise LanternError(
+                "an adapter is merged into whole weights: leave out --quantize, or merge it "
+                "first and quantise the result"
+            )
+        require_peft()
+
+    def label(self, name: str) -> str:
+        """The name of a model in tables; an adapted one is not the model whose truth is known.
+
+        Args:
+            name: Name of the model.
+        """
+        return name if self.adapter is None else f"{name} + {self.adapter.resolve().name}"
 
     def threads(self, name: str) -> int:
         """The number of CPU threads that the model will run with.
@@ -170,7 +220,9 @@ class ModelOptions:
         lantern = LanternModel(
             name,
             dtype=self.chosen_dtype(),
-            device_map={"": self.device} if self.device else None,
+            adapter=self.adapter,
+            device_map={"": self.device} if self.device else self.device_map,
+            quantize=self.quantize,
             attn_implementation=self.attn_implementation,
             max_pixels=self.max_pixels,
             latent_size=self.latent_size,
@@ -183,7 +235,7 @@ class ModelOptions:
 
     def on_gpu(self) -> bool:
         """True if the model is loaded onto a GPU."""
-        if (self.device or "").startswith("cpu"):
+        if (self.device or self.device_map or "").startswith("cpu"):
             return False
         import torch
 
@@ -254,6 +306,13 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
         self.check_model()
         if not models:
             raise LanternError("--model needs at least one model")
+        if self.adapter is not None and len(models) > 1:
+            raise LanternError(
+                f"--adapter '{self.adapter}' belongs to one model, and --model has {len(models)}; "
+                "give its base alone"
+            )
+        for model in models:
+            self.check_adapter(model)
         for model in models:
             self.check_data(model)
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.content import checkpoint_content
-from lantern_probe.model.location import commit_of, fetch, identity
+from lantern_probe.model.location import commit_of, fetch, identity, resolve
 from lantern_probe.records.json_files import explained, to_plain
 from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
@@ -90,6 +90,7 @@ def run_settings(
         "dtype": config.chosen_dtype(gpu),
         "gpu": gpu,
         "attn_implementation": config.attn_implementation,
+        **_additions(config),
         "data": data,
         "image_root": None if root is None else root.resolve(),
         "seed": config.seed,
@@ -102,16 +103,27 @@ def run_settings(
     return settings
 
 
+def _additions(config: Inputs) -> dict[str, Any]:
+    """Settings that a run has only where they are given; the adapter's content is the model's."""
+    found: dict[str, Any] = {}
+    if config.adapter is not None:
+        found["adapter"] = config.adapter
+    if config.quantize is not None:
+        found["quantize"] = config.quantize
+    return found
+
+
 def _content(config: Inputs, model: str, there: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a checkpoint, and its commit if it is the Hub's."""
     try:
+        _, adapter = resolve(model, config.adapter)
         folder = fetch(model, config.revision, config.offline)
     except LanternError:
         # Out of reach: what is complete can still be shown, and what is not cannot be loaded.
         if Path(model).exists() or there.get("model") != model or "checkpoint" not in there:
             raise
         return {"checkpoint": there["checkpoint"], "commit": there.get("commit")}
-    return {"checkpoint": checkpoint_content(folder), "commit": commit_of(folder)}
+    return {"checkpoint": checkpoint_content(folder, adapter), "commit": commit_of(folder)}
 
 
 def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, **more: Any) -> Run:
@@ -134,6 +146,8 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     settings = run_settings(config, command, model, data, there=there) | more
     # Batches shrink with the memory: recorded, and no setting of a row.
     facts: dict[str, Any] = {"batch_rows": config.batch_rows}
+    if config.device_map is not None:
+        facts["device_map"] = config.device_map
     if _is_at_hand(model, config):
         facts["threads"] = config.threads(model)
     if config.explain_resume:

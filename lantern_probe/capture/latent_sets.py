@@ -33,6 +33,7 @@ from lantern_probe.geometry.vectors import (
     VectorSet,
 )
 from lantern_probe.model.inputs import has_text
+from lantern_probe.model.placement import weight_of
 from lantern_probe.model.sites import layer_count
 from lantern_probe.records.store import Store
 from lantern_probe.tasks.sample import Sample
@@ -92,10 +93,10 @@ class ModelWeights:
         asked = [sample.text for sample in samples if has_text(lantern.processor, sample)]
         texts = lantern.processor.tokenizer(asked)["input_ids"] if asked else []
         ids = sorted({token for text in texts for token in text})
-        table = lantern.hf.get_input_embeddings().weight.detach()
+        table = weight_of(lantern.hf.get_input_embeddings())
         return cls(
             layer_count(lantern) - 1,
-            norm.weight.detach().float().cpu(),
+            weight_of(norm).float().cpu(),
             norm.variance_epsilon,
             table[ids].float().cpu(),
         )

@@ -30,7 +30,7 @@ from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
 from lantern_probe.model.facts import finish_of, running_facts
-from lantern_probe.model.memory import Batches, free_memory, most_branches
+from lantern_probe.model.memory import Batches, most_branches
 from lantern_probe.model.norms import fed_states
 from lantern_probe.model.scoring import candidate_mass, unclear
 from lantern_probe.records.json_files import explained, replace_file
@@ -218,7 +218,7 @@ class Ablation:
 
     def _keep_prefixes(self, prefixes: dict[str, Prefix], *, keep: bool) -> None:
         """Keep prefixes for the second pass as far as memory allows, and release those used."""
-        room = KEPT * (self._kept + free_memory(self.lantern.device)) if keep else 0.0
+        room = KEPT * (self._kept + self.lantern.free_memory()) if keep else 0.0
         for key, prefix in prefixes.items():
             size = sum(t.nbytes for pair in prefix.cache for t in pair)
             if keep and key not in self._prefixes and self._kept + size <= room:

@@ -84,7 +84,9 @@ class Pause(Replacement):
 
     def edit(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> SlotEdit:
         _, number = self.chosen(lantern)
-        embedding = lantern.hf.get_input_embeddings().weight[number].detach()
+        from lantern_probe.model.placement import weight_of  # loads torch
+
+        embedding = weight_of(lantern.hf.get_input_embeddings())[number]
         return lambda own, slot: embedding.to(own)
 
     def chosen(self, lantern: LanternModel) -> tuple[str, int]:

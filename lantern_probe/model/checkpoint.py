@@ -15,13 +15,24 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.adapter_files import Adapter, read_adapter
+from lantern_probe.model.adapters import (
+    adapt_generation,
+    adapt_processor,
+    adapted_config,
+    merge_adapter,
+    template_folder,
+)
 from lantern_probe.model.blocks import LvrTokens
+from lantern_probe.model.device_maps import check_placement, is_spread
 from lantern_probe.model.files import CONFIG, check_settings
-from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch
+from lantern_probe.model.location import QUIET_BELOW, base_of, check_slots, fetch, identity, resolve
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
 from lantern_probe.model.pixels import limit_pixels
+from lantern_probe.model.placement import is_whole, spread
+from lantern_probe.model.quantised import check_quantised, quantised_loading
 from lantern_probe.model.settings import (
     check_generation,
     check_template,
@@ -58,10 +69,12 @@ class Checkpoint:
 def load_checkpoint(
     source: str,
     *,
+    adapter: str | Path | None = None,
     latent_size: int | None,
     allow_plain: bool,
     dtype: torch.dtype | str | None,
     device_map: Any,
+    quantize: str | None = None,
     attn_implementation: str | None,
     revision: str | None,
     offline: bool,
@@ -74,11 +87,16 @@ def load_checkpoint(
         LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
             done.
     """
-    folder = fetch(source, revision, offline)
-    check_settings(folder)
+    base, beside = resolve(source, adapter)
+    added = None if beside is None else read_adapter(beside)
+    if adapter is not None and added is not None:
+        _warn_of_other_base(base, added)
+    folder = fetch(base if adapter is not None else source, revision, offline)
+    check_settings(folder, beside)
     tensors = check_weights(folder)
     check_generation(folder)
     _check_arguments(dtype, attn_implementation)
+    check_placement(device_map)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gpu = torch.cuda.is_available()
     with _guarded(source, CONFIG):
@@ -89,34 +107,73 @@ def load_checkpoint(
             )
     with _guarded(source, "its processor and tokenizer"):
         processor = AutoProcessor.from_pretrained(folder, **local)
-        lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
-        check_tokens(folder, config, processor.tokenizer)
+        ready = config if added is None else adapted_config(config, added)
+        if added is not None:
+            adapt_processor(processor, added)
+        lvr = find_lvr_tokens(source, ready, processor.tokenizer, latent_size, allow_plain)
+        own = added is not None and added.has_tokenizer
+        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
         processor.tokenizer.padding_side = "left"
-        limit_pixels(folder, processor, min_pixels, max_pixels)
-        _check_prompts(folder, processor)
+        own = added is not None and added.has_image_processor
+        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
+        _check_prompts(template_folder(folder, added), processor)
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
+    gpu = gpu and str(device_map) != "cpu" and device_map != {"": "cpu"}
+    small = check_quantised(source, folder, quantize, adapted=added is not None, gpu=gpu)
+    few_bits = quantised_loading(quantize, dtype, gpu=gpu) if small else {}
+    # Weights that lie on several devices cannot be merged with an adapter's.
+    placed = None if added is not None and is_spread(device_map) else device_map
     with _guarded(source, "its weights"):
         if _is_small(folder):
             transformers_logging.disable_progress_bar()
         else:
             transformers_logging.enable_progress_bar()
-            check_memory(source, config, dtype, device_map)
+            if not small:
+                check_memory(source, config, dtype, placed)
         model, info = AutoModelForImageTextToText.from_pretrained(
             folder,
-            dtype=dtype,
-            device_map=device_map,
             attn_implementation=attn_implementation,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
-            **local,
+            **local | {"dtype": dtype, "device_map": placed} | few_bits,
         )
         check_loaded(source, info)
         check_finite(source, model)
         check_tied(source, config, tensors, model)
+        if added is not None:
+            model = _adapted(source, model, added, ready)
+        if placed is not device_map:
+            model = spread(model, device_map)
     forget_outputs(model.generation_config)
     return Checkpoint(source, model.eval(), processor, lvr)
+
+
+def _warn_of_other_base(given: str, adapter: Adapter) -> None:
+    """Say so where an adapter names a base that is at hand and not the one that is given."""
+    try:
+        said = base_of(adapter.folder)
+        same = identity(said) is None or identity(given) in (None, identity(said))
+    except LanternError:  # nothing to compare with
+        return
+    if not same:
+        _log.warning(
+            "'%s': it was trained on '%s', and is merged into '%s', which has other weights",
+            adapter.folder, said, given,
+        )  # fmt: skip
+
+
+def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:
+    """The model with an adapter merged, and with the settings that come with it."""
+    with _guarded(source, f"its adapter '{adapter.folder}'"):
+        model = merge_adapter(model, adapter)
+        adapt_generation(model, adapter)
+    check_finite(source, model)
+    for name in (*(f"lvr_{part}_id" for part in LVR_NAMES), "latent_size"):
+        if getattr(config, name, None) is not None:
+            setattr(model.config, name, getattr(config, name))
+    return model
 
 
 @contextmanager
@@ -277,7 +334,15 @@ def untrain(lantern: Wrapper, seed: int = 0) -> Wrapper:
 
     Returns:
         The same model.
+
+    Raises:
+        LanternError: weights are quantised, or kept elsewhere than on a device.
     """
+    if not is_whole(lantern.hf):
+        raise LanternError(
+            "random weights take the place of whole ones, each on a device: load the model without "
+            "--quantize, and where it fits into memory"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh = type(lantern.hf)(lantern.hf.config).to(lantern.hf.dtype)

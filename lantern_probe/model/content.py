@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.adapter_files import ADAPTER_CONFIG, adapter_files, read_adapter
 from lantern_probe.model.files import SETTINGS, check_settings, read_files, read_json
 from lantern_probe.model.weight_files import check_weights
 
@@ -23,25 +24,47 @@ CACHED_FROM = 20_000_000
 """Bytes of a file from which its digest is kept in the user's cache."""
 
 
-def checkpoint_content(folder: Path) -> dict[str, Any]:
+def checkpoint_content(folder: Path, adapter: Path | None = None) -> dict[str, Any]:
     """Record the content of a checkpoint: settings by name, other files by digest.
 
     Args:
         folder: The checkpoint, as `location.fetch` gives it.
+        adapter: Folder of the adapter that is applied to it, as `location.resolve` gives it;
+            default none.
 
     Returns:
         By name of the file its settings, or `sha256:` and a digest. A chat template that is in use
-        from within a JSON file counts as one of its settings.
+        from within a JSON file counts as one of its settings. Files of the adapter are named
+        `adapter/...`.
 
     Raises:
         LanternError: a file cannot be used; see `files.check_settings`.
     """
-    check_settings(folder)
+    check_settings(folder, adapter)
     check_weights(folder)
     found: dict[str, Any] = {}
     for file in read_files(folder):
         name = str(file.relative_to(folder))
         found[name] = _short(read_json(file)) if name in SETTINGS else _digest(file)
+    return found | ({} if adapter is None else _content_of(adapter))
+
+
+_ABOUT_BASE = ("base_model_name_or_path", "revision", "auto_mapping")
+"""Settings of an adapter that say where its base is, whose content is recorded."""
+
+
+def _content_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    read_adapter(folder)
+    for file in adapter_files(folder):
+        name = str(file.relative_to(folder))
+        if name in (ADAPTER_CONFIG, *SETTINGS):
+            settings = read_json(file)
+            if name == ADAPTER_CONFIG:
+                settings = {key: settings[key] for key in settings if key not in _ABOUT_BASE}
+            found[f"adapter/{name}"] = _short(settings)
+        else:
+            found[f"adapter/{name}"] = _digest(file)
     return found
 
 

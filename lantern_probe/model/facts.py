@@ -23,9 +23,10 @@ def running_facts(lantern: LanternModel, max_new_tokens: int | None = None) -> d
     Returns:
         `threads`, and `decoding`: limit, greedy, device, dtype, attention, slots of a block and
         ids of its tokens, image limits in pixels, the token ids that end a text, and the
-        checkpoint's generation settings that are obeyed.
+        checkpoint's generation settings that are obeyed; `quantised` for weights in few bits.
     """
     size = lantern.processor.image_processor.size
+    few_bits = {"quantised": True} if getattr(lantern.hf, "is_quantized", False) else {}
     return {
         "threads": torch.get_num_threads(),
         "decoding": {
@@ -41,6 +42,7 @@ def running_facts(lantern: LanternModel, max_new_tokens: int | None = None) -> d
             "max_pixels": size["longest_edge"],
             "eos_token_ids": sorted(lantern.eos_ids),
             "generation": generation_settings(lantern.hf.generation_config),
+            **few_bits,
         },
     }
 

@@ -1,8 +1,8 @@
 """Files of a checkpoint folder, read before any library sees them, without torch.
 
 A file of the wrong kind is named with its kind, and a file that would change the model without
-being applied is refused: an adapter, code of its own, weights in another format. Nothing that a
-checkpoint brings is ever executed.
+being applied is refused: an adapter among the weights, code of its own, weights in another format.
+Nothing that a checkpoint brings is ever executed.
 """
 
 from __future__ import annotations
@@ -135,31 +135,37 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def check_settings(folder: Path) -> None:
+def check_settings(folder: Path, adapter: Path | None = None) -> None:
     """Refuse a checkpoint whose settings cannot be, or would not be, read as they are meant.
 
     Args:
         folder: The checkpoint, a folder on this machine.
+        adapter: Folder of the adapter that will be applied, which may lie in it; default none.
 
     Raises:
         LanternError: naming the file and the way out.
     """
     settings = {name: read_json(folder / name) for name in SETTINGS if (folder / name).is_file()}
+    if CONFIG not in settings and (folder / "adapter_config.json").is_file():
+        raise LanternError(
+            f"'{folder}' holds an adapter only; download it into a folder of its own, and give "
+            "--model BASE --adapter FOLDER"
+        )
     if CONFIG not in settings:
         raise LanternError(f"'{folder}' holds no config.json, so it is no checkpoint folder")
     _refuse_code(folder, settings)
-    _refuse_adapters(folder, settings)
+    _refuse_adapters(folder, settings, adapter)
     _check_vocabulary(folder)
     for file in (path for pattern in TEMPLATES for path in folder.glob(pattern)):
         read_text(file)
     _check_processor(folder, settings)
-    _refuse_quantised(folder, settings[CONFIG])
+    _check_quantised(folder, settings[CONFIG])
     _check_dtype(folder, settings[CONFIG])
 
 
 def _refuse_code(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
     for name, content in settings.items():
-        for key, value in _entries(content):
+        for key, value in entries(content):
             if key in CODE_KEYS and value:
                 refuse(
                     folder / name,
@@ -175,33 +181,43 @@ def _refuse_code(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
         _log.warning("'%s': code of a checkpoint is never run: %s", folder, named(code))
 
 
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Walk through all names and values of nested settings."""
+def entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Walk through all names and values of nested settings.
+
+    Args:
+        value: The settings.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             yield key, item
-            yield from _entries(item)
+            yield from entries(item)
     elif isinstance(value, list):
         for item in value:
-            yield from _entries(item)
+            yield from entries(item)
 
 
-def _refuse_adapters(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
+def _refuse_adapters(
+    folder: Path, settings: dict[str, dict[str, Any]], applied: Path | None
+) -> None:
     found = [path for path in sorted(folder.glob("adapter_*")) if path.is_file()]
     inside = sorted(folder.glob("*/adapter_config.json"))
     training = [path for path in inside if path.parent.name.startswith("checkpoint-")]
+    if applied is not None:
+        inside = [path for path in inside if not path.parent.samefile(applied)]
+        training = [path for path in training if path in inside]
     found += [path for path in inside if path not in training]
     if found:
         names = named([str(path.relative_to(folder)) for path in found])
         raise LanternError(
             f"cannot load the checkpoint '{folder}': it holds an adapter ({names}), which would "
-            "not be applied; merge the adapter first (merge_and_unload of peft, save_pretrained), "
-            "and give a folder without it"
+            "not be applied; merge the adapter first (merge_and_unload of peft, save_pretrained) "
+            "and give a folder without it, or move the adapter into a folder of its own and give "
+            "--model BASE --adapter FOLDER"
         )
     if training:
         names = named([str(path.relative_to(folder)) for path in training])
         _log.warning("'%s': adapters of its training are not applied: %s", folder, names)
-    if any(key == "peft_type" for key, _ in _entries(settings[CONFIG])):
+    if any(key == "peft_type" for key, _ in entries(settings[CONFIG])):
         refuse(folder / CONFIG, "is the config of an adapter; merge the adapter first")
 
 
@@ -234,19 +250,36 @@ def _check_processor(folder: Path, settings: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def _refuse_quantised(folder: Path, config: dict[str, Any]) -> None:
-    for key, value in _entries(config):
-        if key in ("quantization_config", "compression_config") and value:
-            method = value.get("quant_method") if isinstance(value, dict) else value
+def _check_quantised(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse weights in few bits, but those that give a row alone what they give it in a batch."""
+    for key, value in entries(config):
+        if key not in ("quantization_config", "compression_config") or not value:
+            continue
+        settings = value if isinstance(value, dict) else {"quant_method": value}
+        method = settings.get("quant_method")
+        way_out = "give the checkpoint in bfloat16 or float32"
+        ours = method in ("bitsandbytes", None) and key == "quantization_config"
+        if ours and settings.get("load_in_4bit") is True:
+            continue
+        if ours and settings.get("load_in_8bit") is True:
+            if settings.get("llm_int8_threshold", 6.0) == 0:
+                continue
             refuse(
                 folder / CONFIG,
-                f"says that the weights are quantised ({key}, {method}); give the checkpoint in "
-                "bfloat16 or float32",
+                f"says that the weights are quantised ({key}, {method}) to 8 bits with "
+                f"llm_int8_threshold {settings.get('llm_int8_threshold', 6.0)!r}, which makes the "
+                f"answer to a question depend on the others in its batch; {way_out}, and "
+                "--quantize 8bit if it must be small",
             )
+        refuse(
+            folder / CONFIG,
+            f"says that the weights are quantised ({key}, {method}), and only bitsandbytes is "
+            f"read; {way_out}, and --quantize 4bit if it must be small",
+        )
 
 
 def _check_dtype(folder: Path, config: dict[str, Any]) -> None:
-    for key, value in _entries(config):
+    for key, value in entries(config):
         if key not in ("dtype", "torch_dtype") or value is None or isinstance(value, dict):
             continue
         if not isinstance(value, str) or value.removeprefix("torch.") not in DTYPES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,14 +12,11 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.attention import can_share
 from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
 from lantern_probe.model.inputs import as_samples, asked_question
-from lantern_probe.model.location import TINY
-from lantern_probe.model.memory import branches_that_fit, rows_that_fit
-from lantern_probe.model.tracing import TracedModel
+from lantern_probe.model.placement import PlacedModel
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.images import ImageSource
@@ -32,7 +30,7 @@ MAX_NEW_TOKENS = 512
 """Token limit of the official evaluation (docs/methods.md, The official system)."""
 
 
-class LanternModel(TracedModel):
+class LanternModel(PlacedModel):
     """A Qwen2.5-VL with latent blocks, wrapped by nnsight.
 
     Between `<|lvr_start|>` and `<|lvr_end|>` the model is fed K of its own final hidden states
@@ -70,11 +68,16 @@ class LanternModel(TracedModel):
 
     Args:
         source: A bundled organism's name, a checkpoint folder, or a Hub name such as
-            `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only.
+            `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only. The folder of an
+            adapter stands for the base that it names, with the adapter.
+        adapter: Folder of a peft adapter, which is merged into the weights; default none.
         latent_size: K, the number of slots in a block; default the config's.
         allow_plain: Accept a checkpoint without LVR tokens as a model without latent blocks.
         dtype: Dtype of the weights; default float32 on the CPU, the checkpoint's own on a GPU.
-        device_map: Placement, as in transformers; default the first GPU, else the CPU.
+        device_map: Placement, as in transformers: "auto" over all devices, a device, or a mapping;
+            default the first GPU, else the CPU.
+        quantize: "4bit" or "8bit" to round the weights as they are loaded, by bitsandbytes; default
+            none.
         attn_implementation: "sdpa" (default), "eager", "flash_attention_2" ...
         revision: Branch, tag or commit of a Hub repository; default its main branch.
         offline: Never contact the Hub, use its local cache only.
@@ -91,10 +94,12 @@ class LanternModel(TracedModel):
         self,
         source: str,
         *,
+        adapter: str | Path | None = None,
         latent_size: int | None = None,
         allow_plain: bool = False,
         dtype: torch.dtype | str | None = None,
         device_map: Any = None,
+        quantize: str | None = None,
         attn_implementation: str | None = None,
         revision: str | None = None,
         offline: bool = False,
@@ -103,10 +108,12 @@ class LanternModel(TracedModel):
     ):
         checkpoint = load_checkpoint(
             str(source),
+            adapter=adapter,
             latent_size=latent_size,
             allow_plain=allow_plain,
             dtype=dtype,
             device_map=device_map,
+            quantize=quantize,
             attn_implementation=attn_implementation,
             revision=revision,
             offline=offline,
@@ -126,11 +133,6 @@ class LanternModel(TracedModel):
     def max_new_tokens(self) -> int:
         """Token limit of a continuation unless another is given: the checkpoint's own, else 512."""
         return self.hf.generation_config.max_new_tokens or MAX_NEW_TOKENS
-
-    @property
-    def is_tiny(self) -> bool:
-        """True for a model so small that memory and threads are of no concern, as an organism."""
-        return sum(p.numel() for p in self.hf.parameters()) < TINY
 
     @property
     def latent_size(self) -> int:
@@ -159,25 +161,6 @@ class LanternModel(TracedModel):
                 "it can answer questions, but no condition on the slots applies to it"
             )
         return self.lvr
-
-    def rows_that_fit(self, length: int) -> int:
-        """The number of rows that may be decoded together in the free memory, at least one.
-
-        Args:
-            length: Tokens of a row, the ones still to come included.
-        """
-        return rows_that_fit(self.hf.config, self.hf.dtype, self.device, length)
-
-    def branches_that_fit(self, own: int, shared: int, each: float) -> int:
-        """The number of branches that may be decoded together in the free memory, at least one.
-
-        Args:
-            own: Tokens of a row that are its own, the ones still to come included.
-            shared: Tokens of a prefix.
-            each: Rows of a prefix, the mean.
-        """
-        each = each if can_share(self) else 1.0
-        return branches_that_fit(self.hf.config, self.hf.dtype, self.device, own, shared, each)
 
     # -- asking --------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lantern_probe import organisms
 from lantern_probe.errors import LanternError
+from lantern_probe.model.adapter_files import is_adapter, read_adapter
 from lantern_probe.model.files import (
     INDEX,
     SETTINGS,
@@ -32,12 +33,15 @@ def locate(source: str) -> str:
     """The folder of an organism or of a local checkpoint; a Hub name is returned as it is.
 
     Args:
-        source: An organism's name, a folder, or a Hub name (owner/name).
+        source: An organism's name, a folder (of an adapter too), or a Hub name (owner/name).
 
     Raises:
-        LanternError: the source is none of the three.
+        LanternError: the source is none of the three, or an adapter whose base is none.
     """
     try:
+        if is_adapter(Path(source)):
+            base_of(Path(source))
+            return source
         if (Path(source) / "config.json").is_file():
             return source
         if source in organisms.names():
@@ -59,11 +63,65 @@ def locate(source: str) -> str:
     )
 
 
+def base_of(adapter: Path) -> str:
+    """The base that an adapter names: an organism, a folder, or a Hub name.
+
+    A relative folder is looked for from here, and from the adapter's folder.
+
+    Args:
+        adapter: Folder of the adapter.
+
+    Raises:
+        LanternError: the adapter cannot be used, names no base, or one that is not to be had.
+    """
+    said = read_adapter(adapter).settings.get("base_model_name_or_path")
+    way_out = f"give the base too: --model BASE --adapter {adapter}"
+    if not said:
+        raise LanternError(
+            f"the adapter '{adapter}' names no base (base_model_name_or_path); {way_out}"
+        )
+    try:
+        for place in (Path(said), adapter / said):
+            if place.is_dir() and is_adapter(place):
+                raise LanternError("it is an adapter itself; merge that one first")
+            if (place / "config.json").is_file():
+                return str(place)
+        return locate(said)
+    except (LanternError, OSError, ValueError) as error:
+        raise LanternError(
+            f"the adapter '{adapter}' is for the base {said!r}, which is not to be had ({error}); "
+            f"{way_out}"
+        ) from None
+
+
+def resolve(source: str, adapter: str | Path | None = None) -> tuple[str, Path | None]:
+    """Tell a checkpoint's base from the adapter that is applied to it; None without one.
+
+    Args:
+        source: An organism's name, a folder, or a Hub name (owner/name); the folder of an adapter
+            stands for the base that it names.
+        adapter: Folder of an adapter for that base; default none.
+
+    Raises:
+        LanternError: the source is no checkpoint, or an adapter is given twice.
+    """
+    location = locate(source)
+    found = Path(location) if is_adapter(Path(location)) else None
+    if adapter is None:
+        return (location, None) if found is None else (base_of(found), found)
+    if found is not None:
+        raise LanternError(
+            f"{source!r} is an adapter itself, and --adapter gives another; give its base as "
+            "--model, and merge one of the two first to have both"
+        )
+    return location, Path(adapter)
+
+
 def fetch(source: str, revision: str | None = None, offline: bool = False) -> Path:
     """The folder of a checkpoint, downloaded first if it is a Hub name.
 
-    Of a Hub repository only files that loading reads are downloaded, the weights after all others
-    have been found usable; code in it never is.
+    Of an adapter's folder it is that of its base. Of a Hub repository only files that loading reads
+    are downloaded, the weights after all others have been found usable; code in it never is.
 
     Args:
         source: An organism's name, a folder, or a Hub name (owner/name).
@@ -74,12 +132,22 @@ def fetch(source: str, revision: str | None = None, offline: bool = False) -> Pa
         LanternError: there is no such checkpoint, it cannot be downloaded, or a revision of a
             folder is asked for.
     """
-    location = Path(locate(source))
+    source, adapter = resolve(source)
+    location = Path(source)
     if location.is_dir():
         if revision is not None:
             raise LanternError(f"revision {revision!r} is about Hub names, and {source!r} is none")
         return location
-    return _snapshot(source, revision, offline)
+    if adapter is None:
+        return _snapshot(source, revision, offline)
+    try:
+        noted = read_adapter(adapter).settings.get("revision")
+        return _snapshot(source, revision or noted, offline)
+    except LanternError as error:
+        raise LanternError(
+            f"the adapter '{adapter}' is for the base {source!r}, which is not to be had "
+            f"({error}); give the base too: --model BASE --adapter {adapter}"
+        ) from error
 
 
 @cache
@@ -125,11 +193,12 @@ def identity(source: str) -> str | None:
     Args:
         source: An organism's name, a folder, or a Hub name (owner/name).
     """
-    folder = Path(locate(source))
+    base, adapter = resolve(source)
+    folder = Path(base)
     if not folder.is_dir():
         return None
     digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob("*.safetensors")) + _weights_of(adapter):
         status = file.stat()
         if status.st_size < QUIET_BELOW:
             digest.update(file.read_bytes())
@@ -138,8 +207,14 @@ def identity(source: str) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def _weights_of(adapter: Path | None) -> list[Path]:
+    return [] if adapter is None else sorted(adapter.glob("*.safetensors"))
+
+
 def read_config(source: str) -> Mapping[str, Any] | None:
     """The content of `config.json` of a checkpoint on this machine; None for a Hub name.
+
+    Of an adapter's folder it is that of its base.
 
     Args:
         source: An organism's name, a folder, or a Hub name (owner/name).
@@ -147,7 +222,7 @@ def read_config(source: str) -> Mapping[str, Any] | None:
     Raises:
         LanternError: the source is no checkpoint, or its config is not JSON.
     """
-    file = Path(locate(source)) / "config.json"
+    file = Path(resolve(source)[0]) / "config.json"
     return read_json(file) if file.is_file() else None
 
 
@@ -164,7 +239,9 @@ def known_layers(source: str) -> int | None:
         return count
     if count is None:
         return None
-    refuse(Path(locate(source)) / "config.json", f"has num_hidden_layers {count!r}, no number >= 1")
+    refuse(
+        Path(resolve(source)[0]) / "config.json", f"has num_hidden_layers {count!r}, no number >= 1"
+    )
 
 
 def known_slots(source: str) -> int | None:
@@ -176,7 +253,7 @@ def known_slots(source: str) -> int | None:
     size = (read_config(source) or {}).get("latent_size")
     if size is None:
         return None
-    check_slots(Path(locate(source)) / "config.json", size)
+    check_slots(Path(resolve(source)[0]) / "config.json", size)
     return int(size)
 
 

@@ -53,7 +53,9 @@ def cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:
     return int(2 * text.num_key_value_heads * size * dtype.itemsize * text.num_hidden_layers)
 
 
-def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, length: int) -> int:
+def rows_that_fit(
+    config: Any, dtype: torch.dtype, device: torch.device, length: int, share: float = 1.0
+) -> int:
     """The number of rows that may be decoded together in the free memory, at least one.
 
     A row takes its cache, the largest layer's once more while it is packed, and a few vectors of
@@ -64,15 +66,22 @@ def rows_that_fit(config: Any, dtype: torch.dtype, device: torch.device, length:
         dtype: Dtype of the cache.
         device: Device on which the rows are decoded.
         length: Tokens of a row, the ones still to come included.
+        share: Fraction of the layers that run on the device; default all.
     """
     vocabulary = 8 * 4 * config.get_text_config().vocab_size
-    per_row = 1.25 * cache_bytes_per_token(config, dtype) * length + vocabulary
+    per_row = 1.25 * share * cache_bytes_per_token(config, dtype) * length + vocabulary
     fit = int(SHARE * free_memory(device) / per_row)
     return max(1, min(fit, MOST_ROWS["cuda" if device.type == "cuda" else "cpu"]))
 
 
 def branches_that_fit(
-    config: Any, dtype: torch.dtype, device: torch.device, own: int, shared: int, each: float
+    config: Any,
+    dtype: torch.dtype,
+    device: torch.device,
+    own: int,
+    shared: int,
+    each: float,
+    share: float = 1.0,
 ) -> int:
     """The number of branches that may be decoded together in the free memory, at least one.
 
@@ -87,10 +96,11 @@ def branches_that_fit(
         own: Tokens of a row that are its own, the ones still to come included.
         shared: Tokens of a prefix.
         each: Rows of a prefix, the mean; 1 where prefixes are copied into every row.
+        share: Fraction of the layers that run on the device; default all.
     """
     vocabulary = 8 * 4 * config.get_text_config().vocab_size
     tokens = own + shared / max(1.0, each)
-    per_row = 1.25 * cache_bytes_per_token(config, dtype) * tokens + vocabulary
+    per_row = 1.25 * share * cache_bytes_per_token(config, dtype) * tokens + vocabulary
     fit = int(SHARE * free_memory(device) / per_row)
     return max(1, min(fit, most_branches(device)))
 

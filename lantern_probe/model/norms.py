@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lantern_probe.model.blocks import Block, PromptNorms
+from lantern_probe.model.placement import weight_of
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -63,7 +64,7 @@ def fed_states(
     if not blocks or not len(blocks[0].latents):
         return {}
     latents = blocks[0].latents.float()
-    end = lantern.hf.get_input_embeddings().weight[lantern.require_lvr().end].detach().float()
+    end = weight_of(lantern.hf.get_input_embeddings())[lantern.require_lvr().end].float()
     lengths = latents.norm(dim=-1)
     cosines = latents @ end.to(latents.device) / (lengths * end.norm().to(latents.device))
     # The cosine of a vector without length is undefined.

@@ -8,7 +8,7 @@ edges cut and activations patched at all positions at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,6 +93,10 @@ def replay(
     asked: Any = questions
     if not isinstance(questions, Mapping):
         asked = lantern.inputs(as_samples(questions))
+    asked = {
+        name: value.to(lantern.device) if isinstance(value, Tensor) else value
+        for name, value in asked.items()
+    }
     prompts = [
         ids[mask.bool()]
         for ids, mask in zip(asked["input_ids"], asked["attention_mask"], strict=True)
@@ -104,6 +108,7 @@ def replay(
         rows = _output_rows(lantern, finished, prompts)
     else:
         rows = [_sequence(result.ids, result.blocks, 0) for result in finished]
+    rows = [replace(row, ids=row.ids.to(lantern.device)) for row in rows]
     for index, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
         if not torch.equal(row.ids[: len(prompt)], prompt):
             raise LanternError(f"finished sequence {index} does not begin with its question")

@@ -55,6 +55,7 @@ class Sharing:
     shared: Int[Tensor, " groups"]
     before: int
     _seen: tuple[Tensor | None, int, int, Masks] | None = field(default=None, init=False)
+    _elsewhere: dict[torch.device, Sharing] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.longest = int(self.shared.max())
@@ -73,6 +74,20 @@ class Sharing:
         self._ragged = not bool(self._valid.all())
         self._padding = _added(self._valid, torch.float32)
         self._empty = self.shared == 0
+
+    def on(self, device: torch.device) -> Sharing:
+        """The same for layers on a device, which need not be that of the tokens.
+
+        Args:
+            device: Device of a layer.
+        """
+        if device == self.first.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = Sharing(
+                self.first.to(device), self.group.to(device), self.shared.to(device), self.before
+            )
+        return self._elsewhere[device]
 
     def masks(self, mask: Tensor | None, queries: int, columns: int, dtype: torch.dtype) -> Masks:
         """The masks of both parts; computed once for the layers that have the same mask.
@@ -220,7 +235,7 @@ class SharedPrefixes(DynamicLayer):
             mask: Mask [rows or 1, 1, queries, columns], True for what is seen; None is causal.
             scaling: Factor of the products of queries and keys.
         """
-        sharing, (rows, heads, queries, dim) = self.sharing, query.shape
+        sharing, (rows, heads, queries, dim) = self.sharing.on(query.device), query.shape
         masks = sharing.masks(mask, queries, self.get_seq_length(), query.dtype)
         kv = self._own.shape[2]
         grouped = heads // kv

@@ -147,7 +147,7 @@ def _step_logprobs(
         some = torch.tensor(at[first : first + size], device=states.device)
         logprobs = lantern.hf.lm_head(states[some[:, 0], some[:, 1]]).float().log_softmax(-1)
         here = [step for step in wanted if first <= index[step[:2]] < first + size]
-        which = torch.tensor([(index[s[:2]] - first, s[2]) for s in here], device=states.device)
+        which = torch.tensor([(index[s[:2]] - first, s[2]) for s in here], device=logprobs.device)
         values = logprobs[which[:, 0], which[:, 1]].tolist()
         for (row, node, token), value in zip(here, values, strict=True):
             found[row][node, token] = value

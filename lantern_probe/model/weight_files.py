@@ -45,7 +45,7 @@ def check_weights(folder: Path) -> dict[str, tuple[int, ...]]:
             folder / INDEX, f"names {len(absent)} of {len(files)} files that are missing: "
             f"{named(absent)}; copy or download them",
         )  # fmt: skip
-    tensors = {name: _read_header(folder / name) for name in files}
+    tensors = {name: read_shapes(folder / name) for name in files}
     if files != [WEIGHTS]:
         _check_index(folder, tensors)
     unread = sorted({path.name for path in folder.glob("*.safetensors")} - {*files})
@@ -116,8 +116,18 @@ MOST_HEADER = 100_000_000
 """Bytes of the longest header of a safetensors file."""
 
 
-def _read_header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Read the shapes of the tensors in a safetensors file, and check its length."""
+def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Read the shapes of the tensors in a safetensors file, and check its length.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The shape of every tensor, by name.
+
+    Raises:
+        LanternError: it is no safetensors file, or not a whole one.
+    """
     head = read_head(file)
     size = file.stat().st_size
     length = int.from_bytes(head[:8], "little")

@@ -28,7 +28,7 @@ VERSIONS = (
 DECIDING = ("threads", "decoding")
 """Facts of a loaded model that decide rows; `Run.note` holds them against what was recorded."""
 
-_NAMES_ONLY = ("model", "revision", "weights")
+_NAMES_ONLY = ("model", "revision", "weights", "adapter")
 """Settings that say where a checkpoint is; its content counts where that is recorded."""
 
 LATER: Any = type("Later", (), {"__repr__": lambda self: "known once the model is loaded"})()

@@ -345,9 +345,10 @@ class Ablation:
     def _save_latents(self, jobs: Sequence[Job], results: Sequence[BranchResult]) -> None:
         fresh: dict[tuple[str, int], Tensor] = {}
         for (unit, asked, _), result in zip(jobs, results, strict=True):
-            latents = result.blocks[0].latents if result.blocks else []
-            if asked == (Own(), self.corruption) and len(latents) == self.lantern.latent_size:
-                fresh[_key(unit)] = result.blocks[0].latents
+            if asked != (Own(), self.corruption) or not result.blocks:
+                continue
+            if len(latents := result.blocks[0].latents) == self.lantern.latent_size:
+                fresh[_key(unit)] = latents
         self._latents.save(fresh)
 
 

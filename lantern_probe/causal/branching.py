@@ -25,13 +25,14 @@ from lantern_probe.causal.row_batch import (
     may_leave,
     may_share,
 )
-from lantern_probe.errors import LanternError
+from lantern_probe.errors import LanternError, named
 from lantern_probe.model.answer_tokens import find_tag
 from lantern_probe.model.attention import sharing_prefixes
 from lantern_probe.model.blocks import BranchResult, PromptNorms, RowPlan, find_blocks, first_of
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues
 from lantern_probe.model.sampling import Draws
 from lantern_probe.model.scoring import score_answers
+from lantern_probe.model.settings import position_settings
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -152,11 +153,16 @@ def run_prefixes(
         One prefix per question, or per stream; those of one question together.
 
     Raises:
-        LanternError: an image cannot be read, the model has no LVR tokens, or there are not as many
-            lists of streams as questions.
+        LanternError: an image cannot be read, the model has no LVR tokens, a setting counts tokens
+            from where a call begins (`min_new_tokens`), or there are not as many lists of streams
+            as questions.
     """
     tokens = lantern.require_lvr()
     max_new_tokens = max_new_tokens or lantern.max_new_tokens
+    if names := position_settings(lantern.hf.generation_config, kwargs):
+        raise LanternError(
+            f"branches go on from a shared prefix, and could not obey {named(names)}; leave it out"
+        )
     questions = None if isinstance(samples, Mapping) else list(samples)
     inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
     grids = _first_grids(lantern, inputs)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lantern_probe.analysis.passes import Unit, mean_of, sample_count, share_of
+from lantern_probe.analysis.passes import mean_of, sample_count, share_of
 from lantern_probe.analysis.scores import mass_of, most_probable, probability_of
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Proportion
@@ -43,11 +44,11 @@ class Likelihood:
     low: int
 
 
-def summarize(rows: Mapping[Unit, Row], reference: Mapping[Unit, Row] | None = None) -> Likelihood:
+def summarize(rows: Mapping[Any, Row], reference: Mapping[Unit, Row] | None = None) -> Likelihood:
     """Sum up the scores of one condition, on the samples that its reference has scored too.
 
     Args:
-        rows: Rows of the condition by sample and pass.
+        rows: Rows of the condition, by sample or by sample and pass.
         reference: Rows of what it is compared with; None for no comparison.
     """
     scored = {key: row for key, row in rows.items() if most_probable(row) is not None}

@@ -44,7 +44,7 @@ class Likelihood:
     low: int
 
 
-def summarize(rows: Mapping[Any, Row], reference: Mapping[Unit, Row] | None = None) -> Likelihood:
+def summarize(rows: Mapping[Any, Row], reference: Mapping[Any, Row] | None = None) -> Likelihood:
     """Sum up the scores of one condition, on the samples that its reference has scored too.
 
     Args:

@@ -45,31 +45,34 @@ if TYPE_CHECKING:
         prompt_sets,
         tokens_in_box,
     )
+    from lantern_probe.model.sampling import Draws, Sampling
     from lantern_probe.model.scoring import score_answers
     from lantern_probe.model.sites import layer_count, prompt_positions, submodule, text_positions
     from lantern_probe.model.teacher_forcing import ForcedTexts, check_followable
 
 __all__ = [
-    "MAX_NEW_TOKENS",
-    "OWN",
-    "REPEATED_SDPA",
     "AnswerPlace",
     "AttentionHook",
     "Batches",
     "Block",
     "BranchResult",
     "Checkpoint",
+    "Draws",
     "Footprint",
     "ForcedTexts",
     "LanternModel",
     "LanternOutput",
     "LatentDecoding",
     "LvrTokens",
+    "MAX_NEW_TOKENS",
+    "OWN",
     "PromptNorms",
+    "REPEATED_SDPA",
     "Replay",
     "RoleTracker",
     "Roles",
     "RowPlan",
+    "Sampling",
     "Slot",
     "SlotEdit",
     "answer_forms",
@@ -113,6 +116,7 @@ __getattr__ = lazily(
     facts="finish_of running_facts",
     teacher_forcing="ForcedTexts check_followable",
     answer_tokens="AnswerPlace answer_forms find_answer",
+    sampling="Draws Sampling",
     scoring="score_answers",
     oracle="region_latents",
     roles="RoleTracker Roles find_roles position_sets prompt_sets tokens_in_box",

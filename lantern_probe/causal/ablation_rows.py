@@ -99,6 +99,8 @@ def ablation_row(
     }
     if number is not None:
         row["pass"] = number
+    if "pair" in sample.attributes:
+        row["pair"] = str(sample.attributes["pair"])
     if result.logprobs is None and (pairs := unclear(lantern, sample.candidates)):
         row["indistinct"] = [list(pair) for pair in pairs]
     row.update(fed_states(lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from lantern_probe.model.teacher_forcing import ForcedTexts, check_followable
 
 __all__ = [
+    "MAX_NEW_TOKENS",
+    "OWN",
+    "REPEATED_SDPA",
     "AnswerPlace",
     "AttentionHook",
     "Batches",
@@ -64,10 +67,7 @@ __all__ = [
     "LanternOutput",
     "LatentDecoding",
     "LvrTokens",
-    "MAX_NEW_TOKENS",
-    "OWN",
     "PromptNorms",
-    "REPEATED_SDPA",
     "Replay",
     "RoleTracker",
     "Roles",

@@ -83,7 +83,10 @@ def score_interval(
 def interval_of_tail(
     b: float, c: float, n: float, tail: float, effect: float, clusters: int | None
 ) -> tuple[float, float]:
-    """The interval of `score_interval` by the probability beyond either end."""
+    """The interval of `score_interval` by the probability beyond either end.
+
+    Counts need not be whole: those of pairs are sums over two directions, halved.
+    """
     worth = math.sqrt(n / effect)
     low, high = _score_interval(b / n, c / n, worth, score_quantile(tail, n, clusters))
     if b == c == 0:

@@ -8,6 +8,7 @@ import pytest
 
 from lantern_probe.analysis import crossed, decomposition, exchange, mediation, triggers
 from lantern_probe.analysis.ablation import as_records, summarize
+from lantern_probe.analysis.card import make_card
 from lantern_probe.analysis.comparison import compare
 from lantern_probe.analysis.discordant import as_records as pair_records
 from lantern_probe.analysis.discordant import discordant_pairs
@@ -114,6 +115,7 @@ ONE_TEXT: dict[str, Any] = {
     "crossed cells": lambda rows: crossed.summarize(rows, model="m"),
     "decomposition": lambda rows: decomposition.summarize(rows, model="m", base="zeros"),
     "triggers": lambda rows: triggers.summarize(rows, model="m"),
+    "card": lambda rows: make_card(rows, model="m", data="d"),
     "comparison": lambda rows: compare({"own": rows, "zeros": rows}),
 }
 

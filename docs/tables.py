@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -35,16 +36,35 @@ def fields(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
             yield ast.unparse(item.target), shown(ast.unparse(item.annotation)), sentence
 
 
+def called(node: ast.Assign, text: ast.stmt) -> str | None:
+    """The table of a typed dictionary made by a call: one field, whose name is a keyword."""
+    value = node.value
+    if not (isinstance(value, ast.Call) and ast.unparse(value.func) == "TypedDict"):
+        return None
+    assert isinstance(text, ast.Expr) and isinstance(value.args[1], ast.Dict)
+    sentence = " ".join(ast.literal_eval(text.value).split())
+    (key,), (kind,) = value.args[1].keys, value.args[1].values
+    assert key is not None
+    row = f"| `{ast.literal_eval(key)}` | {shown(ast.unparse(kind))} | {sentence} |"
+    name = ast.unparse(node.targets[0])
+    return (
+        f"### `{name}`: the field of sampled decoding\n\n| field | type | |\n|---|---|---|\n{row}\n"
+    )
+
+
 def tables() -> str:
     """The fields of every kind of row, as Markdown."""
     found = []
-    for node in ast.parse(SCHEMA.read_text(encoding="utf-8")).body:
+    body = ast.parse(SCHEMA.read_text(encoding="utf-8")).body
+    for node, following in pairwise(body):
+        if isinstance(node, ast.Assign) and (table := called(node, following)) is not None:
+            found.append(table)
         if isinstance(node, ast.ClassDef):
             title = (ast.get_docstring(node) or "").splitlines()[0].rstrip(".")
             bases = [ast.unparse(base) for base in node.bases if ast.unparse(base) != "TypedDict"]
             found.append(f"### `{node.name}`: {title[0].lower()}{title[1:]}\n")
             if bases:
-                found.append(f"The fields of `{bases[0]}`, and:\n")
+                found.append(f"The fields of {' and '.join(f'`{base}`' for base in bases)}, and:\n")
             found.append("| field | type | |\n|---|---|---|")
             for name, kind, sentence in fields(node):
                 found.append(f"| `{name}` | {kind} | {sentence} |")

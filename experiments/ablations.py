@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from lantern_probe.analysis.ablation import ConditionSummary
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.model.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,23 @@ def run_ablation(
     for model in folders:
         check_parts(config, model, parts)
     margin = config.margin if isinstance(config, AblationInputs) else AblationInputs.margin
+    sampling = config.sampling(config.seed) if isinstance(config, AblationInputs) else None
+    drawn: dict[str, Any] = {}  # settings of greedy runs are what they were
+    if sampling is not None:
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     results = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
             with explaining():
                 data, samples = (load or config.load_samples)(name)
-                with open_run(
-                    config, folder, command, name, data, samples=len(samples), parser=parser
-                ) as run:
+                settings = {"samples": len(samples), "parser": parser, **drawn}
+                with open_run(config, folder, command, name, data, **settings) as run:
                     samples = run.register(samples)
                     _ablate(
-                        config, ModelLoader(config, name), run, parts, samples, parser, progress
-                    )
-                label = config.label(name)
-                results[folder] = _summaries(folder, label, parts, samples, margin)
+                        config, ModelLoader(config, name), run, parts, samples, parser, progress,
+                        sampling,
+                    )  # fmt: skip
+                results[folder] = _summaries(folder, config.label(name), parts, samples, margin)
     end_explained(config.explain_resume)
     from lantern_probe.analysis.ablation import as_records
 
@@ -179,15 +183,20 @@ def _ablate(
     samples: list[Sample],
     parser: Parser,
     progress: Progress,
+    sampling: Sampling | None,
 ) -> None:
     # Conditions do not decide each other's rows, so that a run can be extended by more of them.
     labels = {label for part in parts for label in part.labels}
     run.note(conditions=sorted({*run.manifest.get("conditions", []), *labels}))
+    passes = 1 if sampling is None else sampling.passes
+    if sampling is not None:
+        run.note(passes=max(passes, run.manifest.get("passes", 1)))
     wanted = {
-        (sample.id, label)
+        (sample.id, label, number)
         for part in parts
         for sample in samples[: part.first]
         for label in part.labels
+        for number in range(passes)
     }
 
     def engine(lantern: LanternModel, advance: Advance) -> None:
@@ -205,6 +214,7 @@ def _ablate(
                 max_new_tokens=config.max_new_tokens,
                 batch_rows=config.rows_together,
                 parser=parser,
+                sampling=sampling,
                 advance=advance,
             ).execute()
 

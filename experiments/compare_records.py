@@ -118,9 +118,10 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
     Raises:
         LanternError: it is no run, has no rows, or the parser cannot read its answers.
     """
-    from lantern_probe.records.rows import read_manifest, read_rows, reread
+    from lantern_probe.records.rows import read_manifest, read_rows, refuse_passes, reread
 
     rows = read_rows(folder)
+    refuse_passes(rows, f"'{folder}': a comparison of records")
     if not rows:
         raise LanternError(f"the run in '{folder}' has no rows yet")
     if config.parser != read_manifest(folder)["config"].get("parser", "default"):

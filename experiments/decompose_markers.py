@@ -44,6 +44,7 @@ def main(config: Config) -> int:
     if config.base not in config.conditions:
         raise LanternError(f"--base {config.base!r} is none of the --conditions")
     config.check(config.model)
+    config.check_one_pass(COMMAND)
     from .ablations import ablation_parts, report_problems, run_ablation
 
     parts = ablation_parts(config.conditions, seed=config.seed)

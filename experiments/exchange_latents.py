@@ -120,6 +120,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
     config.check(config.model)
+    config.check_one_pass(COMMAND)
     size = set_size(config)
     from .ablations import report_problems, run_ablation
     from .data import SCENE_TWINS, check_twin, load_pairs

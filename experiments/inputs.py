@@ -7,6 +7,7 @@ heavy is loaded.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .console import quiet_transformers
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.model.sampling import Sampling
     from lantern_probe.tasks import DataReading, Sample
 
 Parser = Literal["default", "official", "strict"]
@@ -293,6 +295,75 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class SamplingOptions:
+    """Decoding of texts: greedy, or sampled in several passes."""
+
+    temperature: float | None = None
+    """Temperature of sampled decoding, above 0. By default 0, greedy decoding. Of the checkpoint's
+    own sampling settings none is applied; repetition_penalty and the like are."""
+    top_p: float | None = None
+    """Sampling from the likeliest tokens that hold this probability, after the temperature; by
+    default 1, all tokens."""
+    passes: int = 1
+    """Texts sampled for each sample and condition. A run can be continued with more of them."""
+
+    def check_sampling(self) -> None:
+        """Refuse values out of range, and those that greedy decoding would ignore.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        if self.passes < 1:
+            raise LanternError(f"--passes must be at least 1, not {self.passes}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise LanternError(f"--top-p lies above 0 and at most at 1, not at {self.top_p}")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise LanternError(
+                f"--temperature must be a number above 0, or 0 for greedy decoding, not "
+                f"{self.temperature}"
+            )
+        if self.temperature:
+            return
+        if self.passes > 1:
+            raise LanternError(
+                f"--passes {self.passes} under greedy decoding would give {self.passes} times the "
+                "same text; give a --temperature above 0"
+            )
+        if self.top_p not in (None, 1):
+            raise LanternError(
+                f"--top-p {self.top_p} does nothing under greedy decoding; give a --temperature "
+                "above 0"
+            )
+
+    def check_one_pass(self, command: str) -> None:
+        """Refuse several passes, for a command whose analysis reads one text.
+
+        Args:
+            command: Name of the command.
+
+        Raises:
+            LanternError: naming the command and the flag.
+        """
+        if self.passes > 1:
+            raise LanternError(
+                f"{command} reads one text per sample and condition, and cannot take --passes "
+                f"{self.passes}; leave it out, or use ablate_latents or knock_out"
+            )
+
+    def sampling(self, seed: int) -> Sampling | None:
+        """The settings of sampled decoding; None for greedy.
+
+        Args:
+            seed: Seed of the random numbers.
+        """
+        from lantern_probe.model.sampling import Sampling
+
+        if not self.temperature:
+            return None
+        return Sampling(self.temperature, self.top_p or 1.0, self.passes, seed)
+
+
+@dataclass(frozen=True)
 class Inputs(RunOptions, ModelOptions, DataOptions):
     """All options of a command that runs a model."""
 
@@ -336,7 +407,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
 
 @dataclass(frozen=True)
-class AblationInputs(Inputs):
+class AblationInputs(SamplingOptions, Inputs):
     """Options of commands that compare conditions."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
@@ -358,6 +429,7 @@ class AblationInputs(Inputs):
             LanternError: naming the flag.
         """
         super().check_run()
+        self.check_sampling()
         if not 0 < self.margin < 1:
             raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
 

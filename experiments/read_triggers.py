@@ -43,6 +43,7 @@ def main(config: Config) -> int:
         if label not in config.conditions:
             raise LanternError(f"--conditions need {label}, as in --conditions own force ban")
     config.check(config.model)
+    config.check_one_pass(COMMAND)
     from .ablations import ablation_parts, run_ablation
 
     parts = ablation_parts(config.conditions, seed=config.seed)

@@ -17,7 +17,7 @@ from lantern_probe.analysis.literature.source import Source, kind_of
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, write_json
 from lantern_probe.records.official import OFFICIAL_NAMES, condition_names, read_published
-from lantern_probe.records.rows import Row, read_manifest, read_rows, reread
+from lantern_probe.records.rows import Row, read_manifest, read_rows, refuse_passes, reread
 from lantern_probe.tasks import folder_kind
 
 from .ablations import ablation_parts, report_problems, run_ablation
@@ -169,7 +169,9 @@ def by_condition(figure: PublishedFigure, folder: Path) -> tuple[dict[str, list[
     For a figure of corrupted images, only the rows under that corruption, if there are any.
     """
     found: dict[str, list[Row]] = {}
-    for row in read_rows(folder):
+    rows = read_rows(folder)
+    refuse_passes(rows, f"'{folder}': a comparison with published figures")
+    for row in rows:
         if figure.parser in row.get("parsed", {}):
             row = reread(row, figure.parser, folder)
         found.setdefault(str(row["condition"]), []).append(row)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 """Function called with the number of rows just recorded."""
-Keys = AbstractSet[tuple[str, str]]
-"""Keys of rows: sample and condition."""
+Keys = AbstractSet[tuple[str, str] | tuple[str, str, int]]
+"""Keys of rows: sample and condition, and the pass of sampled decoding."""
 UNKNOWN: Any = object()
 """Value of a setting that is unknown until the model is loaded."""
 
@@ -269,8 +269,8 @@ def run_due(
     Raises:
         LanternError: the run holds rows of a wanted condition from before its meaning changed.
     """
-    run.refuse_outdated(sorted({condition for _, condition in wanted}))
-    due = len(wanted - run.done())
+    run.refuse_outdated(sorted({key[1] for key in wanted}))
+    due = sum(not run.has(*key) for key in wanted)
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
     progress.advance(bar, len(wanted) - due)
     if due:

@@ -34,19 +34,28 @@ LEGEND = (
 )
 
 
+OF_PASSES = (
+    "shares and differences are means over a sample's {passes} passes, then over samples; "
+    "intervals hold the spread between samples and between passes"
+)
+
+
 def legend(summaries: Sequence[ConditionSummary]) -> str:
     """Explain the table, with the test and the margin that were used."""
     tests = list(dict.fromkeys(s.test.method for s in summaries if s.test is not None))
     margins = {s.equivalence.margin for s in summaries if s.equivalence is not None}
     margin = points(margins.pop()) if margins else points(MARGIN)
-    return LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
+    text = LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
+    passes = max((s.passes for s in summaries), default=1)
+    return text if passes < 2 else f"{text}; {OF_PASSES.format(passes=passes)}"
 
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print one model's conditions: accuracy, comparison with own, what could not be parsed."""
     own = next(s for s in summaries if s.condition == "own")
+    passes = f", {own.passes} passes" if own.passes > 1 else ""
     table = Table(
-        title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block",
+        title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block{passes}",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -82,6 +91,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         )
     print_table(table, console)
     console.print(legend(summaries), highlight=False)
+    print_passes(summaries, console)
     print_seen(summaries, console)
     print_controls(summaries, console)
     print_parsers(summaries, console)
@@ -95,6 +105,17 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
                 markup=False,
             )
     console.print()
+
+
+def print_passes(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print the lowest and the highest accuracy of a pass, where there are several."""
+    ranges = [
+        f"{s.condition} {number(min(s.by_pass.values()))} to {number(max(s.by_pass.values()))}"
+        for s in summaries
+        if s.passes > 1
+    ]
+    if ranges:
+        console.print(f"accuracy by pass: {', '.join(ranges)}", markup=False, highlight=False)
 
 
 def print_seen(summaries: Sequence[ConditionSummary], console: Console) -> None:

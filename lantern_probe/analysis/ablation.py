@@ -2,19 +2,29 @@
 
 Every comparison is paired by sample. A sample without a latent block makes every condition on the
 slots the same, so accuracies and comparisons are over the samples *with* a block, and the others
-are counted.
+are counted. Of several passes of sampled decoding, the mean over its passes stands for a sample
+(`analysis.passes`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lantern_probe.analysis import controls, likelihood
 from lantern_probe.analysis.controls import ControlContrast
 from lantern_probe.analysis.likelihood import Likelihood
+from lantern_probe.analysis.passes import (
+    Unit,
+    by_pass,
+    compared,
+    mean_of,
+    sample_count,
+    share_of,
+    unit_of,
+)
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
@@ -24,13 +34,8 @@ from lantern_probe.stats import (
     McNemar,
     PairedTest,
     Proportion,
-    accuracy_difference,
-    accuracy_equivalence,
-    accuracy_test,
     detectable_difference,
     holm,
-    mcnemar,
-    proportion,
 )
 
 OWN = "own"
@@ -45,15 +50,17 @@ ALPHA, POWER = 0.05, 0.8
 class ConditionSummary:
     """One condition of one model.
 
-    Where images repeat, every Wilson interval has n divided by the design effect.
+    Where images repeat, every Wilson interval has n divided by the design effect. With several
+    passes of sampled decoding every share is averaged over the passes of a sample and then over
+    samples; n / design effect then holds the spread between passes too.
 
     Attributes:
         model: Name of the model.
         condition: Label of the condition.
         samples: Number of samples that ran, with or without a block.
-        failed: Number of samples that could not be run.
-        n: Number of samples with a block on which the condition acted; what follows is over these,
-            unless it says otherwise.
+        failed: Number of samples that could not be run, in any pass.
+        n: Number of samples with a block, in any pass, on which the condition acted; what follows
+            is over these, unless it says otherwise.
         accuracy: Share of right answers with its 95 % Wilson interval; a text that cannot be parsed
             counts as wrong.
         truncated: Share of texts cut off at the token limit; None where the rows do not say.
@@ -65,6 +72,7 @@ class ConditionSummary:
             same corruption, and `own@black-box` is compared with `own`.
         mcnemar: Exact McNemar test of that difference, which takes samples as independent; `b` are
             the samples that only the reference gets right, `c` those that only this condition does.
+            None with several passes.
         holm_p: p value of `test` after Holm over the model's conditions.
         emission: Share of the samples that ran with at least one block.
         accuracy_all: Share of right answers over all samples that ran, blocks or not.
@@ -76,7 +84,8 @@ class ConditionSummary:
             has another answer among the same candidates; with a 95 % Wilson interval. None without
             such samples.
         test: Test of `difference`: exact McNemar, or a sign flip of whole images where they
-            repeat. None for the reference itself.
+            repeat; with several passes a sign flip of the samples' mean differences. None for the
+            reference itself.
         equivalence: Test (TOST) that this accuracy and the reference's differ by less than the
             margin. None for the reference itself.
         equivalence_holm_p: p value of `equivalence` after Holm over the model's conditions.
@@ -86,6 +95,8 @@ class ConditionSummary:
         scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
             probability of all candidates together.
         controls: Contrasts with this condition's own controls (`analysis.controls`).
+        by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
+            decoding.
     """
 
     model: str
@@ -112,6 +123,12 @@ class ConditionSummary:
     detectable: Detectable | None = None
     controls: tuple[ControlContrast, ...] = ()
     scores: Likelihood | None = None
+    by_pass: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def passes(self) -> int:
+        """Number of passes with a text that counts."""
+        return len(self.by_pass)
 
     @property
     def equivalent(self) -> bool:
@@ -151,7 +168,7 @@ def summarize(
     """
     labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
     by_condition = {
-        label: {row["sample"]: row for row in rows if row["condition"] == label} for label in labels
+        label: {unit_of(row): row for row in rows if row["condition"] == label} for label in labels
     }
     used = {label: _counted(some) for label, some in by_condition.items()}
     found = [
@@ -177,13 +194,16 @@ def summarize(
 def _detectable(same: Equivalence | None, family: int) -> Detectable | None:
     if same is None:
         return None
+    n, effect = same.n, same.design_effect
+    if effect < 1:  # several passes are worth more samples than there are
+        n, effect = math.floor(n / effect), 1.0
     return detectable_difference(
-        same.n,
+        n,
         (same.b + same.c) / same.n,
         alpha=same.alpha,
         power=POWER,
         family=family,
-        effect=same.design_effect,
+        effect=effect,
     )
 
 
@@ -229,8 +249,8 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "diff_high": difference and difference.high,
         "diff_method": difference and difference.method,
         "pairs": difference.n if difference else 0,
-        "only_own": plain.b if plain else 0,
-        "only_this": plain.c if plain else 0,
+        "only_own": plain.b if plain else None if difference else 0,
+        "only_this": plain.c if plain else None if difference else 0,
         "mcnemar_p": plain and plain.p,
         "p": test and test.p,
         "test": test and test.method,
@@ -260,6 +280,8 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
         "donor_n": donor.n if donor else 0,
+        "passes": item.passes,
+        "accuracy_by_pass": list(item.by_pass.values()),
     }
 
 
@@ -280,15 +302,15 @@ def _estimate(share: Proportion | None) -> float | None:
     return None if share is None or math.isnan(share.estimate) else share.estimate
 
 
-def _counted(rows: Mapping[str, Row]) -> dict[str, Row]:
+def _counted(rows: Mapping[Unit, Row]) -> dict[Unit, Row]:
     return {key: row for key, row in rows.items() if counts(row)}
 
 
 def _condition(
     model: str,
     label: str,
-    rows: Mapping[str, Row],
-    own: Mapping[str, Row],
+    rows: Mapping[Unit, Row],
+    own: Mapping[Unit, Row],
     margin: float,
     alpha: float,
 ) -> ConditionSummary:
@@ -300,61 +322,33 @@ def _condition(
     return ConditionSummary(
         model=model,
         condition=label,
-        samples=len(ran),
-        failed=len(rows) - len(ran),
-        n=len(used),
-        accuracy=_share([(row, bool(row["correct"])) for row in used]),
+        samples=sample_count(ran),
+        failed=sample_count(row for row in rows.values() if row["status"] != "ok"),
+        n=sample_count(used),
+        accuracy=share_of([(row, bool(row["correct"])) for row in used]),
         truncated=truncated_share(used),
         unparsed=sum(row["answer"] is None for row in used),
-        chance=_mean([1 / row["candidates"] for row in used if row["candidates"]]),
+        chance=mean_of([(row, 1 / row["candidates"]) for row in used if row["candidates"]]),
         holm_p=None,
-        emission=_share([(row, bool(row["emitted"])) for row in ran]),
-        accuracy_all=_share(
+        emission=share_of([(row, bool(row["emitted"])) for row in ran]),
+        accuracy_all=share_of(
             [(row, bool(row["correct"])) for row in ran if row["correct"] is not None]
         ),
         by_parser={
-            parser: sum(row["parsed"][parser] == row["gold"] for row in used) / len(used)
+            parser: mean_of([(row, row["parsed"][parser] == row["gold"]) for row in used]) or 0.0
             for parser in parsers
         },
         likelihood=scores.accuracy,
         p_gold=scores.p_gold,
         scores=scores,
         donor=_donors(used),
-        **_versus(label, counted, own, margin, alpha),
+        by_pass=by_pass(used),
+        **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )
-
-
-def _share(outcomes: Sequence[tuple[Row, bool]]) -> Proportion:
-    """Fraction of rows with its interval; samples of one image are not independent."""
-    images = [row.get("cluster") for row, _ in outcomes]
-    return proportion([hit for _, hit in outcomes], None if None in images else images)
-
-
-def _versus(
-    label: str, used: Mapping[str, Row], own: Mapping[str, Row], margin: float, alpha: float
-) -> dict[str, Any]:
-    """Fields of the comparison with the reference; None where there is none."""
-    shared = [key for key in used if key in own] if label != OWN else []
-    if not shared:
-        return {"difference": None, "mcnemar": None}
-    this = [bool(used[key]["correct"]) for key in shared]
-    other = [bool(own[key]["correct"]) for key in shared]
-    images = [used[key]["cluster"] for key in shared]
-    test = accuracy_test(other, this, images)
-    return {
-        "difference": accuracy_difference(this, other, images),
-        "mcnemar": mcnemar(test.b, test.c),
-        "test": test,
-        "equivalence": accuracy_equivalence(this, other, images, margin=margin, alpha=alpha),
-    }
 
 
 def _donors(used: Sequence[Row]) -> Proportion | None:
     rows = [row for row in used if row.get("donor_answer") not in (None, row["gold"])]
     if not rows:
         return None
-    return _share([(row, row["answer"] == row["donor_answer"]) for row in rows])
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return share_of([(row, row["answer"] == row["donor_answer"]) for row in rows])

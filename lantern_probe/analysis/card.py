@@ -24,7 +24,7 @@ from lantern_probe.analysis.format import interval, number, p_value
 from lantern_probe.analysis.mediation import summarize as mediation
 from lantern_probe.analysis.reading import UNDECIDED, Reading, Statement, Thresholds, read
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, refuse_passes
 from lantern_probe.stats import Proportion, proportion
 
 FORMAT = 1
@@ -193,6 +193,7 @@ def make_card(
     Raises:
         LanternError: a sample has several passes, or no row ran.
     """
+    refuse_passes(rows, f"{model}: the card of a diagnosis")
     if not any(row["status"] == "ok" for row in rows):
         failed = next((row["error"] for row in rows if row["status"] == "failed"), "no rows")
         raise LanternError(f"{model}: nothing could be run on {data}; the first: {failed}")

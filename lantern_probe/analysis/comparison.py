@@ -24,7 +24,7 @@ from lantern_probe.analysis.likelihood import mass_notes
 from lantern_probe.analysis.scores import log_odds_of, most_probable
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.errors import LanternError, named
-from lantern_probe.records.rows import Row, counts
+from lantern_probe.records.rows import Row, counts, refuse_passes
 from lantern_probe.stats import (
     Proportion,
     accuracy_difference,
@@ -102,6 +102,7 @@ def compare(
 
 def _usable(name: str, rows: Sequence[Row]) -> dict[Any, Row]:
     found: dict[Any, Row] = {}
+    refuse_passes(rows, f"{name}: a comparison of records")
     for row in rows:
         if counts(row, block=False):
             if row["sample"] in found:

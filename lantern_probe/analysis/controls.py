@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lantern_probe.analysis.passes import Unit, sample_means
 from lantern_probe.records.rows import Row
 from lantern_probe.stats import Contrast, difference_of_differences, holm
 
@@ -78,12 +79,12 @@ def _parts(label: str) -> tuple[str, dict[str, str], str]:
 
 
 def summarize(
-    rows: Mapping[str, Mapping[str, Row]], references: Mapping[str, str]
+    rows: Mapping[str, Mapping[Unit, Row]], references: Mapping[str, str]
 ) -> list[ControlContrast]:
     """Compare every condition with each of its controls, on the samples that count in all three.
 
     Args:
-        rows: Rows that count, by condition and sample.
+        rows: Rows that count, by condition, and by sample and pass.
         references: Label of the reference of each condition.
     """
     found = []
@@ -93,16 +94,16 @@ def summarize(
             shared = [key for key in rows[label] if key in rows[control] and key in own]
             if not shared:
                 continue
-            base = [int(bool(own[key]["correct"])) for key in shared]
             effect, sham = (
-                [
-                    int(bool(rows[one][key]["correct"])) - right
-                    for key, right in zip(shared, base, strict=True)
-                ]
+                sample_means(
+                    (key[0], rows[one][key]["correct"] - own[key]["correct"]) for key in shared
+                )
                 for one in (label, control)
             )
-            images = [rows[label][key]["cluster"] for key in shared]
-            contrast = difference_of_differences(effect, sham, images)
+            images = {key[0]: rows[label][key]["cluster"] for key in shared}
+            contrast = difference_of_differences(
+                list(effect.values()), list(sham.values()), [images[key] for key in effect]
+            )
             found.append(ControlContrast(label, control, contrast, None))
     adjusted = holm([item.contrast.test.p for item in found])
     return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]

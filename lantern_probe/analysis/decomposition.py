@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.truncation import truncated_share
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row, counts
+from lantern_probe.records.rows import Row, counts, refuse_passes
 from lantern_probe.stats import (
     Difference,
     PairedTest,
@@ -78,8 +78,10 @@ def summarize(
         conditions: Labels of the conditions, in the order wanted; all that occur by default.
 
     Raises:
-        LanternError: one of the two is missing, or no sample ran under all conditions.
+        LanternError: one of the two is missing, no sample ran under all conditions, or there are
+            several passes.
     """
+    refuse_passes(rows, "the decomposition of a gain")
     labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
     for needed in (full, base):
         if needed not in labels:

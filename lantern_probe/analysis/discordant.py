@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lantern_probe.analysis.passes import unit_of
 from lantern_probe.analysis.scores import most_probable
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import PASS, Row
 
 Doubt = Literal["unread", "disputed", "none"]
 
@@ -50,6 +51,7 @@ class Discordant:
         second: The text under the second condition.
         doubt: `unread` (a text has no readable answer), `disputed` (the parsers disagree on whether
             a text is right) or `none`.
+        number: Index of the pass; None in greedy decoding.
     """
 
     sample: str
@@ -57,10 +59,13 @@ class Discordant:
     first: Reading
     second: Reading
     doubt: Doubt
+    number: int | None = None
 
 
 def discordant_pairs(first: Sequence[Row], second: Sequence[Row]) -> list[Discordant]:
     """Collect the samples that only one of two conditions gets right, in the order of the first.
+
+    Of sampled decoding these are texts, paired by sample and pass.
 
         >>> from lantern_probe.analysis.discordant import discordant_pairs
         >>> row = {"status": "ok", "sample": "1", "condition": "own", "gold": "A", "answer": "A",
@@ -73,13 +78,13 @@ def discordant_pairs(first: Sequence[Row], second: Sequence[Row]) -> list[Discor
         first: Rows of one condition; those without a right answer are left out.
         second: Rows of the other.
     """
-    other = {row["sample"]: row for row in second if _graded(row)}
+    other = {unit_of(row): row for row in second if _graded(row)}
     return [
-        _pair(row, other[row["sample"]])
+        _pair(row, other[unit])
         for row in first
         if _graded(row)
-        and row["sample"] in other
-        and bool(row["correct"]) != bool(other[row["sample"]]["correct"])
+        and (unit := unit_of(row)) in other
+        and bool(row["correct"]) != bool(other[unit]["correct"])
     ]
 
 
@@ -94,6 +99,7 @@ def as_records(pairs: Sequence[Discordant], **about: Any) -> list[dict[str, Any]
         {
             **about,
             "sample": pair.sample,
+            **({} if pair.number is None else {"pass": pair.number}),
             "gold": pair.gold,
             "doubt": pair.doubt,
             **_fields("first", pair.first),
@@ -124,7 +130,7 @@ def _pair(first: Row, second: Row) -> Discordant:
         for answer in reading.parsed.values()
     ):
         doubt = "disputed"
-    return Discordant(first["sample"], gold, one, two, doubt)
+    return Discordant(first["sample"], gold, one, two, doubt, first.get(PASS))
 
 
 def _reading(row: Row) -> Reading:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.scores import margin_of
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row, counts
+from lantern_probe.records.rows import Row, counts, refuse_passes
 from lantern_probe.stats import (
     Difference,
     SignFlip,
@@ -112,8 +112,9 @@ def by_condition(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     """Sort the rows that count by condition and sample; they need a block, but no right answer.
 
     Raises:
-        LanternError: none of the rows of `own` counts.
+        LanternError: none of the rows of `own` counts, or there are several passes.
     """
+    refuse_passes(rows, "an analysis of exchanges")
     table: dict[str, dict[str, Row]] = {}
     for row in rows:
         if counts(row, graded=False):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from lantern_probe.analysis.passes import mean_of, sample_count, share_of
 from lantern_probe.analysis.scores import mass_of, most_probable, probability_of
 from lantern_probe.records.rows import Row
-from lantern_probe.stats import Proportion, proportion
+from lantern_probe.stats import Proportion
 
 LOW = 0.5
 """Probability of all candidates together below which their scores say little about the answer."""
@@ -30,7 +32,7 @@ class Likelihood:
         reference_p_gold: The reference's mean probability on the same samples; None for itself.
         scored: Number of samples scored under this condition, under the reference or not.
         mass: Mean probability of all candidates together, over `scored`; None without any.
-        low: Number of these samples with a mass under `LOW`.
+        low: Number of these samples with a mass under `LOW` in any text.
     """
 
     accuracy: Proportion
@@ -42,11 +44,11 @@ class Likelihood:
     low: int
 
 
-def summarize(rows: Mapping[str, Row], reference: Mapping[str, Row] | None = None) -> Likelihood:
+def summarize(rows: Mapping[Any, Row], reference: Mapping[Any, Row] | None = None) -> Likelihood:
     """Sum up the scores of one condition, on the samples that its reference has scored too.
 
     Args:
-        rows: Rows of the condition by sample.
+        rows: Rows of the condition, by sample or by sample and pass.
         reference: Rows of what it is compared with; None for no comparison.
     """
     scored = {key: row for key, row in rows.items() if most_probable(row) is not None}
@@ -54,7 +56,7 @@ def summarize(rows: Mapping[str, Row], reference: Mapping[str, Row] | None = Non
     if reference is not None:
         other = {k: row for k, row in reference.items() if most_probable(row) is not None}
     both = [key for key in scored if reference is None or key in other]
-    masses = [mass for row in scored.values() if (mass := mass_of(row)) is not None]
+    masses = [(row, mass) for row in scored.values() if (mass := mass_of(row)) is not None]
     there = [scored[key] for key in both]
     theirs = [other[key] for key in both] if reference is not None else None
     return Likelihood(
@@ -62,9 +64,9 @@ def summarize(rows: Mapping[str, Row], reference: Mapping[str, Row] | None = Non
         p_gold=_p_gold(there),
         reference_accuracy=None if theirs is None else _accuracy(theirs),
         reference_p_gold=None if theirs is None else _p_gold(theirs),
-        scored=len(scored),
-        mass=sum(masses) / len(masses) if masses else None,
-        low=sum(mass < LOW for mass in masses),
+        scored=sample_count(scored.values()),
+        mass=mean_of(masses),
+        low=sample_count(row for row, mass in masses if mass < LOW),
     )
 
 
@@ -84,11 +86,8 @@ def mass_notes(found: Mapping[str, Likelihood]) -> list[str]:
 
 
 def _accuracy(rows: Sequence[Row]) -> Proportion:
-    images = [row.get("cluster") for row in rows]
-    hits = [most_probable(row) == row["gold"] for row in rows]
-    return proportion(hits, None if None in images else images)
+    return share_of([(row, most_probable(row) == row["gold"]) for row in rows])
 
 
 def _p_gold(rows: Sequence[Row]) -> float | None:
-    known = [p for row in rows if (p := probability_of(row, row["gold"])) is not None]
-    return sum(known) / len(known) if known else None
+    return mean_of([(r, p) for r in rows if (p := probability_of(r, r["gold"])) is not None])

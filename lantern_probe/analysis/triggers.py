@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row, counts
+from lantern_probe.records.rows import Row, counts, refuse_passes
 from lantern_probe.stats import (
     Difference,
     FisherExact,
@@ -101,8 +101,9 @@ def summarize(rows: Sequence[Row], *, model: str) -> Triggers:
         model: Name of the model.
 
     Raises:
-        LanternError: no sample has all three conditions.
+        LanternError: no sample has all three conditions, or there are several passes.
     """
+    refuse_passes(rows, "the analysis of triggers")
     table: dict[str, dict[str, Row]] = {label: {} for label in (OWN, FORCED, BANNED)}
     for row in rows:
         if row["condition"] in table and counts(row, block=False):

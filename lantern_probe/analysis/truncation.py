@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from lantern_probe.analysis.passes import share_of
 from lantern_probe.records.rows import Row
-from lantern_probe.stats import Proportion, proportion
+from lantern_probe.stats import Proportion
 
 
 def truncated_share(rows: Iterable[Row]) -> Proportion | None:
     """Count the texts that were cut off at the token limit, with a 95 % Wilson interval.
 
-    Where images repeat, n is divided by the design effect.
+    Where images repeat, n is divided by the design effect. Several passes are averaged by sample.
 
     Args:
         rows: Rows that ran.
@@ -23,11 +24,10 @@ def truncated_share(rows: Iterable[Row]) -> Proportion | None:
     Returns:
         None where a row does not record how its text ended, as in runs of format 1.
     """
-    ends = [(row.get("finish"), row.get("cluster")) for row in rows]
-    if any(end is None for end, _ in ends):
+    some = list(rows)
+    if any(row.get("finish") is None for row in some):
         return None
-    images = [image for _, image in ends]
-    return proportion([end == "truncated" for end, _ in ends], None if None in images else images)
+    return share_of([(row, row["finish"] == "truncated") for row in some])
 
 
 def truncation_notes(
@@ -49,8 +49,8 @@ def truncation_notes(
             continue
         if one.estimate != two.estimate:
             notes.append(
-                f"{first}: {one.count} of {one.n} texts were cut off at the token limit, under "
-                f"{second} {two.count} of {two.n}: their difference is partly one of length; raise "
-                "--max-new-tokens"
+                f"{first}: {one.count:.9g} of {one.n} texts were cut off at the token limit, "
+                f"under {second} {two.count:.9g} of {two.n}: their difference is partly one of "
+                "length; raise --max-new-tokens"
             )
     return notes

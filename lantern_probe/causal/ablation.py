@@ -4,40 +4,39 @@ There are two passes. The first runs each sample's prefix, its own latents and e
 looks at one sample only. The second runs the conditions that need the own latents of the whole data
 set (means, matched noise, donors). Own latents are kept in the run's folder, so that a resumed run
 does not make them again.
+
+In sampled decoding all this is done in every pass (`Sampling.passes`). A row draws its tokens from
+numbers of its own (sample, condition, pass). In one pass all conditions go on from the text up to
+the block that `own` has drawn: they differ in what was done to the block, not in luck before it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lantern_probe.causal.ablation_rows import Asked, ablation_row, failure, label_of
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
 from lantern_probe.causal.distances import distances_to_pool
 from lantern_probe.causal.knockout import check_cut, run_cut_branches
+from lantern_probe.causal.own_latents import OwnLatents
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
-from lantern_probe.model.facts import finish_of, running_facts
+from lantern_probe.model.facts import running_facts
 from lantern_probe.model.memory import Batches, most_branches
-from lantern_probe.model.norms import fed_states
-from lantern_probe.model.scoring import candidate_mass, unclear
-from lantern_probe.records.json_files import explained, replace_file
+from lantern_probe.model.sampling import Draws, Sampling
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
-from lantern_probe.records.schema import AblationRow, failed_row
-from lantern_probe.tasks.answers import Parser, parse_answer, parsers
+from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -52,10 +51,10 @@ Other prefixes are recomputed.
 MOST_PREFIXES = 64
 """Largest number of samples whose prefixes are run together."""
 
-Asked = tuple[Intervention, Corruption]
-"""A condition, and the corruption under which it is run."""
+Unit = tuple[Sample, int]
+"""A sample, and the index of a pass (0 in greedy decoding)."""
 
-Job = tuple[Sample, Asked, Branch]
+Job = tuple[Unit, Asked, Branch]
 
 
 @dataclass
@@ -81,6 +80,7 @@ class Ablation:
         batch_rows: Number of rows decoded together, by default as many as fit into memory. It is
             halved if memory runs out.
         parser: Parser of the answers, default `default`.
+        sampling: Settings of sampled decoding and the number of passes; default None, greedy.
         advance: Function called with the number of rows just recorded.
     """
 
@@ -93,10 +93,11 @@ class Ablation:
     max_new_tokens: int | None = None
     batch_rows: int | None = None
     parser: Parser = "default"
+    sampling: Sampling | None = None
     advance: Callable[[int], None] = lambda rows: None
     _asked: list[Asked] = field(default_factory=list, init=False)
-    _pool: dict[str, Tensor] = field(default_factory=dict, init=False)
-    _prefixes: dict[str, Prefix] = field(default_factory=dict, init=False)
+    _latents: OwnLatents = field(init=False)
+    _prefixes: dict[tuple[str, int], Prefix] = field(default_factory=dict, init=False)
     _kept: float = field(default=0.0, init=False)
     _branching: Batches = field(default_factory=Batches, init=False)
     _prefixing: Batches = field(default_factory=Batches, init=False)
@@ -108,6 +109,9 @@ class Ablation:
             raise LanternError(f"two samples have the id {doubled[0]!r}; ids must differ")
         if not self.samples:
             raise LanternError("there are no samples to run")
+        name = re.sub(r"[^\w.=-]+", "_", self.corruption.label)
+        passes = None if self.sampling is None else self.sampling.passes
+        self._latents = OwnLatents(self.run.folder / "own_latents" / name, passes)
         limit = self.max_new_tokens or self.lantern.max_new_tokens
         self._asked = [(condition, self.corruption) for condition in self.conditions]
         if self.hidden:
@@ -131,76 +135,116 @@ class Ablation:
             alone = [a for a in alone if not isinstance(a[0], Replacement) or a[0] == Own()]
         pooled = [asked for asked in self._asked if asked not in alone]
         self.samples = self.run.register(self.samples)
-        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
-        self._load_latents()
+        self.run.note(**running_facts(self.lantern, self.max_new_tokens, self.sampling))
+        own = label_of((Own(), self.corruption))
+        rows = [row for row in self.run.rows() if row["condition"] == own]
+        self._latents.load(rows, {sample.id for sample in self.samples})
         for chunk in self._chunks():
             self._run_chunk(chunk, alone, None, keep=bool(pooled))
         if not pooled:
             return
-        # In the order of ids: random draws must not depend on the order of the data.
-        emitted = sorted((s for s in self.samples if s.id in self._pool), key=lambda s: s.id)
-        pool = LatentPool({s.id: s for s in emitted}, {s.id: self._pool[s.id] for s in emitted})
+        pools = self._latents.pools(self.samples)
         for chunk in self._chunks():
-            self._run_chunk(chunk, pooled, pool, keep=False)
+            self._run_chunk(chunk, pooled, pools, keep=False)
 
-    def _has(self, sample: Sample, asked: Asked) -> bool:
-        return self.run.has(sample.id, _label(asked))
+    def _has(self, unit: Unit, asked: Asked) -> bool:
+        return self.run.has(unit[0].id, label_of(asked), unit[1])
 
-    def _chunks(self) -> Iterator[list[Sample]]:
+    def _chunks(self) -> Iterator[list[Unit]]:
+        passes = 1 if self.sampling is None else self.sampling.passes
+        units = [(sample, number) for sample in self.samples for number in range(passes)]
         # So many samples that their rows make full batches.
         most = max(1, most_branches(self.lantern.device) // len(self._asked))
         size = max(1, self.batch_rows // 2) if self.batch_rows else min(most, MOST_PREFIXES)
-        for first in range(0, len(self.samples), size):
-            yield list(self.samples[first : first + size])
+        if size > passes:  # the passes of a sample share its prompt
+            size -= size % passes
+        for first in range(0, len(units), size):
+            yield units[first : first + size]
 
     def _run_chunk(
         self,
-        samples: list[Sample],
+        units: list[Unit],
         conditions: Sequence[Asked],
-        pool: LatentPool | None,
+        pools: Sequence[LatentPool] | None,
         *,
         keep: bool,
     ) -> None:
-        def due(sample: Sample) -> list[Asked]:
-            return [asked for asked in conditions if not self._has(sample, asked)]
+        def due(unit: Unit) -> list[Asked]:
+            return [asked for asked in conditions if not self._has(unit, asked)]
 
-        wanted = [s for s in samples if due(s) or (keep and self._latents_missing(s))]
+        def missing(unit: Unit) -> bool:
+            return keep and self._latents.missing(_key(unit))
+
+        wanted = [unit for unit in units if due(unit) or missing(unit)]
         prefixes = self._run_prefixes(wanted)
         # One branch per due condition, own ones also where only their latents are missing.
         jobs: list[Job] = []
         rows: list[Row] = []
-        for sample in wanted:
-            if sample.id not in prefixes:
+        for unit in wanted:
+            if _key(unit) not in prefixes:
                 continue
-            prefix = prefixes[sample.id]
+            sample, number = unit
+            prefix, pool = prefixes[_key(unit)], None if pools is None else pools[number]
             own: Asked = (Own(), self.corruption)
-            again = [own] if keep and self._latents_missing(sample) else []
-            for asked in dict.fromkeys([*again, *due(sample)]):
+            again = [own] if missing(unit) else []
+            for asked in dict.fromkeys([*again, *due(unit)]):
                 condition, corruption = asked
                 acts = prefix.emitted or not condition.needs_block
                 try:
                     # Without a block a condition on the slots is the same as own.
                     plan = condition.plan(sample, self.lantern, pool) if acts else OWN
-                    branch = Branch(prefix, corruption.hide(plan))
+                    plan = replace(corruption.hide(plan), draws=self._draws(unit, asked))
+                    branch = Branch(prefix, plan)
                     if isinstance(condition, KnockOut):
                         check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
-                    rows.append(_failed(sample, asked, error))
+                    rows.append(failure(sample, asked, error, self._number(unit)))
                 else:
-                    jobs.append((sample, asked, branch))
+                    jobs.append((unit, asked, branch))
         self._record(rows)
         for some, results in self._branching.run(jobs, self._batch_rows(jobs), self._run_branches):
             self._save_latents(some, results)
-            done = [(sample, condition) for sample, (condition, _), _ in some]
-            near = distances_to_pool(done, results, pool)
-            self._record(
-                [
-                    {**self._row(job, result, pool), **distances}
-                    for job, result, distances in zip(some, results, near, strict=True)
-                    if not self._has(job[0], job[1])
-                ]
-            )
+            self._record(self._rows(some, results, pools))
         self._keep_prefixes(prefixes, keep=keep)
+
+    def _draws(self, unit: Unit, asked: Asked) -> Draws | None:
+        """The random numbers of a row; None in greedy decoding."""
+        sample, number = unit
+        if self.sampling is None:
+            return None
+        return self.sampling.draws(sample.id, label_of(asked), number)
+
+    def _number(self, unit: Unit) -> int | None:
+        """The index of a pass as rows have it."""
+        return None if self.sampling is None else unit[1]
+
+    def _rows(
+        self,
+        jobs: Sequence[Job],
+        results: Sequence[BranchResult],
+        pools: Sequence[LatentPool] | None,
+    ) -> list[Row]:
+        """The rows of finished texts that the run lacks."""
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, ((_, number), _, _) in enumerate(jobs):
+            places[number].append(place)
+        near: dict[int, dict[str, list[float]]] = {}
+        for number, some in places.items():
+            done = [(jobs[place][0][0], jobs[place][1][0]) for place in some]
+            texts = [results[place] for place in some]
+            pool = None if pools is None else pools[number]
+            near |= zip(some, distances_to_pool(done, texts, pool), strict=True)
+        rows = []
+        for place, ((unit, asked, branch), result) in enumerate(zip(jobs, results, strict=True)):
+            if self._has(unit, asked):
+                continue
+            row = ablation_row(
+                self.lantern, unit[0], asked, branch, result,
+                pool=None if pools is None else pools[unit[1]],
+                parser=self.parser, number=self._number(unit),
+            )  # fmt: skip
+            rows.append({**row, **near[place]})
+        return rows
 
     def _batch_rows(self, jobs: Sequence[Job]) -> int:
         if self.batch_rows is not None:
@@ -216,7 +260,7 @@ class Ablation:
         cuts = [c.cut if isinstance(c, KnockOut) else None for _, (c, _), _ in jobs]
         return run_cut_branches(self.lantern, [branch for _, _, branch in jobs], cuts)
 
-    def _keep_prefixes(self, prefixes: dict[str, Prefix], *, keep: bool) -> None:
+    def _keep_prefixes(self, prefixes: dict[tuple[str, int], Prefix], *, keep: bool) -> None:
         """Keep prefixes for the second pass as far as memory allows, and release those used."""
         room = KEPT * (self._kept + self.lantern.free_memory()) if keep else 0.0
         for key, prefix in prefixes.items():
@@ -227,38 +271,52 @@ class Ablation:
             elif not keep and self._prefixes.pop(key, None) is not None:
                 self._kept -= size
 
-    def _run_prefixes(self, samples: list[Sample]) -> dict[str, Prefix]:
+    def _run_prefixes(self, units: list[Unit]) -> dict[tuple[str, int], Prefix]:
         """The prefixes of the samples that can be run; the others are recorded as failed."""
-        found = {s.id: self._prefixes[s.id] for s in samples if s.id in self._prefixes}
-        left = self._seen([s for s in samples if s.id not in found])
+        keys = [_key(unit) for unit in units]
+        found = {key: self._prefixes[key] for key in keys if key in self._prefixes}
+        left = self._seen([unit for unit in units if _key(unit) not in found])
         for some, prefixes in self._prefixing.run(left, len(left), self._prefix_batch):
-            found |= {s.id: p for s, p in zip(some, prefixes, strict=True) if p is not None}
+            found |= {_key(u): p for u, p in zip(some, prefixes, strict=True) if p is not None}
         return found
 
-    def _seen(self, samples: list[Sample]) -> list[Sample]:
+    def _seen(self, units: list[Unit]) -> list[Unit]:
         """The samples as the model sees them."""
-        seen = []
-        for sample in samples:
+        seen: dict[str, Sample] = {}
+        for sample in {sample.id: sample for sample, _ in units}.values():
             try:
-                seen.append(self.corruption.apply(sample, self.samples))
+                seen[sample.id] = self.corruption.apply(sample, self.samples)
             except LanternError as error:
                 self._fail(sample, error)
-        return seen
+        return [(seen[sample.id], number) for sample, number in units if sample.id in seen]
 
-    def _prefix_batch(self, samples: Sequence[Sample]) -> list[Prefix | None]:
-        """The prefix of each sample; None for one that cannot be run, which is recorded."""
+    def _prefix_batch(self, units: Sequence[Unit]) -> list[Prefix | None]:
+        """The prefix of each unit; None for a sample that cannot be run, which is recorded."""
         try:
-            good, prefixes = list(samples), self._prefixes_of(samples)
+            good, prefixes = list(units), self._prefixes_of(units)
         except LanternError:
-            good = [sample for sample in samples if self._usable(sample)]
+            samples = {sample.id: sample for sample, _ in units}
+            usable = {key for key, sample in samples.items() if self._usable(sample)}
+            good = [unit for unit in units if unit[0].id in usable]
             prefixes = self._prefixes_of(good)
-        made = {s.id: p for s, p in zip(good, prefixes, strict=True)}
-        return [made.get(sample.id) for sample in samples]
+        made = {_key(unit): p for unit, p in zip(good, prefixes, strict=True)}
+        return [made.get(_key(unit)) for unit in units]
 
-    def _prefixes_of(self, samples: Sequence[Sample]) -> list[Prefix]:
-        if not samples:
+    def _prefixes_of(self, units: Sequence[Unit]) -> list[Prefix]:
+        """The prefixes of units, those of one sample in a row; they share its prompt."""
+        if not units:
             return []
-        return run_prefixes(self.lantern, samples, max_new_tokens=self.max_new_tokens)
+        samples = list({sample.id: sample for sample, _ in units}.values())
+        draws: list[list[Draws]] | None = None
+        if self.sampling is not None:
+            # What is hidden behind the block is the same text before it.
+            hidden = isinstance(self.corruption, HideImage)
+            own = label_of((Own(), Corruption() if hidden else self.corruption))
+            draws = [
+                [self.sampling.draws(s.id, own, n) for other, n in units if other.id == s.id]
+                for s in samples
+            ]
+        return run_prefixes(self.lantern, samples, max_new_tokens=self.max_new_tokens, draws=draws)
 
     def _usable(self, sample: Sample) -> bool:
         try:
@@ -269,118 +327,33 @@ class Ablation:
         return True
 
     def _fail(self, sample: Sample, error: Exception) -> None:
-        rows = [_failed(sample, asked, error) for asked in self._asked]
-        self._record([r for r in rows if not self.run.has(r["sample"], r["condition"])])
+        passes = 1 if self.sampling is None else self.sampling.passes
+        units = [(sample, number) for number in range(passes)]
+        self._record(
+            [
+                failure(sample, asked, error, self._number(unit))
+                for unit in units
+                for asked in self._asked
+                if not self._has(unit, asked)
+            ]
+        )
 
     def _record(self, rows: list[Row]) -> None:
         self.run.append_many(rows)
         self.advance(len(rows))
 
-    def _row(self, job: Job, result: BranchResult, pool: LatentPool | None) -> Row:
-        sample, asked, branch = job
-        condition = asked[0]
-        read: dict[str, str | None] = {
-            parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)
-        }
-        answer = parse_answer(result.text, sample, self.parser)
-        emitted = branch.prefix.emitted
-        continuation = result.ids[result.prompt_length :].tolist()
-        row: AblationRow = {
-            "sample": sample.id,
-            "condition": _label(asked),
-            "status": "ok",
-            "gold": sample.answer,
-            "answer": answer,
-            "correct": None if sample.answer is None else answer == sample.answer,
-            "parsed": read,
-            "candidates": len(sample.candidates),
-            "emitted": emitted,
-            "blocks": len(result.blocks),
-            "fed": [len(block.latents) for block in result.blocks],
-            "finish": finish_of(continuation, self.lantern),
-            "tokens": len(continuation),
-            "cluster": sample.cluster,
-            "category": sample.attributes.get("category"),
-            "logprobs": result.logprobs,
-            "text": result.text,
-            "kept": condition.keeps,
-            "mass": None if result.logprobs is None else candidate_mass(result.logprobs),
-        }
-        if "pair" in sample.attributes:
-            row["pair"] = str(sample.attributes["pair"])
-        if result.logprobs is None and (pairs := unclear(self.lantern, sample.candidates)):
-            row["indistinct"] = [list(pair) for pair in pairs]
-        row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]
-        if branch.forced:
-            row["forced"] = True
-        if emitted:
-            row.update(dict(branch.plan.notes))  # type: ignore[typeddict-item]
-            row["acted"] = condition.acts_on(len(result.blocks) or 1)
-            drew = pool is not None and condition.needs_pool
-            row["pool"] = len(pool.latents) if pool is not None and drew else None
-            return {**row, **condition.details(sample, pool)}
-        return dict(row)
-
-    # -- own latents -----------------------------------------------------------
-
-    def _latents_missing(self, sample: Sample) -> bool:
-        """True if a sample emitted a block, but its own latents for the second pass are missing.
-
-        They are saved before the own row is written. If a row has none, its sample has no whole
-        block, or the file was lost.
-        """
-        return sample.id not in self._pool and self._emitted_before.get(sample.id, False)
-
-    def _load_latents(self) -> None:
-        own = _label((Own(), self.corruption))
-        rows = [row for row in self.run.rows() if row["condition"] == own]
-        self._emitted_before = {
-            row["sample"]: row["status"] == "ok" and row["emitted"] for row in rows
-        }
-        if not rows:  # a run that starts again: existing files may be of another model
-            for file in self._folder.glob("*.safetensors"):
-                file.unlink(missing_ok=True)
-        for file in self._folder.glob(".*.tmp"):  # of a run that was killed
-            file.unlink(missing_ok=True)
-        known = {sample.id for sample in self.samples}
-        for file in sorted(self._folder.glob("*.safetensors")):
-            try:
-                loaded = load_file(file)
-            except SafetensorError:
-                file.unlink(missing_ok=True)  # damaged on disk: made again
+    def _save_latents(self, jobs: Sequence[Job], results: Sequence[BranchResult]) -> None:
+        fresh: dict[tuple[str, int], Tensor] = {}
+        for (unit, asked, _), result in zip(jobs, results, strict=True):
+            if asked != (Own(), self.corruption) or not result.blocks:
                 continue
-            except OSError as error:  # it may be whole, and only out of reach now
-                raise LanternError(f"cannot read '{file}': {error.strerror or error}") from None
-            self._pool |= {key: value for key, value in loaded.items() if key in known}
-
-    def _save_latents(self, jobs: Sequence[Job], results: list[BranchResult]) -> None:
-        size = self.lantern.latent_size
-        fresh: dict[str, Tensor] = {}
-        for (sample, asked, _), result in zip(jobs, results, strict=True):
-            whole = bool(result.blocks) and len(result.blocks[0].latents) == size
-            if asked == (Own(), self.corruption) and whole:
-                fresh[sample.id] = result.blocks[0].latents.float().cpu().contiguous()
-        fresh = {key: value for key, value in fresh.items() if key not in self._pool}
-        if fresh:
-            self._pool |= fresh
-            name = hashlib.sha256("\0".join(sorted(fresh)).encode()).hexdigest()[:16]
-            with explained(self._folder):
-                self._folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self._folder / f"{name}.safetensors", save(fresh))
-
-    @property
-    def _folder(self) -> Path:
-        return self.run.folder / "own_latents" / re.sub(r"[^\w.=-]+", "_", self.corruption.label)
+            if len(latents := result.blocks[0].latents) == self.lantern.latent_size:
+                fresh[_key(unit)] = latents
+        self._latents.save(fresh)
 
 
-def _label(asked: Asked) -> str:
-    """A condition as rows name it: `zeros@black-box`."""
-    return asked[1].suffix(asked[0].label)
-
-
-def _failed(sample: Sample, asked: Asked, error: Exception) -> Row:
-    """The record of a sample that could not be run."""
-    return dict(failed_row(sample.id, _label(asked), error))
+def _key(unit: Unit) -> tuple[str, int]:
+    return unit[0].id, unit[1]
 
 
 def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lantern_probe.causal.prefill import run_texts
+from lantern_probe.causal.prefill import run_sampled_texts, run_texts
 from lantern_probe.causal.row_batch import (
     LONGEST_ANSWER,
     RowBatch,
@@ -25,11 +25,14 @@ from lantern_probe.causal.row_batch import (
     may_leave,
     may_share,
 )
+from lantern_probe.errors import LanternError, named
 from lantern_probe.model.answer_tokens import find_tag
 from lantern_probe.model.attention import sharing_prefixes
 from lantern_probe.model.blocks import BranchResult, PromptNorms, RowPlan, find_blocks, first_of
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues
+from lantern_probe.model.sampling import Draws
 from lantern_probe.model.scoring import score_answers
+from lantern_probe.model.settings import position_settings
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
@@ -104,8 +107,14 @@ class Branch:
         Args:
             start: Id of `<|lvr_start|>`.
         """
-        opening = (start,) if self.forced else self.plan.opening
-        return replace(self.plan, force=False, opening=opening) if self.plan.force else self.plan
+        plan = self.plan
+        if plan.force:
+            opening = (start,) if self.forced else plan.opening
+            plan = replace(plan, force=False, opening=opening)
+        if plan.draws is not None:  # the numbers of the prefix's tokens are used up
+            first = self.length - self.prefix.prompt_length
+            plan = replace(plan, draws=replace(plan.draws, first=first))
+        return plan
 
     @property
     def goes_on(self) -> bool:
@@ -121,9 +130,10 @@ def run_prefixes(
     samples: Sequence[Sample] | Mapping[str, Any],
     *,
     max_new_tokens: int | None = None,
+    draws: Sequence[Sequence[Draws]] | None = None,
     **kwargs: Any,
 ) -> list[Prefix]:
-    """Run questions to their first `<|lvr_start|>`, together; greedy.
+    """Run questions to their first `<|lvr_start|>`, together; greedy unless told otherwise.
 
         >>> from lantern_probe import run_prefixes
         >>> (prefix,) = run_prefixes(lantern, [sample])
@@ -135,22 +145,37 @@ def run_prefixes(
         samples: Samples, or ready model inputs.
         max_new_tokens: Token limit of the whole continuation, branches included; default the
             model's own.
+        draws: For every question its streams of random numbers (`model.sampling`), each of which
+            makes a prefix; default None, one greedy prefix per question.
         **kwargs: Settings of `generate`, such as `sequence_bias`.
 
     Returns:
-        One prefix per question.
+        One prefix per question, or per stream; those of one question together.
 
     Raises:
-        LanternError: an image cannot be read, or the model has no LVR tokens.
+        LanternError: an image cannot be read, the model has no LVR tokens, a setting counts tokens
+            from where a call begins (`min_new_tokens`), or there are not as many lists of streams
+            as questions.
     """
     tokens = lantern.require_lvr()
     max_new_tokens = max_new_tokens or lantern.max_new_tokens
+    if names := position_settings(lantern.hf.generation_config, kwargs):
+        raise LanternError(
+            f"branches go on from a shared prefix, and could not obey {named(names)}; leave it out"
+        )
     questions = None if isinstance(samples, Mapping) else list(samples)
     inputs = dict(samples) if isinstance(samples, Mapping) else dict(lantern.inputs(samples))
-    texts = run_texts(lantern, inputs, max_new_tokens, kwargs)
     grids = _first_grids(lantern, inputs)
+    if draws is None:
+        texts = run_texts(lantern, inputs, max_new_tokens, kwargs)
+        rows = list(range(len(grids)))
+    elif len(draws) != len(grids):
+        raise LanternError(f"{len(draws)} lists of random streams for {len(grids)} questions")
+    else:
+        texts = run_sampled_texts(lantern, inputs, max_new_tokens, kwargs, draws)
+        rows = [row for row, streams in enumerate(draws) for _ in streams]
     prefixes = []
-    for row, text in enumerate(texts):
+    for row, text in zip(rows, texts, strict=True):
         prompt, written = text.prompt_length, text.ids[text.prompt_length :].tolist()
         emitted = bool(written) and written[-1] == tokens.start
         marked = first_of(written, {tokens.start, tokens.sep, tokens.end})
@@ -208,7 +233,7 @@ def run_branches(
     share: bool = True,
     **kwargs: Any,
 ) -> list[BranchResult]:
-    """Decode branches of any prefixes together, one row each; greedy.
+    """Decode branches of any prefixes together, one row each; greedy but for plans with `draws`.
 
     A branch whose prefix holds no block, or has reached its limit, is returned as it is.
 

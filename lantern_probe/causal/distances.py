@@ -28,7 +28,7 @@ def distances_to_pool(
         for row, ((_, condition), result) in enumerate(zip(jobs, results, strict=True))
         if isinstance(condition, Replacement) and result.blocks
     ]
-    if pool is None:
+    if pool is None or not pool.latents or not fed:
         return found
     own = [row for row in fed if jobs[row][0].id in pool.latents]
     for name, rows, vectors in (

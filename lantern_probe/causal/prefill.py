@@ -6,11 +6,14 @@ then decoded together (`causal.row_batch`), however many batches the prompts mad
 
 Where rows cannot be put into another order, and for inputs other than images and text, everything
 is one call of `generate`, with padding.
+
+Sampled texts of one question share its prompt, which is run once, and part with their first token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +22,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from lantern_probe.causal.row_batch import RowBatch, Start, may_leave, may_share
+from lantern_probe.causal.row_batch import RowBatch, Start, counted, may_leave, may_share
+from lantern_probe.errors import LanternError, named
 from lantern_probe.model.attention import sharing_prefixes
 from lantern_probe.model.blocks import PromptNorms, RowPlan, first_of
 from lantern_probe.model.kv_cache import KeysValues
+from lantern_probe.model.sampling import Draws
+from lantern_probe.model.shared_prefixes import SharedPrefixes
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -89,6 +95,42 @@ def run_texts(
         some = _generate(lantern, _part(lantern, inputs, rows), 1, settings)
         texts |= zip(rows, some, strict=True)
     return _go_on(lantern, [texts[row] for row in range(len(texts))], max_new_tokens, settings)
+
+
+def run_sampled_texts(
+    lantern: LanternModel,
+    inputs: Mapping[str, Any],
+    max_new_tokens: int,
+    settings: dict[str, Any],
+    draws: Sequence[Sequence[Draws]],
+) -> list[Text]:
+    """Run questions to their first `<|lvr_start|>`, once for each stream of random numbers.
+
+    Args:
+        lantern: The model.
+        inputs: Model inputs.
+        max_new_tokens: Token limit of the text.
+        settings: Settings of `generate`.
+        draws: For every question its streams, one per text.
+
+    Returns:
+        The texts, those of one question together.
+
+    Raises:
+        LanternError: a setting counts from the beginning of a call.
+    """
+    if names := counted(lantern, settings):
+        raise LanternError(
+            f"sampled texts go on from a shared prompt, which {named(names)} could not obey; "
+            "leave it out"
+        )
+    prompts = run_texts(lantern, inputs, 1, settings)  # the token is thrown away
+    texts, plans = [], []
+    for prompt, streams in zip(prompts, draws, strict=True):
+        ids, scores = prompt.ids[: prompt.prompt_length], prompt.start_scores[:0]
+        texts += [replace(prompt, ids=ids, start_scores=scores)] * len(streams)
+        plans += [replace(PLAIN, draws=stream) for stream in streams]
+    return _decoded(lantern, texts, plans, max_new_tokens, settings)
 
 
 def _equally_long(mask: Tensor, most: int) -> list[list[int]]:
@@ -171,24 +213,48 @@ def _go_on(
     going = [row for row, text in enumerate(texts) if int(text.ids[-1]) not in ends]
     if max_new_tokens == 1 or not going:
         return texts
+    plans = [PLAIN] * len(going)
+    found = _decoded(lantern, [texts[row] for row in going], plans, max_new_tokens, settings)
+    for row, text in zip(going, found, strict=True):
+        texts[row] = text
+    return texts
+
+
+def _decoded(
+    lantern: LanternModel,
+    texts: Sequence[Text],
+    plans: Sequence[RowPlan],
+    max_new_tokens: int,
+    settings: dict[str, Any],
+) -> list[Text]:
+    """Texts decoded together to their first block, end or limit."""
+    ends = lantern.eos_ids | {lantern.require_lvr().start}
     starts = []
-    for row in going:
-        text = texts[row]
+    for text, plan in zip(texts, plans, strict=True):
         limit = text.prompt_length + max_new_tokens
-        starts.append(Start(text.ids, text.cache, text.rope_delta, limit, PLAIN))
-    with sharing_prefixes(lantern):
-        batch = RowBatch(lantern, starts, min(ROOM, max_new_tokens), share=True)
-        batch.decode(ends, leave=True, **settings)
+        starts.append(Start(text.ids, text.cache, text.rope_delta, limit, plan))
+    share = may_share(lantern, settings)
+    with sharing_prefixes(lantern) if share else nullcontext():
+        batch = RowBatch(lantern, starts, min(ROOM, max_new_tokens), share)
+        batch.decode(ends, leave=share, **settings)
     scores = batch.decoding.start_scores()
-    for place, number in enumerate(batch.order):
-        text, first = texts[going[number]], batch.first[number]
+    found: dict[int, Text] = {}
+    for place, row in enumerate(batch.order):
+        text, first = texts[row], batch.first[row]
         begin = first + text.prompt_length
         limit = min(begin + max_new_tokens, batch.ids.shape[1])
         last = first_of(batch.ids[place, begin:limit].tolist(), ends)
         stop = limit if last is None else begin + last + 1
-        cache = [layer.of_row(place, stop - 1) for layer in batch.cache.layers]
+        cache = [_of_row(layer, place, first, stop - 1) for layer in batch.cache.layers]
         ids = batch.ids[place, first:stop]
-        texts[going[number]] = replace(
-            text, ids=ids, cache=cache, start_scores=torch.cat([text.start_scores, scores[number]])
+        found[row] = replace(
+            text, ids=ids, cache=cache, start_scores=torch.cat([text.start_scores, scores[row]])
         )
-    return texts
+    return [found[row] for row in range(len(texts))]
+
+
+def _of_row(layer: Any, place: int, first: int, stop: int) -> KeysValues:
+    """A copy of one row's keys and values, from its first column up to another."""
+    if isinstance(layer, SharedPrefixes):
+        return layer.of_row(place, stop)
+    return layer.keys[place, :, first:stop].clone(), layer.values[place, :, first:stop].clone()

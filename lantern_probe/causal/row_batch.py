@@ -7,8 +7,9 @@ them (`model.shared_prefixes`), and rows that are done leave: `generate` is call
 others.
 
 There are two exceptions. Where prefixes cannot be shared (`model.attention.can_share`) and where
-tokens are sampled, which draws by place in the batch, every row has its own copy, and all stay in
-their order to the end. Where a setting counts tokens from the beginning of a call of `generate`,
+transformers samples (`do_sample`), which draws by place in the batch, every row has its own copy,
+and all stay in their order to the end. Rows with random numbers of their own (`RowPlan.draws`) are
+no exception. Where a setting counts tokens from the beginning of a call of `generate`,
 prefixes are shared and all rows stay.
 """
 
@@ -268,8 +269,18 @@ def may_leave(lantern: LanternModel, settings: Mapping[str, Any]) -> bool:
         lantern: The model, whose generation config has settings of its own.
         settings: Settings of `generate`.
     """
+    return not counted(lantern, settings)
+
+
+def counted(lantern: LanternModel, settings: Mapping[str, Any]) -> list[str]:
+    """Name the settings that count from the beginning of a call, or may.
+
+    Args:
+        lantern: The model, whose generation config has settings of its own.
+        settings: Settings of `generate`.
+    """
     config = lantern.hf.generation_config
-    return not any(settings.get(name) or getattr(config, name, None) for name in COUNTED)
+    return [name for name in COUNTED if settings.get(name) or getattr(config, name, None)]
 
 
 def may_share(lantern: LanternModel, settings: Mapping[str, Any]) -> bool:

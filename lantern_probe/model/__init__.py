@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         prompt_sets,
         tokens_in_box,
     )
+    from lantern_probe.model.sampling import Draws, Sampling
     from lantern_probe.model.scoring import score_answers
     from lantern_probe.model.sites import layer_count, prompt_positions, submodule, text_positions
     from lantern_probe.model.teacher_forcing import ForcedTexts, check_followable
@@ -59,6 +60,7 @@ __all__ = [
     "Block",
     "BranchResult",
     "Checkpoint",
+    "Draws",
     "Footprint",
     "ForcedTexts",
     "LanternModel",
@@ -70,6 +72,7 @@ __all__ = [
     "RoleTracker",
     "Roles",
     "RowPlan",
+    "Sampling",
     "Slot",
     "SlotEdit",
     "answer_forms",
@@ -113,6 +116,7 @@ __getattr__ = lazily(
     facts="finish_of running_facts",
     teacher_forcing="ForcedTexts check_followable",
     answer_tokens="AnswerPlace answer_forms find_answer",
+    sampling="Draws Sampling",
     scoring="score_answers",
     oracle="region_latents",
     roles="RoleTracker Roles find_roles position_sets prompt_sets tokens_in_box",

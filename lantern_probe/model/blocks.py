@@ -17,6 +17,8 @@ from lantern_probe.errors import LanternError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lantern_probe.model.sampling import Draws
+
 
 @dataclass(frozen=True)
 class PromptNorms:
@@ -187,13 +189,14 @@ class RowPlan:
             image is hidden from the start.
         opening: Token ids with which decoding restarts right after the prompt; default None, which
             continues from the prefix.
-        close: Function from the token ids written so far, the opening included, and the most
-            probable next token to the token that must come instead; default None, which leaves
-            the end of the text to the model.
+        close: Function from the token ids written so far, the opening included, and the next
+            token to the token that must come instead; default None, which leaves the end of the
+            text to the model.
         force: Open a block where the text opens none by itself, at the place before its answer at
             which the start marker was likeliest; default False. The place is known once the text
             is: branches can do it (`causal.run_branches`), a plain generation cannot.
         notes: Facts for the record that only the model knows, as (field, value); default none.
+        draws: Random numbers from which the row's tokens are drawn; default None, greedy decoding.
     """
 
     mode: Literal["block", "skip", "stock"] = "block"
@@ -205,6 +208,7 @@ class RowPlan:
     close: CloseText | None = None
     force: bool = False
     notes: tuple[tuple[str, Any], ...] = ()
+    draws: Draws | None = None
 
 
 OWN = RowPlan()

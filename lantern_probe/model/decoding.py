@@ -22,6 +22,7 @@ from transformers import LogitsProcessor
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import Block, LvrTokens, PromptNorms, RowPlan, Slot, find_blocks
 from lantern_probe.model.norms import prompt_norms, token_lengths
+from lantern_probe.model.sampling import Sampling
 
 
 @dataclass
@@ -123,6 +124,7 @@ class LatentDecoding(LogitsProcessor):
             self._start_scores.append((self._order, scored))
         forced: dict[int, int] = {}
         banned = []
+        drawn = self._drawn(scores, position)
         self._due = []
         for index, (row, last) in enumerate(
             zip(self._rows, input_ids[:, -1].tolist(), strict=True)
@@ -139,8 +141,13 @@ class LatentDecoding(LogitsProcessor):
             elif row.slot is None:
                 if row.plan.ban:
                     banned.append(index)
-                if (closing := self._closing(row, input_ids[index], scores[index])) is not None:
-                    forced[index] = closing
+                if index in drawn:
+                    forced[index] = drawn[index]
+                if row.plan.close is not None:
+                    following = drawn[index] if index in drawn else int(scores[index].argmax())
+                    closing = row.plan.close(input_ids[index, row.begin :].tolist(), following)
+                    if closing is not None:
+                        forced[index] = closing
             elif row.plan.mode == "block" and row.slot < self._size(row):
                 self._due.append((index, row.slot, position))
                 forced[index] = tokens.sep
@@ -175,11 +182,25 @@ class LatentDecoding(LogitsProcessor):
             for length, row, seen in zip(lengths, ids, shown, strict=True)
         ]
 
-    def _closing(self, row: _Row, ids: Tensor, scores: Tensor) -> int | None:
-        """The token with which a row's plan ends its text now; None if it goes on."""
-        if row.plan.close is None:
-            return None
-        return row.plan.close(ids[row.begin :].tolist(), int(scores.argmax()))
+    def _drawn(self, scores: Tensor, position: int) -> dict[int, int]:
+        """The tokens that rows with random numbers of their own draw, by place in the batch."""
+        numbers: dict[Sampling, dict[int, float]] = {}
+        for index, row in enumerate(self._rows):
+            if (draws := row.plan.draws) is not None:
+                step = 0 if row.begin is None else position - row.begin
+                numbers.setdefault(draws.sampling, {})[index] = draws.number(step)
+        if not numbers:
+            return {}
+        banned = [index for index, row in enumerate(self._rows) if row.plan.ban]
+        if banned:
+            scores = scores.clone()
+            for marker in (self.tokens.start, self.tokens.sep, self.tokens.end):
+                scores[banned, marker] = -torch.inf
+        found: dict[int, int] = {}
+        for sampling, some in numbers.items():
+            tokens = sampling.tokens(scores[list(some)], list(some.values()))
+            found |= zip(some, tokens.tolist(), strict=True)
+        return found
 
     def _hide_image(self, row: _Row, ids: Tensor) -> None:
         if "image" in row.plan.hide:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from lantern_probe.model.sampling import Sampling, checkpoint_sampling
 from lantern_probe.model.settings import generation_settings
 
 if TYPE_CHECKING:
@@ -13,25 +14,36 @@ if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
 
 
-def running_facts(lantern: LanternModel, max_new_tokens: int | None = None) -> dict[str, Any]:
+def running_facts(
+    lantern: LanternModel, max_new_tokens: int | None = None, sampling: Sampling | None = None
+) -> dict[str, Any]:
     """Collect threads and the decoding settings as they take effect, for `Run.note`.
 
     Args:
         lantern: The model.
         max_new_tokens: Limit of a continuation; the model's own by default.
+        sampling: Settings of sampled decoding; default None, greedy.
 
     Returns:
-        `threads`, and `decoding`: limit, greedy, device, dtype, attention, slots of a block and
-        ids of its tokens, image limits in pixels, the token ids that end a text, and the
-        checkpoint's generation settings that are obeyed; `quantised` for weights in few bits.
+        `threads`, and `decoding`: limit, greedy or sampled, device, dtype, attention, slots of a
+        block and ids of its tokens, image limits in pixels, the token ids that end a text, and the
+        checkpoint's generation settings that are obeyed. Sampled decoding adds the warpers that
+        apply, in their order, and the checkpoint's own sampling settings, which do not. `quantised`
+        is there for weights in few bits.
     """
     size = lantern.processor.image_processor.size
     few_bits = {"quantised": True} if getattr(lantern.hf, "is_quantized", False) else {}
+    sampled: dict[str, Any] = {}
+    if sampling is not None:
+        sampled["warpers"] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        sampled["sampling_seed"] = sampling.seed
+        sampled["not_applied"] = checkpoint_sampling(lantern.hf.generation_config)
     return {
         "threads": torch.get_num_threads(),
         "decoding": {
             "max_new_tokens": max_new_tokens or lantern.max_new_tokens,
-            "do_sample": False,
+            "do_sample": sampling is not None,
+            **sampled,
             "device": lantern.device.type,
             "device_name": _name_of(lantern.device),
             "dtype": str(lantern.hf.dtype).removeprefix("torch."),

@@ -84,6 +84,18 @@ def check_generation(folder: Path) -> None:
                 refuse(file, f"has {name} {content[name]!r}; {reason}: remove it to go on without")
 
 
+def position_settings(generation_config: Any, given: Mapping[str, Any]) -> list[str]:
+    """Name the settings in force that decoding from a shared prefix could not obey.
+
+    Args:
+        generation_config: The loaded generation config.
+        given: Settings of a call, which come before those of the config.
+    """
+    found = {name: getattr(generation_config, name, None) for name in _OF_POSITION}
+    found |= {name: value for name, value in given.items() if name in _OF_POSITION}
+    return [n for n, value in found.items() if value not in (None, _OF_POSITION[n], [])]
+
+
 def forget_outputs(generation_config: Any) -> None:
     """Reset what the checkpoint's generation config says about outputs, which decide no token.
 

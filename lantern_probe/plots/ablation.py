@@ -64,7 +64,10 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
     name_lines(ax, [s.condition for s in reversed(shown)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
-    ax.set_title(f"{shown[0].model}, n = {max(s.n for s in shown)}" if shown else "no sample ran")
+    passes = max((s.passes for s in shown), default=1)
+    several = f", mean of {passes} passes" if passes > 1 else ""
+    n = max((s.n for s in shown), default=0)
+    ax.set_title(f"{shown[0].model}, n = {n}{several}" if shown else "no sample ran")
     return bare(ax)
 
 

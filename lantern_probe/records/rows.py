@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,13 @@ FORMAT = 2
 """Version of the layout of a run; a reader takes older ones and refuses newer ones."""
 
 KEY = ("sample", "condition")
-"""The fields that every row has, and by which it is unique in its run."""
+"""The fields that every row has, and by which it is unique in its run.
+
+A row of sampled decoding has a third one, `PASS`.
+"""
+
+PASS = "pass"
+"""Field of the index of a pass (0-based); rows of greedy decoding have none."""
 
 MANIFEST, ROWS_FILE, LOCK = "run.json", "rows.jsonl", ".lock"
 
@@ -104,17 +110,65 @@ def read_rows(folder: str | Path) -> list[Row]:
 
 
 def key_of(row: Row) -> tuple[Any, ...]:
-    """Read the key of a row.
+    """Read the key of a row: sample, condition and pass, which is 0 where the row has none.
 
     Raises:
-        LanternError: the row has no sample or no condition.
+        LanternError: the row has no sample or no condition, or its pass is no index.
     """
     key = tuple(row.get(name) for name in KEY)
     if not all(isinstance(value, str | int) for value in key):
         raise LanternError(
             f"a row needs a 'sample' and a 'condition', text or whole numbers, not {key!r}"
         )
-    return key
+    return (*key, pass_of(row))
+
+
+def pass_of(row: Row) -> int:
+    """Read the index of the pass (0-based) that a row belongs to; 0 for a greedy row.
+
+    Raises:
+        LanternError: it is no whole number from 0 on.
+    """
+    number = row.get(PASS, 0)
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        raise LanternError(f"the '{PASS}' of a row is a whole number from 0 on, not {number!r}")
+    return number
+
+
+def passes_of(rows: Iterable[Row]) -> int:
+    """Count the passes in which some rows were sampled; 1 for greedy rows, and for no rows.
+
+    Args:
+        rows: Rows of any run.
+    """
+    return max(1, len({pass_of(row) for row in rows}))
+
+
+def refuse_passes(rows: Iterable[Row], analysis: str) -> None:
+    """Refuse rows of several passes, for an analysis of one text per sample and condition.
+
+    Args:
+        rows: Rows of any run.
+        analysis: Name of the analysis, as the message begins with it.
+
+    Raises:
+        LanternError: there is more than one pass.
+    """
+    if (number := passes_of(rows)) > 1:
+        raise LanternError(
+            f"{analysis} reads one text per sample and condition, and the rows hold {number} "
+            "passes of sampled decoding; give it rows of a greedy run, or those of one pass"
+        )
+
+
+def key_text(key: Sequence[Any]) -> str:
+    """The key of a row in words.
+
+    Args:
+        key: Sample, condition and pass.
+    """
+    sample, condition, number = key
+    return f"sample {sample!r}, condition {condition!r}" + (f", pass {number}" if number else "")
 
 
 def unique_keys(path: Path, rows: Sequence[Row]) -> set[tuple[Any, ...]]:
@@ -131,8 +185,7 @@ def unique_keys(path: Path, rows: Sequence[Row]) -> set[tuple[Any, ...]]:
             raise LanternError(f"{path}, line {number}: {error}") from None
         if key in keys:
             raise LanternError(
-                f"{path}, line {number}: a second row for sample {key[0]!r}, condition "
-                f"{key[1]!r}; delete one of the two"
+                f"{path}, line {number}: a second row for {key_text(key)}; delete one of the two"
             )
         keys.add(key)
     return keys

@@ -1,5 +1,7 @@
 """A run on disk: its settings (`run.json`) and one row per sample and condition (`rows.jsonl`).
 
+Sampled decoding has one row per sample, condition and pass.
+
 `run.json` has everything needed to repeat a run; tables and figures are made from the rows alone. A
 run may be killed at any moment. Rows are on disk once `append` has returned. A line torn by the
 kill is removed when the run is opened again, and the run goes on where it stopped.
@@ -33,6 +35,7 @@ from lantern_probe.records.rows import (
     ROWS_FILE,
     Row,
     key_of,
+    key_text,
     read_manifest,
     rows_in,
     unique_keys,
@@ -246,10 +249,7 @@ class Run:
             key = key_of(plain)
             self.refuse_outdated([str(key[1])])
             if key in self._keys or key in new:
-                raise LanternError(
-                    f"a row for sample {key[0]!r}, condition {key[1]!r} is already in "
-                    f"'{self.folder}'"
-                )
+                raise LanternError(f"a row for {key_text(key)} is already in '{self.folder}'")
             new.add(key)
             lines.append(to_line(plain))
         if not lines:
@@ -298,12 +298,18 @@ class Run:
     def done(self, key: Sequence[str] = KEY) -> set[tuple[Any, ...]]:
         """Combinations of values of the given fields in the rows, failed ones included."""
         if tuple(key) == KEY:
-            return set(self._keys)
+            return {known[: len(KEY)] for known in self._keys}
         return {tuple(row.get(name) for name in key) for row in self.rows()}
 
-    def has(self, sample: str | int, condition: str | int) -> bool:
-        """True if there is a row for this sample under this condition, failed or not."""
-        return (sample, condition) in self._keys
+    def has(self, sample: str | int, condition: str | int, number: int = 0) -> bool:
+        """True if there is a row for this sample under this condition, failed or not.
+
+        Args:
+            sample: Id of the sample.
+            condition: Label of the condition.
+            number: Index of the pass of sampled decoding (0-based), default 0.
+        """
+        return (sample, condition, number) in self._keys
 
     def refuse_outdated(self, conditions: Iterable[str]) -> None:
         """Refuse conditions of which the run holds rows made before their meaning changed.

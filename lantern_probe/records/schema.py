@@ -15,7 +15,11 @@ Finish = Literal["closed", "truncated", "failed"]
 """`closed` ended by itself; `truncated` was cut off by the token limit; `failed` has no text."""
 
 
-class FailedRow(TypedDict):
+SampledRow = TypedDict("SampledRow", {"pass": NotRequired[int]})
+"""Index of the pass of sampled decoding (0-based); greedy rows have none."""
+
+
+class FailedRow(SampledRow):
     """A sample that could not be run under a condition."""
 
     sample: str
@@ -84,7 +88,7 @@ class TextRow(TypedDict):
     """Median norm of the prompt's merged image tokens; null without an image."""
 
 
-class AblationRow(TextRow):
+class AblationRow(TextRow, SampledRow):
     """One sample under one condition of an ablation, an exchange, a knockout or a decomposition."""
 
     parsed: dict[str, str | None]

@@ -34,7 +34,7 @@ def check_effect(effect: float) -> None:
         raise LanternError(f"the design effect is at least 1 and finite, not {effect}")
 
 
-def check_counts(b: int, c: int, n: int | None = None) -> None:
+def check_counts(b: float, c: float, n: float | None = None) -> None:
     """Refuse discordant counts that no `n` samples can have."""
     if b < 0 or c < 0:
         raise LanternError(f"discordant counts cannot be negative: b={b}, c={c}")

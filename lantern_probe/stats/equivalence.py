@@ -41,8 +41,8 @@ class Equivalence:
     """
 
     n: int
-    b: int
-    c: int
+    b: float
+    c: float
     margin: float
     estimate: float
     p_lower: float
@@ -93,9 +93,9 @@ def accuracy_equivalence(
 
 
 def equivalence_of_counts(
-    b: int,
-    c: int,
-    n: int,
+    b: float,
+    c: float,
+    n: float,
     *,
     margin: float,
     alpha: float = 0.05,
@@ -121,7 +121,7 @@ def equivalence_of_counts(
     if not 0 < alpha < 0.5:
         raise LanternError(f"alpha of an equivalence test lies between 0 and .5, not {alpha}")
     check_effect(effect)
-    clusters = n if clusters is None else clusters
+    clusters = int(n) if clusters is None else clusters
     if not min(n, 1) <= clusters <= n:
         raise LanternError(f"{n} samples cannot come in {clusters} clusters")
     if n == 0:
@@ -139,6 +139,6 @@ def equivalence_of_counts(
     low, high = interval_of_tail(b, c, n, alpha, effect, clusters)
     estimate = (b - c) / n
     return Equivalence(
-        n, b, c, margin, estimate, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
+        int(n), b, c, margin, estimate, p_lower, p_upper, p, alpha, low, high, p <= alpha, clusters,
         effect,
     )  # fmt: skip

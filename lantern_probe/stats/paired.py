@@ -41,7 +41,7 @@ class Proportion:
     """A share of samples with its Wilson score interval.
 
     Attributes:
-        count: Samples that have the property.
+        count: Samples that have the property; over several passes, the sum of their shares.
         n: All samples.
         estimate: count / n; NaN when n is 0.
         low: Lower end of the interval.
@@ -49,7 +49,7 @@ class Proportion:
         level: Nominal coverage.
     """
 
-    count: int
+    count: float
     n: int
     estimate: float
     low: float
@@ -74,8 +74,8 @@ class McNemar:
 
 
 def wilson(
-    count: int,
-    n: int,
+    count: float,
+    n: float,
     level: float = 0.95,
     *,
     effect: float = 1.0,

@@ -411,3 +411,35 @@ def test_rows_taken_away_under_a_run_stop_it(fault: str, tmp_path: Path):
     with Run.open(folder, {}) as again:
         assert again.has("a", "own") == (fault == "replaced")
         again.append({"sample": "b", "condition": "own"})
+
+
+def test_passes_of_one_condition_are_rows_of_their_own(tmp_path: Path) -> None:
+    row = {"sample": "a", "condition": "own", "status": "ok"}
+    with Run.open(tmp_path, {}) as run:
+        run.append_many([{**row, "pass": number} for number in range(3)])
+        assert run.has("a", "own", 2) and not run.has("a", "own", 3)
+        assert run.done() == {("a", "own")}
+        with pytest.raises(LanternError, match="sample 'a', condition 'own', pass 2 is already"):
+            run.append({**row, "pass": 2})
+        with pytest.raises(LanternError, match="condition 'own' is already"):
+            run.append(row)  # a greedy row is a row of the first pass
+    with Run.open(tmp_path, {}) as run:
+        assert run.has("a", "own", 2) and len(run.rows()) == 3
+
+
+@pytest.mark.parametrize("number", [-1, 1.5, "0", True, None])
+def test_a_pass_that_is_no_index_is_refused(tmp_path: Path, number: Any) -> None:
+    with (
+        Run.open(tmp_path, {}) as run,
+        pytest.raises(LanternError, match="'pass' of a row is a whole number from 0 on"),
+    ):
+        run.append({"sample": "a", "condition": "own", "status": "ok", "pass": number})
+
+
+def test_failed_passes_alone_are_retried(tmp_path: Path) -> None:
+    row = {"sample": "a", "condition": "own"}
+    with Run.open(tmp_path, {}) as run:
+        run.append({**row, "pass": 0, "status": "ok"})
+        run.append({**row, "pass": 1, "status": "failed"})
+    with Run.open(tmp_path, {}, retry_failed=True) as run:
+        assert run.has("a", "own", 0) and not run.has("a", "own", 1)

@@ -24,7 +24,7 @@ from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
 from lantern_probe.causal.distances import distances_to_pool
 from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
+from lantern_probe.interventions import Intervention, KSlots, Own, Replacement, packages_of
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
@@ -132,6 +132,8 @@ class Ablation:
         pooled = [asked for asked in self._asked if asked not in alone]
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens))
+        if packages := packages_of(condition.label for condition, _ in self._asked):
+            self.run.note(extensions=packages)
         self._load_latents()
         for chunk in self._chunks():
             self._run_chunk(chunk, alone, None, keep=bool(pooled))
@@ -279,10 +281,10 @@ class Ablation:
     def _row(self, job: Job, result: BranchResult, pool: LatentPool | None) -> Row:
         sample, asked, branch = job
         condition = asked[0]
+        answer = parse_answer(result.text, sample, self.parser)
         read: dict[str, str | None] = {
             parser: parse_answer(result.text, sample, parser) for parser in parsers(sample)
-        }
-        answer = parse_answer(result.text, sample, self.parser)
+        } | {self.parser: answer}
         emitted = branch.prefix.emitted
         continuation = result.ids[result.prompt_length :].tolist()
         row: AblationRow = {

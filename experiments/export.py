@@ -119,10 +119,11 @@ def _draw(config: Config, name: str) -> None:
     from lantern_probe.records.table_files import read_frame
 
     frame = read_frame(config.run)
-    axes = new_figure(6.4, 4.0).subplots()
+    figure = new_figure(6.4, 4.0)
+    axes = figure.subplots()
     extensions.checked_call(added, function, frame, axes)
     file.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(axes.figure, file)
+    save_figure(figure, file)
     console.print(f"the figure is in {file}", markup=False, highlight=False, soft_wrap=True)
 
 

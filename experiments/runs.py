@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from lantern_probe import extensions
+from lantern_probe import extensions, organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import packages_of
 from lantern_probe.model.content import checkpoint_content
@@ -156,7 +156,7 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
 def _packages(config: Inputs, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The setting `extensions`: packages that the data and the parser come from, if any do."""
     used = extensions.records("parsers", [str(settings.get("parser"))], PARSERS)
-    if config.data is None:
+    if config.task is not None or (config.data is None and organisms.find_card(model)):
         used |= extensions.records("data", [task_of(config, model)], TASKS)
     return {"extensions": used} if used else {}
 

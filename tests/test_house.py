@@ -64,8 +64,11 @@ WITHOUT_TORCH = (
 """Rooms that leave torch out as well, but for `NEEDS_TORCH`."""
 
 NEEDS_TORCH = ("lantern_probe.records.store",)
-UPWARD_WHEN_CALLED = {(("model", "lantern"), "lantern_probe.capture.batch.capture_batch")}
-"""`LanternModel.capture` is a door to a room above; it is loaded when somebody goes through."""
+UPWARD_WHEN_CALLED = {
+    (("model", "lantern"), "lantern_probe.capture.batch.capture_batch"),
+    (("model", "asking"), "lantern_probe.causal.asking.ask_under"),
+}
+"""Doors of `LanternModel` to rooms above; one is loaded when somebody goes through."""
 
 MODEL_STACK = "lantern_probe.organisms.training"
 """What builds and trains organisms, and so needs the model."""

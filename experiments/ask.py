@@ -1,4 +1,4 @@
-"""Ask about your own images: the answers with the latents and without, side by side.
+"""Ask about your own images: the answers with the latents and without.
 
     python -m experiments.ask --model AGViveiros/LanteRn-3B-SFT \\
         --image photo.jpg --question 'What is left of the cup?'
@@ -27,7 +27,7 @@ OUTPUT = Path("runs/ask")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunOptions, ModelOptions):
-    """Ask about your own images: the answers with the latents and without, side by side."""
+    """Ask about your own images: the answers with the latents and without."""
 
     model: tuple[str, ...]
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names

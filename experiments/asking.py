@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,7 +120,7 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
     Raises:
         LanternError: something that was given cannot be used.
     """
-    from lantern_probe.model.inputs import asked_question
+    from lantern_probe.tasks.questions import asked_question
 
     parts = ablation_parts(config.conditions, (), config.seed)
     inputs = config.inputs(folder_of(config, list(images)))
@@ -242,12 +243,15 @@ def _draw(
         with contextlib.suppress(LanternError):  # its row says why
             image = sample.open_images()[0]
             image.thumbnail((512, 512))
-        given: dict[str, str] = {}
+        given: dict[str, tuple[str, bool]] = {}
         for name, some in rows.items():
             by_label = {row["condition"]: row for row in some if row["sample"] == sample.id}
             prefix = f"{name}, " if len(rows) > 1 else ""
-            given |= {f"{prefix}{x}": answer_of(by_label[x], sample) for x in labels}
+            answers = {label: answer_of(by_label[label], sample) for label in labels}
+            given |= {f"{prefix}{x}": (said, said != answers["own"]) for x, said in answers.items()}
         drawn.append((image, sample.id, given))
-    save_figure(answers_figure(config.question, drawn), output / "answers.png")
+    with warnings.catch_warnings():  # the table has what the figure's font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        save_figure(answers_figure(config.question, drawn), output / "answers.png")
     if len(samples) > MOST_DRAWN:
         _say(f"answers.png shows the first {MOST_DRAWN} images")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from lantern_probe.model.blocks import LanternOutput
-from lantern_probe.model.inputs import asked_question
 from lantern_probe.model.tracing import TracedModel
 from lantern_probe.model.with_blocks import untraceable
 from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.questions import asked_question
 
 if TYPE_CHECKING:
     from lantern_probe.causal.asking import Answers

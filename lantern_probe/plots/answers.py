@@ -15,16 +15,16 @@ WIDTH = 58
 
 
 def answers_figure(
-    title: str, answers: Sequence[tuple[Image | None, str, Mapping[str, str]]]
+    title: str, answers: Sequence[tuple[Image | None, str, Mapping[str, tuple[str, bool]]]]
 ) -> Figure:
     """Draw images one below the other, each with its answers beside it.
 
-    An answer that differs from the first one is red.
+    Answers that are marked, as differing from that with the own latents, are red.
 
     Args:
         title: The question.
-        answers: For each image its pixels (None for one that could not be read), its name, and the
-            text of its answer by condition.
+        answers: For each image its pixels (None for one that could not be read), its name, and by
+            condition the text of its answer and True to mark it.
     """
     lines = [_lines(name, given) for _, name, given in answers]
     heights = [max(1.6, 0.22 * (len(some) + 1)) for some in lines]
@@ -57,12 +57,11 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _lines(name: str, given: Mapping[str, str]) -> list[tuple[str, str, str]]:
+def _lines(name: str, given: Mapping[str, tuple[str, bool]]) -> list[tuple[str, str, str]]:
     """Lines of text, each with its colour and weight."""
     found = [(textwrap.shorten(name, WIDTH, placeholder="..."), INK, "bold")]
-    first = next(iter(given.values()), "")
-    for condition, answer in given.items():
-        colour = INK if answer == first else ACCENT
+    for condition, (answer, marked) in given.items():
+        colour = ACCENT if marked else INK
         wrapped = textwrap.wrap(f"{condition}: {answer}", WIDTH, subsequent_indent="    ")[:4]
         found += [(line, colour, "normal") for line in wrapped or [condition]]
     return found

@@ -166,6 +166,9 @@ def write_table(folder: str | Path, file: str | Path, to: Format) -> int:
         data = _parquet(columns, note)
     else:
         data = _csv(columns)
+    with explained(file.parent):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if to == "csv":
         write_json(columns_file(file), note)
     replace_file(file, data)
     return len(rows)

@@ -125,6 +125,7 @@ def _header(run: RunRows, condition: str, rows: Sequence[Row]) -> dict[str, Any]
     created = manifest.get("created") or "1970-01-01T00:00:00+00:00"
     packages = {k: v for k, v in (manifest.get("packages") or {}).items() if isinstance(v, str)}
     git = manifest.get("git") or None
+    shown = {name: value for name, value in config.items() if name != "checkpoint"}  # it is long
     data = str(config.get("data") or config.get("experiment") or "data")
     status = _STATUS.get(str(manifest.get("status")), "started")
     message = str(manifest.get("error") or "the run failed")
@@ -147,7 +148,7 @@ def _header(run: RunRows, condition: str, rows: Sequence[Row]) -> dict[str, Any]
             if git is None
             else {"type": "git", "origin": "", "commit": git["commit"], "dirty": git.get("dirty")},
             "packages": packages,
-            "metadata": {"condition": condition, "folder": run.name, "config": config},
+            "metadata": {"condition": condition, "folder": run.name, "config": shown},
             "scorers": [{"name": SCORE, "metrics": _METRICS}],
         },
         "results": _results(rows),

@@ -175,7 +175,8 @@ def test_a_command_can_be_given(command: Command) -> None:
     for text in as_texts(getattr(config, "conditions", ())):
         if text.partition(":")[0] not in added:
             parse_condition(text)
-    for text in as_texts(getattr(config, "images", ())):
+    images = getattr(config, "images", ())
+    for text in as_texts(() if isinstance(images, bool) else images):  # of export it is a switch
         if text != "swap-question":
             parse_corruption(text)
     if module.startswith("experiments."):

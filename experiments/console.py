@@ -170,6 +170,11 @@ def run_main(
     except OSError as error:  # what is written to files is explained where it is written
         _complain(f"error: {error}")
         return 2
+    except Exception as error:
+        if (blamed := extensions.blame(error)) is None:
+            raise
+        _complain(" ".join(f"error: {blamed}".splitlines()))
+        return 2
     except KeyboardInterrupt:
         _complain("interrupted; what was recorded so far is kept")
         return 130

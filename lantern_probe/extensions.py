@@ -257,6 +257,28 @@ def _source(module: str) -> str:
     return digest.hexdigest()
 
 
+def blame(error: BaseException) -> LanternError | None:
+    """Name the package of an extension in whose code an exception was raised; None without one.
+
+    Args:
+        error: The exception, with its traceback.
+    """
+    modules = set()
+    step = error.__traceback__
+    while step is not None:
+        modules.add(str(step.tb_frame.f_globals.get("__name__")))
+        step = step.tb_next
+    for kind in NOUNS:
+        for extension in added(kind):
+            package = extension.place.partition(":")[0].partition(".")[0]
+            if any(name.partition(".")[0] == package for name in modules):
+                return LanternError(
+                    f"the package {extension.origin} ({extension.place}) raised "
+                    f"{type(error).__name__}: {error}; mend that package, or leave out what it adds"
+                )
+    return None
+
+
 def checked_call(extension: Extension | None, call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function that may come from another package, whose exceptions are then its own.
 

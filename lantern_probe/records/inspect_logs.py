@@ -29,7 +29,7 @@ from lantern_probe.records.rows import Row
 from lantern_probe.records.samples import ImageRecord, SampleRecord, read_samples
 from lantern_probe.records.table_files import RunRows, read_runs
 from lantern_probe.tasks import load_task
-from lantern_probe.tasks.images import UNREADABLE, open_image
+from lantern_probe.tasks.images import UNREADABLE, open_image, upright
 
 SCORE = "answer"
 """Name of the score."""
@@ -260,6 +260,8 @@ def _pictures(record: SampleRecord, run: RunRows) -> Iterator[str]:
                 yield uri
         elif "task" in image:
             yield _made_uri(image)
+        elif uri := _upright_uri(str(record["attributes"].get("file", ""))):
+            yield uri
 
 
 @lru_cache(maxsize=64)
@@ -273,6 +275,15 @@ def _file_uri(file: str) -> str | None:
             return _uri(kind, Path(file).read_bytes())
         return _png_uri(open_image(file))
     except (*UNREADABLE, LanternError):  # its row says why
+        return None
+
+
+def _upright_uri(file: str) -> str | None:
+    """A photo as `ask` turned it, which is an image in memory for the run."""
+    try:
+        with Image.open(file) as image:
+            return _png_uri(upright(image).convert("RGB"))
+    except UNREADABLE:
         return None
 
 

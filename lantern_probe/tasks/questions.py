@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_uppercase
 
+from PIL import Image
+
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.images import ImageSource, turned_upright
 from lantern_probe.tasks.sample import Sample
@@ -44,9 +46,12 @@ def asked_question(
         raise LanternError(f"at most 26 options can be lettered, not {len(options)}")
     lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
     lettered = lettered and bool(options)
+    upright = turned_upright(image)
+    turned = upright is not image and not isinstance(image, Image.Image)
     return Sample(
         id=id,
-        images=(turned_upright(image),),
+        images=(upright,),
+        attributes={"file": str(image)} if turned else {},
         question=question,
         options=tuple(options),
         lettered=lettered,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 from experiments.ask import Config, main
 from experiments.asking import find_images
 from lantern_probe import LanternError, load_task, read_rows
+from lantern_probe.records.inspect_logs import log_files, write_log
 
 SAMPLE = load_task("scenes", 1)[0]
 
@@ -46,6 +50,12 @@ def test_every_image_is_asked_and_a_bad_one_fails_alone(
         assert rows[photo, "own"]["logprobs"] is None  # an open question
     assert rows["p2.png", "own"]["text"] == rows["p10.png", "own"]["text"]
     assert rows["bad.jpg", "own"]["status"] == "failed"
+    log, written = next(iter(log_files(tmp_path / "run", tmp_path / "logs").items()))
+    write_log(log, *written, images=True)
+    with zipfile.ZipFile(log) as archive:
+        asked = json.loads(archive.read("samples/p2.png_epoch_1.json"))["input"][0]["content"]
+    data = base64.b64decode(asked[0]["image"].partition(";base64,")[2])
+    assert Image.open(io.BytesIO(data)).tobytes() == SAMPLE.open_images()[0].tobytes()
     assert "bad.jpg" in rows["bad.jpg", "own"]["error"]
     said = " ".join(capsys.readouterr().out.split())
     assert "left out, as no images, are 1 files (notes.txt)" in said

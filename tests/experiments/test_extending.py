@@ -187,6 +187,13 @@ def test_names_that_collide_are_refused_with_both_named(tmp_path: Path) -> None:
     assert "has no setting 'x=1'" in said  # the others are untouched
 
 
+def test_a_condition_that_fails_while_it_runs_is_named(tmp_path: Path) -> None:
+    package = the_page(tmp_path / "p", fence("python").replace("own * self.factor", "own * gone"))
+    output = ("--output", str(tmp_path / "run"))
+    said = refused(*ABLATE, *output, "--conditions", "dim", installed=package, cwd=tmp_path)
+    assert "the package my-extension 0.1 (my_extension:Dim) raised NameError" in said
+
+
 def read_here(installed: Path, code: str, cwd: Path) -> Any:
     """The JSON that some Python prints, with a package installed."""
     done = command(["-c", f"import json\n{code}"], installed, cwd=cwd)

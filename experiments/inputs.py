@@ -268,11 +268,11 @@ class AblationInputs(Inputs):
             LanternError: naming the flag.
         """
         super().check_run()
+        if not 0 < self.margin < 1:
+            raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
         from lantern_probe.tasks.answers import check_parser
 
         check_parser(self.parser)
-        if not 0 < self.margin < 1:
-            raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
 
 
 def file_name(name: str) -> str:

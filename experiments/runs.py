@@ -143,7 +143,7 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if config.explain_resume:
         explain(folder, settings, facts)
         raise Explained
-    return Run.open(
+    run = Run.open(
         folder,
         settings,
         overwrite=config.overwrite,
@@ -151,6 +151,13 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
         facts=facts,
         allow_changed=config.allow_changed,
     )
+    try:
+        if packages := packages_of(getattr(config, "conditions", ())):
+            run.note(extensions=packages)
+    except LanternError:  # one of them is no longer what it was
+        run.close()
+        raise
+    return run
 
 
 def _packages(config: Inputs, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,10 +275,7 @@ def run_due(
     Raises:
         LanternError: the run holds rows of a wanted condition from before its meaning changed.
     """
-    labels = sorted({condition for _, condition in wanted})
-    run.refuse_outdated(labels)
-    if packages := packages_of(labels):
-        run.note(extensions=packages)
+    run.refuse_outdated(sorted({condition for _, condition in wanted}))
     due = len(wanted - run.done())
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
     progress.advance(bar, len(wanted) - due)

@@ -42,8 +42,8 @@ class Config(RunOptions, ModelOptions):
     words: bool = False
     """Put the bare question, and read one of --options from the answer in words."""
     conditions: tuple[str, ...] = ("own", "ban", "zeros")
-    """Conditions on the latents; own is always run. Conditions that need other samples' latents,
-    such as swap, take them from the other images."""
+    """Conditions on the latents; own is always run. Those made from other images' latents, such as
+    mean, take them from the other images; swap finds no donor, since all share the question."""
     seed: int = 0
     """Seed of conditions that draw at random and name none."""
     output: Path = OUTPUT

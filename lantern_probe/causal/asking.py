@@ -163,8 +163,8 @@ def ask_under(
         condition.check(lantern.latent_size)
         if condition.needs_pool:
             raise LanternError(
-                f"condition {condition.label!r} needs the own latents of a data set; ask about a "
-                "folder of images (python -m experiments.ask), or run an Ablation"
+                f"condition {condition.label!r} needs the own latents of a data set; give "
+                "several images to python -m experiments.ask, or run an Ablation"
             )
     (prefix,) = run_prefixes(lantern, [sample], max_new_tokens=max_new_tokens)
     acts = [prefix.emitted or not condition.needs_block for condition in asked]

@@ -65,7 +65,7 @@ class Config(Inputs):
     dtype of others."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
-    letters as the published evaluations did."""
+    letters as the published evaluations did, and installed packages may add more."""
 
 
 def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], str]:
@@ -90,9 +90,12 @@ def main(config: Config) -> int:
     config.check([config.model])
     if not config.conditions:
         raise LanternError("--conditions needs at least one condition")
+    from lantern_probe.tasks.answers import check_parser
+
     from .captures import CaptureJob, check_job, run_capture
     from .runs import ModelLoader
 
+    check_parser(config.parser)
     data, everything = config.load_samples(config.model)
     samples, part = pick(everything, config.shard)
     jobs = [

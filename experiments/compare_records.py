@@ -48,8 +48,9 @@ class Config:
     """Condition that every other one is compared with; by default all pairs are compared."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
-    letters as the published evaluations did. On the published files of LVR-7B all three give the
-    same counts. Files keep their texts, and the rows of a run the readings of all three."""
+    letters as the published evaluations did, and installed packages may add more. On the published
+    files of LVR-7B these three give the same counts. Files keep their texts, and the rows of a run
+    the readings of all three."""
     margin: float = 0.02
     """Largest difference of two accuracies, as a fraction, that is called equivalent; to be fixed
     before the results are seen."""
@@ -249,7 +250,10 @@ def check(config: Config) -> None:
 
 def main(config: Config) -> int:
     """Read, compare and show the conditions."""
+    from lantern_probe.tasks.answers import check_parser
+
     check(config)
+    check_parser(config.parser)
     side = load_side(config.records, config.names, config)
     if config.against:
         names = config.names if len(config.names) == len(config.against) else ()

@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from lantern_probe import extensions
 from lantern_probe.errors import LanternError, named
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def run_main(
         about = about.replace(f"python -m experiments.{name}", program)
     if {"-h", "--help"} & {*sys.argv}:
         _join_lines(config)
+        about = "\n\n".join(filter(None, (about.strip(), _added(config))))
     try:
         return main(tyro.cli(config, prog=program, description=about))
     except Explained:
@@ -167,6 +169,11 @@ def run_main(
         return 1
     except OSError as error:  # what is written to files is explained where it is written
         _complain(f"error: {error}")
+        return 2
+    except Exception as error:
+        if (blamed := extensions.blame(error)) is None:
+            raise
+        _complain(" ".join(f"error: {blamed}".splitlines()))
         return 2
     except KeyboardInterrupt:
         _complain("interrupted; what was recorded so far is kept")
@@ -188,6 +195,21 @@ def _join_lines(config: type[Any]) -> None:
         elif field.name in texts:
             help_ = tyro.conf.arg(help=texts[field.name])
             config.__annotations__[field.name] = Annotated[hints[field.name], help_]
+
+
+EXTENSIBLE: dict[str, extensions.Kind] = {
+    "conditions": "conditions",
+    "task": "data",
+    "parser": "parsers",
+    "to": "figures",
+}
+"""Fields of configurations whose values other packages may add, with the kind of extension."""
+
+
+def _added(config: type[Any]) -> str:
+    """One line on what installed packages add to a command."""
+    fields = {field.name for field in dataclasses.fields(config)}
+    return extensions.listing(kind for name, kind in EXTENSIBLE.items() if name in fields)
 
 
 def _complain(text: str) -> None:

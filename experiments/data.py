@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lantern_probe import organisms
+from lantern_probe import extensions, organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
@@ -63,8 +63,7 @@ def check_data(options: DataOptions, model: str) -> None:
         if given or options.malformed != "raise":
             flags = ", ".join(given or ["--malformed"])
             raise LanternError(f"{flags}: such flags are about --data; give it too")
-        if task_of(options, model) not in TASKS:
-            raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
+        extensions.look_up("data", task_of(options, model), TASKS)
         return
     if options.task is not None:
         raise LanternError("give --task or --data, not both")
@@ -86,7 +85,7 @@ def task_of(options: DataOptions, model: str) -> str:
     if card is None:
         raise LanternError(
             f"say what to ask {model!r}: --data FILE.jsonl --image-root DIR, or --task "
-            f"({', '.join(TASKS)})"
+            f"({', '.join(extensions.names('data', TASKS))})"
         )
     return card.task
 

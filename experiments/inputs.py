@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lantern_probe.model.sampling import Sampling
     from lantern_probe.tasks import DataReading, Sample
 
-Parser = Literal["default", "official", "strict"]
+Parser = str
 StoreDtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -417,7 +417,8 @@ class AblationInputs(SamplingOptions, Inputs):
     """Conditions; own is always run."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
-    letters as the published evaluations did. Rows keep the readings of all three."""
+    letters as the published evaluations did, and installed packages may add more. Rows keep the
+    readings of all three."""
     margin: float = 0.02
     """Largest difference from own's accuracy, as a fraction, that is called equivalent; to be fixed
     before the run. It decides no row."""
@@ -432,6 +433,9 @@ class AblationInputs(SamplingOptions, Inputs):
         self.check_sampling()
         if not 0 < self.margin < 1:
             raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
+        from lantern_probe.tasks.answers import check_parser
+
+        check_parser(self.parser)
 
 
 def file_name(name: str) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from lantern_probe import extensions, organisms
 from lantern_probe.errors import LanternError
+from lantern_probe.interventions import packages_of
 from lantern_probe.model.content import checkpoint_content
 from lantern_probe.model.location import commit_of, fetch, identity, resolve
 from lantern_probe.records.json_files import explained, to_plain
@@ -18,8 +20,11 @@ from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
 from lantern_probe.records.run import Run
+from lantern_probe.tasks import TASKS
+from lantern_probe.tasks.answers import PARSERS
 
 from .console import Explained, console, print_table, titled_table
+from .data import task_of
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -144,6 +149,7 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     refuse_folder(config, folder, command, model, data, **more)
     there = _manifest(folder)["config"]
     settings = run_settings(config, command, model, data, there=there) | more
+    settings |= _packages(config, model, settings)
     # Batches shrink with the memory: recorded, and no setting of a row.
     facts: dict[str, Any] = {"batch_rows": config.batch_rows}
     if config.device_map is not None:
@@ -153,7 +159,7 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if config.explain_resume:
         explain(folder, settings, facts)
         raise Explained
-    return Run.open(
+    run = Run.open(
         folder,
         settings,
         overwrite=config.overwrite,
@@ -161,6 +167,21 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
         facts=facts,
         allow_changed=config.allow_changed,
     )
+    try:
+        if packages := packages_of(getattr(config, "conditions", ())):
+            run.note(extensions=packages)
+    except LanternError:  # one of them is no longer what it was
+        run.close()
+        raise
+    return run
+
+
+def _packages(config: Inputs, model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting `extensions`: packages that the data and the parser come from, if any do."""
+    used = extensions.records("parsers", [str(settings.get("parser"))], PARSERS)
+    if config.task is not None or (config.data is None and organisms.find_card(model)):
+        used |= extensions.records("data", [task_of(config, model)], TASKS)
+    return {"extensions": used} if used else {}
 
 
 def _is_at_hand(model: str, config: Inputs) -> bool:
@@ -223,6 +244,7 @@ def refuse_folder(
     there = manifest["config"]
     gpu = bool(there.get("gpu"))
     settings = run_settings(config, command, model, data, gpu=gpu, there=there) | more
+    settings |= _packages(config, model, settings)
     known = {name: value for name, value in settings.items() if value is not UNKNOWN}
     plain = to_plain(known, "config")
     if there:

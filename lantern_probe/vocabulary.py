@@ -57,19 +57,20 @@ def parse_named(text: str, kinds: Mapping[str, type[Kind]], noun: str) -> Kind:
         raise LanternError(f"no {noun} {name!r}; there are {', '.join(kinds)}")
     kind = kinds[name]
     known = {f.name: f for f in fields(kind)}
+    types = {f.name: getattr(f.type, "__name__", str(f.type)) for f in fields(kind)}
     values: dict[str, Any] = {}
     for setting in filter(None, settings.split(",")):
         key, equals, value = setting.partition("=")
         if key not in known or not equals:
             raise LanternError(
                 f"{noun} {name!r} has no setting {setting!r}; "
-                f"it has {', '.join(f'{k} ({f.type})' for k, f in known.items()) or 'none'}"
+                f"it has {', '.join(f'{k} ({t})' for k, t in types.items()) or 'none'}"
             )
         try:
-            values[key] = _READ[str(known[key].type)](value)
+            values[key] = _READ[types[key]](value)
         except (ValueError, KeyError):
             raise LanternError(
-                f"{noun} {text!r}: {key} takes {known[key].type}, not {value!r}"
+                f"{noun} {text!r}: {key} takes {types[key]}, not {value!r}"
             ) from None
     missing = [key for key, f in known.items() if f.default is MISSING and key not in values]
     if missing:

@@ -41,6 +41,9 @@ OTHER_COMMANDS = ("pip install", "uv pip install", "pre-commit install", "python
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 EXTERNAL = re.compile(r"[a-z]+:")
+PACKAGED = re.compile(r'^([\w-]+) = "\w+:\w+"$', re.MULTILINE)
+"""An entry point of a package that a page makes; `tests/experiments/test_extending.py` runs it."""
+
 ANY_LAYERS = 64
 """Decoder layers of a model that has any site written in the documentation."""
 
@@ -55,6 +58,11 @@ class Command(NamedTuple):
 def fences(page: Path) -> list[tuple[str, str]]:
     """Language and content of every fenced block."""
     return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def prose_and_code(page: Path) -> str:
+    """The whole text of a page."""
+    return page.read_text(encoding="utf-8")
 
 
 def prose(page: Path) -> str:
@@ -163,9 +171,12 @@ def test_a_command_can_be_given(command: Command) -> None:
         config = tyro.cli(importlib.import_module(module).Config, args=words)
     except SystemExit as refused:
         pytest.fail(f"{command.line!r} is refused: {refused}")
+    added = PACKAGED.findall(prose_and_code(command.page))
     for text in as_texts(getattr(config, "conditions", ())):
-        parse_condition(text)
-    for text in as_texts(getattr(config, "images", ())):
+        if text.partition(":")[0] not in added:
+            parse_condition(text)
+    images = getattr(config, "images", ())
+    for text in as_texts(() if isinstance(images, bool) else images):  # of export it is a switch
         if text != "swap-question":
             parse_corruption(text)
     if module.startswith("experiments."):

@@ -26,7 +26,7 @@ SOURCES = sorted((ROOT / "lantern_probe").rglob("*.py")) + sorted(
 )
 FLOORS = [
     {"faces", "errors"},
-    {"vocabulary", "stats"},
+    {"vocabulary", "stats", "extensions"},
     {"tasks", "protocols"},
     {"geometry"},
     {"records", "organisms"},
@@ -38,17 +38,37 @@ FLOORS = [
 ]
 """Rooms of the package from the ground up; imports stay in a room or go to a lower floor."""
 
-LOWER = ("errors", "faces", "vocabulary", "tasks", "records", "stats", "probing", "geometry") + (
-    *("analysis", "plots", "organisms", "protocols"),
-)
+LOWER = (
+    "errors",
+    "faces",
+    "vocabulary",
+    "extensions",
+    "tasks",
+    "records",
+    "stats",
+    "probing",
+    "geometry",
+) + (*("analysis", "plots", "organisms", "protocols"),)
 """Rooms that know no model."""
 
-WITHOUT_TORCH = ("errors", "vocabulary", "tasks", "records", "stats", "analysis", "plots")
+WITHOUT_TORCH = (
+    "errors",
+    "extensions",
+    "vocabulary",
+    "tasks",
+    "records",
+    "stats",
+    "analysis",
+    "plots",
+)
 """Rooms that leave torch out as well, but for `NEEDS_TORCH`."""
 
 NEEDS_TORCH = ("lantern_probe.records.store",)
-UPWARD_WHEN_CALLED = {(("model", "lantern"), "lantern_probe.capture.batch.capture_batch")}
-"""`LanternModel.capture` is a door to a room above; it is loaded when somebody goes through."""
+UPWARD_WHEN_CALLED = {
+    (("model", "lantern"), "lantern_probe.capture.batch.capture_batch"),
+    (("model", "asking"), "lantern_probe.causal.asking.ask_under"),
+}
+"""Doors of `LanternModel` to rooms above; one is loaded when somebody goes through."""
 
 MODEL_STACK = "lantern_probe.organisms.training"
 """What builds and trains organisms, and so needs the model."""

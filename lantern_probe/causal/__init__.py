@@ -8,6 +8,7 @@ from lantern_probe.faces import lazily
 
 if TYPE_CHECKING:
     from lantern_probe.causal.ablation import Ablation, with_own
+    from lantern_probe.causal.asking import Answers, ask_under
     from lantern_probe.causal.branching import Branch, Prefix, run_branches, run_prefixes
     from lantern_probe.causal.knockout import EdgeCuts, cut_edges, cutting_edges, run_cut_branches
     from lantern_probe.causal.patching.forward import Patched, run_cells
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ablation",
+    "Answers",
     "Branch",
     "EdgeCuts",
     "LeftOut",
@@ -23,6 +25,7 @@ __all__ = [
     "Prefix",
     "Recording",
     "Sweep",
+    "ask_under",
     "cut_edges",
     "cutting_edges",
     "record",
@@ -37,6 +40,7 @@ __getattr__ = lazily(
     __name__,
     branching="Branch Prefix run_branches run_prefixes",
     ablation="Ablation with_own",
+    asking="Answers ask_under",
     knockout="EdgeCuts cut_edges cutting_edges run_cut_branches",
     patching__recording="LeftOut Recording record",
     patching__forward="Patched run_cells",

@@ -26,7 +26,7 @@ from lantern_probe.causal.distances import distances_to_pool
 from lantern_probe.causal.knockout import check_cut, run_cut_branches
 from lantern_probe.causal.own_latents import OwnLatents
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own, Replacement
+from lantern_probe.interventions import Intervention, KSlots, Own, Replacement, packages_of
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
@@ -136,6 +136,8 @@ class Ablation:
         pooled = [asked for asked in self._asked if asked not in alone]
         self.samples = self.run.register(self.samples)
         self.run.note(**running_facts(self.lantern, self.max_new_tokens, self.sampling))
+        if packages := packages_of(condition.label for condition, _ in self._asked):
+            self.run.note(extensions=packages)
         own = label_of((Own(), self.corruption))
         rows = [row for row in self.run.rows() if row["condition"] == own]
         self._latents.load(rows, {sample.id for sample in self.samples})

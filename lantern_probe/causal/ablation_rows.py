@@ -70,10 +70,10 @@ def ablation_row(
         number: Index of the pass; None in greedy decoding.
     """
     condition = asked[0]
+    answer = parse_answer(result.text, sample, parser)
     read: dict[str, str | None] = {
         name: parse_answer(result.text, sample, name) for name in parsers(sample)
-    }
-    answer = parse_answer(result.text, sample, parser)
+    } | {parser: answer}
     emitted = branch.prefix.emitted
     continuation = result.ids[result.prompt_length :].tolist()
     row: AblationRow = {

@@ -13,8 +13,10 @@ the control that it needs. Importing this room, and reading labels, loads no tor
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import is_dataclass, replace
 
+from lantern_probe import extensions
 from lantern_probe.interventions.base import Intervention, Replacement, generator
 from lantern_probe.interventions.block import Ban, Direct, Force, KSlots, Mask, Skip, Stock
 from lantern_probe.interventions.donors import RandomPair, SelfSwap, Swap, Twin, TwinOracle
@@ -50,7 +52,10 @@ CONDITIONS: dict[str, type[Intervention]] = {
         *(Erase, EraseRandom, EraseShuffled),
     )
 }
-"""Every condition by the name that it has on the command line."""
+"""Conditions of this package by the name that they have on the command line.
+
+Other packages add theirs through entry points; see `lantern_probe.extensions`.
+"""
 
 __all__ = [
     "CONDITIONS",
@@ -96,6 +101,7 @@ __all__ = [
     "Zeros",
     "fed",
     "generator",
+    "packages_of",
     "parse_condition",
     "parse_corruption",
 ]
@@ -124,10 +130,39 @@ def parse_condition(text: str, seed: int = 0) -> Intervention:
         if cut.random and "seed=" not in text:
             cut = replace(cut, seed=seed)
         return KnockOut(cut)
-    condition = parse_named(text, CONDITIONS, "condition")
+    name = text.partition(":")[0]
+    condition = parse_named(text, {name: _kind(name)}, "condition")
     if isinstance(condition, Replacement):
         Span.parse(condition.slots)
         Span.parse(condition.blocks, "blocks")
     if hasattr(condition, "seed") and "seed=" not in text:
         condition = replace(condition, seed=seed)  # type: ignore[call-arg]
     return condition
+
+
+def packages_of(labels: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Describe, for `run.json`, the packages that conditions come from; `{}` for this package's.
+
+    Args:
+        labels: Labels of conditions, as rows have them.
+    """
+    names = [label.partition("@")[0].partition(":")[0] for label in labels]
+    return extensions.records("conditions", names, CONDITIONS)
+
+
+def _kind(name: str) -> type[Intervention]:
+    """The class of a condition, of this package or of another one."""
+    kind = extensions.find("conditions", name, CONDITIONS)
+    if kind is CONDITIONS.get(name):
+        return CONDITIONS[name]
+    added = extensions.look_up("conditions", name, CONDITIONS)
+    assert added is not None
+    if not isinstance(kind, type) or not issubclass(kind, Intervention) or not is_dataclass(kind):
+        raise added.refuse(
+            "is no frozen dataclass of lantern_probe.interventions.Intervention, or of Replacement"
+        )
+    if getattr(kind, "name", None) != name:
+        raise added.refuse(
+            f"is named {getattr(kind, 'name', None)!r} in its class; write name = {name!r} there"
+        )
+    return kind

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from string import ascii_uppercase
 from typing import Any
 
 from qwen_vl_utils import process_vision_info
 from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.images import ImageSource
+from lantern_probe.tasks.questions import asked_question as asked_question
 from lantern_probe.tasks.sample import IMAGE_MARK, Sample
 
 
@@ -162,30 +161,6 @@ def _messages(sample: Sample) -> list[dict[str, Any]]:
         content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
         content = [part for part in content if part.get("text") != ""]
     return [{"role": "user", "content": content}]
-
-
-def asked_question(image: ImageSource, question: str, options: Sequence[str] = ()) -> Sample:
-    """A sample made of one image and one question, with options lettered A, B, C ...
-
-    Args:
-        image: A path, a PIL image or an array [H, W, 3] (uint8).
-        question: The question.
-        options: Answers to choose from; empty for an open question.
-
-    Raises:
-        LanternError: there are more options than letters.
-    """
-    if len(options) > len(ascii_uppercase):
-        raise LanternError(f"at most 26 options can be lettered, not {len(options)}")
-    lines = [f"{letter}. {text}" for letter, text in zip(ascii_uppercase, options, strict=False)]
-    return Sample(
-        id="question",
-        images=(image,),
-        question=question,
-        options=tuple(options),
-        lettered=bool(options),
-        prompt="\n".join([question, "Options:", *lines]) if options else None,
-    )
 
 
 def as_samples(value: Any) -> list[Sample]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.asking import Asking
 from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding, LatentPort
-from lantern_probe.model.inputs import as_samples, asked_question
+from lantern_probe.model.inputs import as_samples
 from lantern_probe.model.placement import PlacedModel
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.tasks.answers import Parser, parse_answer
-from lantern_probe.tasks.images import ImageSource
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
@@ -30,7 +30,7 @@ MAX_NEW_TOKENS = 512
 """Token limit of the official evaluation (docs/methods.md, The official system)."""
 
 
-class LanternModel(PlacedModel):
+class LanternModel(Asking, PlacedModel):
     """A Qwen2.5-VL with latent blocks, wrapped by nnsight.
 
     Between `<|lvr_start|>` and `<|lvr_end|>` the model is fed K of its own final hidden states
@@ -218,33 +218,6 @@ class LanternModel(PlacedModel):
         if samples is not None:
             answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
         return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
-
-    @untraceable
-    def ask(
-        self, image: ImageSource, question: str, options: Sequence[str] = (), **kwargs: Any
-    ) -> LanternOutput:
-        """Put one question about one image.
-
-            >>> image = sample.open_images()[0]
-            >>> output = lantern.ask(image, "what color is the diamond ?")
-            >>> output.answers == [sample.answer]
-            True
-
-        Args:
-            image: A path, a PIL image or an array [height, width, 3] (uint8).
-            question: The question.
-            options: Answers to choose from, at most 26, which are lettered A, B, C ... in the
-                prompt; default none, an open question. With options the answer is a letter.
-            **kwargs: Settings of `generate`, such as `max_new_tokens`, `plans` or `parser`.
-
-        Returns:
-            The output of `generate`, with one row.
-
-        Raises:
-            LanternError: the image cannot be read, there are more than 26 options, or the call is
-                the header of a `with`.
-        """
-        return self.generate(asked_question(image, question, options), **kwargs)
 
     @untraceable
     def capture(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lantern_probe.records.run import Run
     from lantern_probe.records.samples import read_samples
     from lantern_probe.records.store import ShardFolder, Store
+    from lantern_probe.records.table_files import read_frame, read_table, write_table
 
 __all__ = [
     "FORMAT",
@@ -22,13 +23,16 @@ __all__ = [
     "Run",
     "ShardFolder",
     "Store",
+    "read_frame",
     "read_manifest",
     "read_published",
     "read_rows",
     "read_samples",
+    "read_table",
     "reread",
     "to_frame",
     "write_json",
+    "write_table",
 ]
 
 __getattr__ = lazily(
@@ -39,5 +43,6 @@ __getattr__ = lazily(
     samples="read_samples",
     store="Store ShardFolder",
     frame="to_frame",
+    table_files="read_frame read_table write_table",
     official="read_published",
 )

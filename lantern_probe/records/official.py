@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lantern_probe.errors import LanternError, named
 from lantern_probe.records.json_files import explained
 from lantern_probe.records.rows import Row
-from lantern_probe.tasks.answers import Parser, parse_answer, parse_strict
+from lantern_probe.tasks.answers import Parser, check_parser, parse_answer, parse_strict
 from lantern_probe.tasks.sample import Sample
 
 Entry = dict[str, Any]
@@ -97,8 +97,7 @@ def read_published(
     files = [Path(path) for path in paths]
     if not files:
         raise LanternError("there are no result files to read")
-    if parser not in get_args(Parser):
-        raise LanternError(f"no answer parser {parser!r}; choose one of {list(get_args(Parser))}")
+    check_parser(parser)
     if names is not None and len(names) != len(files):
         raise LanternError(f"{len(names)} names for {len(files)} result files")
     labels = list(names) if names is not None else condition_names(files)

@@ -25,8 +25,11 @@ VERSIONS = (
 )
 """Packages whose version decides rows: arithmetic, tokens, pixels, draws, probes."""
 
-DECIDING = ("threads", "decoding")
-"""Facts of a loaded model that decide rows; `Run.note` holds them against what was recorded."""
+DECIDING = ("threads", "decoding", "extensions")
+"""Facts that decide rows, of a loaded model and of packages that add conditions.
+
+`Run.note` holds them against what was recorded.
+"""
 
 _NAMES_ONLY = ("model", "revision", "weights", "adapter")
 """Settings that say where a checkpoint is; its content counts where that is recorded."""

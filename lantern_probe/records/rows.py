@@ -232,9 +232,9 @@ def reread(row: Row, parser: str, folder: Path) -> Row:
     if row["status"] != "ok":
         return row
     if parser not in row.get("parsed", {}):
+        why = "it reads letters only; " if parser in ("official", "strict") else ""
         raise LanternError(
-            f"the {parser!r} parser has not read the answers in '{folder}': it reads letters only; "
-            "leave --parser out"
+            f"the {parser!r} parser has not read the answers in '{folder}': {why}leave --parser out"
         )
     answer = row["parsed"][parser]
     return {**row, "answer": answer, "correct": answer == row["gold"]}

@@ -205,14 +205,16 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Record facts in `run.json`, such as the threads and the decoding of a loaded model.
 
-        Facts that decide the rows, `threads` and `decoding`, must be those recorded before, unless
-        a change was allowed.
+        Facts that decide the rows, `threads`, `decoding` and `extensions`, must be those recorded
+        before, unless a change was allowed; `extensions` may get further entries.
 
         Raises:
             LanternError: such a fact has changed (named, with both values), a fact has a value that
                 JSON cannot represent, or the disk refuses.
         """
         facts = {name: to_plain(fact, name) for name, fact in facts.items()}
+        if "extensions" in facts:
+            facts["extensions"] = {**self.manifest.get("extensions", {}), **facts["extensions"]}
         deciding = {name: fact for name, fact in facts.items() if name in DECIDING}
         parts = compare_facts(self.manifest, deciding)
         changed = refuse_changed(

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from lantern_probe import extensions
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
 from lantern_probe.tasks.generic import DataReading, read_data, read_samples
@@ -28,14 +29,17 @@ TASKS: dict[str, Callable[[int, int], list[Sample]]] = {
     "tetris": lambda n, seed: tetris(n, seed),
     "tetris-held-out": lambda n, seed: tetris(n, seed, held_out=True),
 }
-"""Generated tasks by name, each a function of the number of samples and the seed."""
+"""Tasks of this package by name, each a function of the number of samples and the seed.
+
+Other packages add theirs through entry points; see `lantern_probe.extensions`.
+"""
 
 
 def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
     """Generate the samples of a task.
 
     Args:
-        name: Name of the task, one of `TASKS`.
+        name: Name of the task, one of `TASKS` or of those that other packages add.
         n: Number of samples.
         seed: Seed of the task's series of samples, default 0. A longer list of the same seed begins
             with the shorter one.
@@ -49,9 +53,13 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
         >>> sample.question, sample.answer
         ('what color is the diamond ?', 'yellow')
     """
-    if name not in TASKS:
-        raise LanternError(f"no task {name!r}; known: {', '.join(TASKS)}")
-    return TASKS[name](n, seed)
+    added = extensions.look_up("data", name, TASKS)
+    if added is None:
+        return TASKS[name](n, seed)
+    samples = extensions.checked_call(added, added.load(), n, seed)
+    if not isinstance(samples, list | tuple) or not all(isinstance(s, Sample) for s in samples):
+        raise added.refuse("gives no list of lantern_probe.Sample")
+    return list(samples[:n])
 
 
 def load_folder(

@@ -8,15 +8,21 @@ has it, because the published figures distinguish "wrong" from "unparsed" in thi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import SequenceMatcher
-from typing import Literal, get_args
+from functools import cache
 
+from lantern_probe import extensions
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.answer_reading import read_letter, read_words
 from lantern_probe.tasks.free_text import read_free_text
 from lantern_probe.tasks.sample import Sample
 
-Parser = Literal["default", "official", "strict"]
+Parser = str
+"""Name of a parser: one of `PARSERS`, or one that another package adds."""
+
+PARSERS = ("default", "official", "strict")
+"""Parsers of this package."""
 
 
 _OPEN = re.compile(r"<answer>", re.IGNORECASE)
@@ -58,7 +64,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
     Args:
         text: Decoded generation; special tokens may be left in.
         sample: Sample whose candidates are read: letters if it is `lettered`, else its options.
-        parser: Name of the parser: `default`, `official` or `strict`.
+        parser: Name of the parser: `default`, `official`, `strict`, or one that another package
+            adds.
 
     Returns:
         One of `sample.candidates`, or None for a text that cannot be read. For an open question,
@@ -69,8 +76,9 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
     Raises:
         LanternError: the parser is unknown, or reads letters and the sample is answered in words.
     """
-    if parser not in get_args(Parser):
-        raise LanternError(f"no answer parser {parser!r}; choose one of {list(get_args(Parser))}")
+    added = extensions.look_up("parsers", parser, PARSERS)
+    if added is not None:
+        return _read_by(added, text, sample)
     if parser == "default":
         content = _answer_content(text)
         if content is None:
@@ -88,7 +96,36 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
 
 def parsers(sample: Sample) -> tuple[Parser, ...]:
     """The parsers that can read this sample's answers."""
-    return get_args(Parser) if sample.lettered else ("default",)
+    return PARSERS if sample.lettered else ("default",)
+
+
+def check_parser(parser: Parser) -> None:
+    """Refuse a parser that does not exist, or that cannot be loaded.
+
+    Args:
+        parser: Name of the parser.
+
+    Raises:
+        LanternError: naming the parsers that there are.
+    """
+    if (added := extensions.look_up("parsers", parser, PARSERS)) is not None:
+        _loaded(added)
+
+
+@cache
+def _loaded(added: extensions.Extension) -> Callable[[str, Sample], str | None]:
+    function: Callable[[str, Sample], str | None] = added.load()
+    if not callable(function):
+        raise added.refuse("is no function of a text and a sample")
+    return function
+
+
+def _read_by(added: extensions.Extension, text: str, sample: Sample) -> str | None:
+    """The answer as a parser of another package reads it."""
+    answer = extensions.checked_call(added, _loaded(added), text, sample)
+    if answer is not None and not isinstance(answer, str):
+        raise added.refuse(f"read {answer!r:.60} for sample {sample.id!r}; it gives text or None")
+    return answer
 
 
 def parse_strict(text: str) -> str | None:

@@ -92,6 +92,32 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def turned_upright(source: ImageSource) -> ImageSource:
+    """Turn an image file, or an image, whose EXIF says that it lies on its side, and say so.
+
+    A source that need not be turned is returned as it is, and so is one that cannot be decoded,
+    which opening it names.
+
+    Args:
+        source: A path, a PIL image or an array.
+    """
+    if isinstance(source, np.ndarray):
+        return source
+    try:
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, Image.Image):
+                image, name = source, "the image"
+            else:
+                image, name = stack.enter_context(Image.open(source)), repr(str(source))
+            if (turned := _orientation(image)) == 1:
+                return source
+            found = ImageOps.exif_transpose(image)
+    except UNREADABLE:
+        return source
+    _log.warning("%s has the EXIF orientation %s and is turned upright", name, turned)
+    return found
+
+
 def _from_array(array: np.ndarray, where: str) -> Image.Image:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):

@@ -28,6 +28,8 @@ MODEL = (
 )
 """Commands that run a model on data."""
 
+QUESTION = ("--model", "faithful", "--question", "what ?")
+
 OF_DATA = {
     "--samples must be at least 1, not 0": ("--samples", "0"),
     "--seed must be at least 0, not -1": ("--seed", "-1"),
@@ -53,7 +55,24 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "there is no slot 9; the model has slots 0 to 7": ("--conditions", "zeros:slots=9"),
         "no corruption 'sepia'; there are clean": ("--images", "sepia"),
         "--model needs at least one model": ("--model",),
-        "invalid choice": ("--parser", "lenient"),
+        "no answer parser 'lenient'; there are default": ("--parser", "lenient"),
+    },
+    "ask": {
+        "Missing from ask": (),
+        "there is no file or folder 'gone.png'": (*QUESTION, "--image", "gone.png"),
+        "the folder 'experiments' holds no image (it holds __init__.py": (
+            *(*QUESTION, "--image", "experiments"),
+        ),
+        "' ' is no text that can be asked": (
+            *("--model", "faithful", "--question", " ", "--image", "docs/images"),
+        ),
+        "--words reads one of --options": (*QUESTION, "--image", "docs/images", "--words"),
+        "no condition 'nonsense'": (
+            *(*QUESTION, "--image", "docs/images", "--conditions", "nonsense"),
+        ),
+        "no model 'nowhere'": (
+            *("--model", "nowhere", "--question", "what ?", "--image", "docs/images"),
+        ),
     },
     "capture_activations": {
         "no condition 'nonsense'": ("--conditions", "nonsense"),
@@ -86,6 +105,14 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "too many; give --subsets 0": ("--latent-size", "12"),
         "--subsets must be at least 0": ("--subsets", "-1"),
         "Unrecognized options: --images": ("--images", "blur"),
+    },
+    "export": {
+        "there is no folder 'nowhere'": ("nowhere",),
+        "'docs' holds no run: there is no run.json in it or below it": ("docs",),
+        "--to xlsx: there are parquet, csv, inspect and figure:NAME": ("tests", "--to", "xlsx"),
+        "no figure 'nothing'": ("tests", "--to", "figure:nothing"),
+        "--images are put into logs": ("tests", "--images"),
+        "is named as csv; give --to csv": ("tests", "--output", "rows.csv"),
     },
     "knock_out": {
         "no keys 'nowhere'; there are": ("--conditions", "after->nowhere"),

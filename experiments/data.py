@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,6 @@ SCENE_TWINS = ("color", "shape", "cell")
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""
-
-Load = Callable[[str], tuple[str, list[Sample]]]
-"""Gives the name of the data, and the samples, for a model."""
 
 
 def check_data(options: DataOptions, model: str) -> None:

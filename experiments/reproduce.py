@@ -221,7 +221,7 @@ def main(config: Config) -> int:
                 made += 1
         except LanternError as error:
             console.print(f"{figure.name}: {error}\n", markup=False, highlight=False)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
     console.print(f"{made} of {len(figures)} figures made")
     return 0 if made else 1
 

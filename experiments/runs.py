@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
 from lantern_probe.records.run import Run
+from lantern_probe.records.run_folder import PEEK
+from lantern_probe.tasks import Sample
 
 from .console import Explained, console, print_table, titled_table
 from .inputs import Inputs
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 """Function called with the number of rows just recorded."""
+Engine = Callable[["LanternModel", Run, Sequence[Sample], Advance], None]
+"""Function that makes what a run lacks of the rows of some samples."""
 Keys = AbstractSet[tuple[str, str]]
 """Keys of rows: sample and condition."""
 UNKNOWN: Any = object()
@@ -127,6 +131,9 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
         LanternError: the folder cannot be used, or holds another run.
         Explained: the inputs ask for the comparison only.
     """
+    if "samples" in more and config.sample_ids is not None:
+        # Samples lend each other latents and images: which they are decides a row.
+        more["sample_ids"] = sorted({*config.sample_ids})
     refuse_folder(config, folder, command, model, data, **more)
     there = _manifest(folder)["config"]
     settings = run_settings(config, command, model, data, there=there) | more
@@ -137,14 +144,17 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if config.explain_resume:
         explain(folder, settings, facts)
         raise Explained
-    return Run.open(
-        folder,
-        settings,
-        overwrite=config.overwrite,
-        retry_failed=config.retry_failed,
-        facts=facts,
-        allow_changed=config.allow_changed,
-    )
+    opening: dict[str, Any] = {
+        "overwrite": config.overwrite,
+        "retry_failed": config.retry_failed,
+        "facts": facts,
+        "allow_changed": config.allow_changed,
+    }
+    if config.dry_run:
+        from .rehearsal import open_copy
+
+        return open_copy(folder, settings, **opening)
+    return Run.open(folder, settings, **opening)
 
 
 def _is_at_hand(model: str, config: Inputs) -> bool:
@@ -229,14 +239,15 @@ def refuse_folder(
 
 
 def _is_shown(path: Path) -> bool:
-    return not path.name.startswith(".")
+    return not path.name.startswith(".") and path.name != PEEK
 
 
 def run_due(
     run: Run,
+    samples: Sequence[Sample],
     wanted: Keys,
     load: ModelLoader,
-    engine: Callable[[LanternModel, Advance], None],
+    engine: Engine,
     progress: Progress,
     title: str | None = None,
 ) -> None:
@@ -244,6 +255,7 @@ def run_due(
 
     Args:
         run: Run that takes the rows.
+        samples: Samples of the rows, as the run knows them.
         wanted: Keys of the wanted rows.
         load: Loader of the model.
         engine: Function that makes the missing rows.
@@ -252,10 +264,16 @@ def run_due(
 
     Raises:
         LanternError: the run holds rows of a wanted condition from before its meaning changed.
+        Explained: an estimate was asked for in place of the rows, and has been shown.
     """
     run.refuse_outdated(sorted({condition for _, condition in wanted}))
-    due = len(wanted - run.done())
+    due = wanted - run.done()
+    if load.config.dry_run:
+        from .rehearsal import rehearse
+
+        rehearse(run, samples, wanted, load, engine, title or load.name)
+        raise Explained
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
-    progress.advance(bar, len(wanted) - due)
+    progress.advance(bar, len(wanted) - len(due))
     if due:
-        engine(load(), lambda rows: progress.advance(bar, rows))
+        engine(load(), run, samples, lambda rows: progress.advance(bar, rows))

@@ -93,7 +93,7 @@ class Estimate:
     limit: int = 0
     """Most generated tokens of a row."""
     loading: float = 0.0
-    """Seconds that the model took to load; 0 if it was loaded before."""
+    """Seconds that the model took to load."""
     batch: Measured | None = None
     """The measured batch; None if none could be run."""
     problem: str | None = None

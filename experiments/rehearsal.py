@@ -102,9 +102,8 @@ def rehearse(
         return
     ids = {key for key, _ in due}
     left = [sample for sample in samples if sample.id in ids]
-    started = time.perf_counter()
     lantern = load()
-    estimate.loading = time.perf_counter() - started
+    estimate.loading = load.seconds
     estimate.tokens = count_tokens(lantern, left)
     estimate.limit = load.config.max_new_tokens or lantern.max_new_tokens
     reset_peak(lantern)
@@ -149,8 +148,9 @@ def measure(
     first = whole_pairs(samples, 2)
     begun = _timed(run, first, lantern, engine, warm=False)
     fit = int(SECONDS / max(begun.seconds / len(first), 1e-6))
-    batch = whole_pairs(samples, min(most, fit))
-    if len(batch) < len(first) or (len(batch) == len(first) and begun.seconds > SECONDS / 4):
+    # Two pairs, since each may lend its latents to another.
+    batch = whole_pairs(samples, min(max(most, 2 * len(first)), fit))
+    if len(batch) <= len(first) and begun.seconds > SECONDS / 4:
         return begun
     return _timed(run, batch, lantern, engine, warm=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -49,12 +50,16 @@ class ModelLoader:
 
     def __init__(self, config: Inputs, name: str) -> None:
         self.config, self.name = config, name
+        self.seconds = 0.0
+        """Seconds that the loading took; 0 until then."""
         self._loaded: LanternModel | None = None
 
     def __call__(self) -> LanternModel:
         """The model."""
         if self._loaded is None:
+            started = time.perf_counter()
             self._loaded = self.config.load_model(self.name)
+            self.seconds = time.perf_counter() - started
         return self._loaded
 
 

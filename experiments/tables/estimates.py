@@ -38,9 +38,9 @@ def _lines(estimate: Estimate) -> Iterator[Line]:
     if estimate.batch is not None and estimate.batch.generated:
         yield from _of_generated(estimate, estimate.batch)
     if estimate.loading:
-        yield "loading", duration(estimate.loading), "the model, just now"
+        yield "loading", duration(estimate.loading), "the model, once"
     if estimate.batch is not None and estimate.seconds is not None:
-        yield "time", f"~{duration(estimate.seconds)}", _batch(estimate.batch)
+        yield "time of rows", f"~{duration(estimate.seconds)}", _batch(estimate.batch)
     if estimate.memory is not None:
         yield "peak memory", decimal(estimate.memory), estimate.memory_of
 

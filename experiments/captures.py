@@ -160,7 +160,8 @@ def run_capture(
                 advance=advance,
             ).execute()
 
-        run_due(run, asked, wanted, load, engine, progress)
+        title = f"{load.name}, {condition.label}"
+        run_due(run, asked, wanted, load, engine, progress, title)
         rows = run.rows()
     return {sample.id for sample in asked} if _report(rows, len(sites), job.folder) else set()
 

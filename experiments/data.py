@@ -173,7 +173,7 @@ def check_columns(options: DataOptions, model: str, **flags: Sequence[str]) -> N
         LanternError: naming the column, and those that there are.
     """
     # All samples of a task have the same attributes; those of a file may differ.
-    few = options if options.data else replace(options, samples=1)
+    few = options if options.data else replace(options, samples=1, sample_ids=None)
     _, samples = few.load_samples(model)
     known = [*COLUMNS, *dict.fromkeys(key for sample in samples for key in sample.attributes)]
     for flag, names in flags.items():

@@ -259,6 +259,9 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
             raise LanternError("--model needs at least one model")
         for model in models:
             self.check_data(model)
+        if self.sample_ids is not None and not self.peek:
+            for model in dict.fromkeys(models[:1] if self.data else models):
+                self.load_samples(model)  # before the first of them runs for hours
         if self.peek:
             from .peek import show_samples
 

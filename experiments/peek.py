@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from lantern_probe.records.json_files import explained
 from lantern_probe.records.run_folder import PEEK
 from lantern_probe.records.samples import sample_record
 from lantern_probe.tasks import Sample
+from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.images import open_image
 from lantern_probe.tasks.twins import TWIN
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 FIRST = 3
 """Number of samples that are shown unless others are picked."""
+
+MARKER = re.compile(r"<\|[^|<>]+\|>")
+"""A text that looks like a special token."""
 
 MOST_DRAWN = 24
 """Most samples of a picture."""
@@ -68,15 +73,15 @@ def _show(config: Inputs, data: str, samples: Sequence[Sample]) -> None:
             )
         except LanternError as error:
             print_field("problem", str(error))
+        for problem in problems(sample):
+            print_field("problem", problem)
     drawn = shown[:MOST_DRAWN]
     if drawn:
         path = config.output / PEEK / f"{file_name(data) or 'data'}.png"
         write_picture(drawn, path)
         console.print()
-        print_plain(
-            f"{len(drawn)} of them are drawn in {path}" if len(drawn) < len(shown)
-            else f"they are drawn in {path}"
-        )  # fmt: skip
+        some = f"the first {len(drawn)} are " if len(drawn) < len(shown) else ""
+        print_plain(f"{some}drawn in {path}")
 
 
 def first_samples(samples: Sequence[Sample], count: int = FIRST) -> list[Sample]:
@@ -89,6 +94,39 @@ def first_samples(samples: Sequence[Sample], count: int = FIRST) -> list[Sample]
     pairs = [str(s.attributes.get("pair")) if TWIN in s.attributes else s.id for s in samples]
     kept = {*list(dict.fromkeys(pairs))[:count]}
     return [sample for sample, pair in zip(samples, pairs, strict=True) if pair in kept]
+
+
+def problems(sample: Sample) -> list[str]:
+    """What will make a sample fail, beside images that cannot be read.
+
+    Args:
+        sample: The sample.
+    """
+    found = []
+    for text in (sample.text, *sample.options):
+        if not str(text).strip():
+            found.append(f"{text!r} is no text that can be asked, so that the sample will fail")
+        if marker := MARKER.search(str(text)):
+            found.append(f"{marker[0]} fails the sample if it is a special token of the model")
+    try:
+        check_evidence(sample)
+    except LanternError as error:
+        if readable(sample):
+            found.append(f"{error}; what needs the box will fail")
+    return list(dict.fromkeys(found))
+
+
+def readable(sample: Sample) -> bool:
+    """True if the first image of a sample can be read.
+
+    Args:
+        sample: The sample.
+    """
+    try:
+        open_image(sample.images[0])
+    except LanternError:
+        return False
+    return True
 
 
 def describe_image(sample: Sample, number: int) -> str:

@@ -1,4 +1,4 @@
-"""What a run will take, with what each number is based on."""
+"""Estimates of a run, with what each number is based on."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Measured:
 
 @dataclass
 class Estimate:
-    """What one run will take."""
+    """The amount, the time and the memory that one run will take."""
 
     title: str
     """Name of what is run."""

@@ -97,7 +97,7 @@ def first_samples(samples: Sequence[Sample], count: int = FIRST) -> list[Sample]
 
 
 def problems(sample: Sample) -> list[str]:
-    """What will make a sample fail, beside images that cannot be read.
+    """Reasons for which a sample will fail, beside images that cannot be read.
 
     Args:
         sample: The sample.

@@ -50,7 +50,7 @@ class RunSample:
     images: Sequence[FoundImage] = ()
     """Images of the sample."""
     notes: Sequence[str] = field(default=())
-    """What a reader should know about the files."""
+    """Sentences on the state of the files."""
 
 
 def find_sample(folder: Path, wanted: str) -> RunSample:

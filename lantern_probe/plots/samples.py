@@ -25,7 +25,7 @@ WIDTH, MOST_LINES = 58, 4
 """Characters of a line above an image, and most lines of one text."""
 
 
-def plot_sample(sample: Sample, ax: Axes | None = None, image: int = 0) -> Axes:
+def plot_sample(sample: Sample, ax: Axes | None = None, *, image: int = 0) -> Axes:
     """Draw one image of a sample, and on the first its boxes; an unreadable one gives its message.
 
     Args:
@@ -72,7 +72,7 @@ def samples_figure(samples: Sequence[Sample]) -> Figure:
     for sample, row in zip(samples, axes, strict=True):
         for number, ax in enumerate(row):
             if number < max(1, len(sample.images)):
-                plot_sample(sample, ax, number)
+                plot_sample(sample, ax, image=number)
             else:
                 ax.axis("off")
         row[0].set_title(_heading(sample), fontsize=8, loc="left", color=INK, parse_math=False)

@@ -95,12 +95,12 @@ def rehearse(
         title: Name of what is run.
     """
     due = wanted - run.done()
-    conditions = len({condition for _, condition in wanted})
-    estimate = Estimate(title, len({key for key, _ in wanted}), conditions, len(wanted), len(due))
+    conditions = len({key[1] for key in wanted})
+    estimate = Estimate(title, len({key[0] for key in wanted}), conditions, len(wanted), len(due))
     if not due:
         print_estimate(estimate, console)
         return
-    ids = {key for key, _ in due}
+    ids = {key[0] for key in due}
     left = [sample for sample in samples if sample.id in ids]
     lantern = load()
     estimate.loading = load.seconds
@@ -217,7 +217,7 @@ def _most_rows(lantern: LanternModel) -> int:
 
 
 def reset_peak(lantern: LanternModel) -> None:
-    """Begin to measure the memory of a GPU anew.
+    """Begin to measure the memory of the GPUs anew.
 
     Args:
         lantern: The model.
@@ -225,7 +225,8 @@ def reset_peak(lantern: LanternModel) -> None:
     if lantern.device.type == "cuda":
         import torch
 
-        torch.cuda.reset_peak_memory_stats(lantern.device)
+        for number in range(torch.cuda.device_count()):
+            torch.cuda.reset_peak_memory_stats(number)
 
 
 def peak_memory(lantern: LanternModel) -> tuple[int, str]:
@@ -237,7 +238,8 @@ def peak_memory(lantern: LanternModel) -> tuple[int, str]:
     if lantern.device.type == "cuda":
         import torch
 
-        return int(torch.cuda.max_memory_allocated(lantern.device)), "of the GPU, weights included"
+        peaks = [torch.cuda.max_memory_allocated(n) for n in range(torch.cuda.device_count())]
+        return sum(map(int, peaks)), "of the GPUs, weights included"
     return _peak_of_process(), "of this process, loading included"
 
 

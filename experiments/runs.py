@@ -19,7 +19,7 @@ from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
 from lantern_probe.records.run import Run
-from lantern_probe.records.run_folder import PEEK
+from lantern_probe.records.run_folder import PEEK, refuse_foreign
 from lantern_probe.tasks import Sample
 
 from .console import Explained, console, print_table, titled_table
@@ -235,12 +235,17 @@ def refuse_folder(
     else:
         refused = foreign
     if refused or not usable:  # the run says why
-        Run.open(
-            folder,
-            assumed,
-            overwrite=config.overwrite,
-            allow_changed=config.allow_changed,
-        ).close()
+        opening: dict[str, Any] = {
+            "overwrite": config.overwrite,
+            "allow_changed": config.allow_changed,
+        }
+        if config.dry_run and usable:  # not even a lock is left in the folder
+            from .rehearsal import open_copy
+
+            refuse_foreign(folder)
+            open_copy(folder, assumed, **opening).close()
+        else:
+            Run.open(folder, assumed, **opening).close()
 
 
 def _is_shown(path: Path) -> bool:

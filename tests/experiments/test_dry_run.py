@@ -120,14 +120,16 @@ def test_a_start_over_is_counted_whole_and_deletes_nothing(run: Path, capsys: An
 def test_a_folder_that_would_be_refused_is_refused_by_its_own_name(
     run: Path, tmp_path: Path
 ) -> None:
-    for change in ({"seed": 1}, {"samples": 5}):
+    before = contents(run)
+    for change in ({"seed": 1}, {"samples": 5}, {"allow_changed": ("code",), "seed": 2}):
         with pytest.raises(LanternError, match=re.escape(f"'{run}' holds a run of another")):
             main(replace(ABLATION, output=run, dry_run=True, **change))
+    assert contents(run) == before
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(LanternError, match="holds files but no run"):
         main(replace(ABLATION, output=tmp_path / "other", dry_run=True))
-    assert [path.name for path in (tmp_path / "other").glob("[!.]*")] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
 def test_the_numbers_are_those_of_the_run(tmp_path: Path, capsys: Any) -> None:

@@ -129,7 +129,7 @@ def run_capture(
         asked = run.register(samples)
         wanted = {(sample.id, condition.label) for sample in asked}
 
-        due = len(wanted - run.done())
+        due = sum(not run.has(*key) for key in wanted)
         room: list[int] = []
 
         def engine(

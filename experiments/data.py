@@ -83,16 +83,16 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     """
     if options.data is None:
         task = task_of(options, model)
-        return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
+        return task, load_task(task, options.limit or TASK_SAMPLES, options.seed)
     if options.data.is_dir():
         found = load_folder(
             options.data, options.seed, malformed=options.malformed, boxes=options.boxes
         )
-        return options.data.resolve().name, found[: options.samples]
+        return options.data.resolve().name, found[: options.limit]
     found = viscot(
         options.data,
         options.image_root,
-        options.samples,
+        options.limit,
         malformed=options.malformed,
         boxes=options.boxes,
     )

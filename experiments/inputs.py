@@ -77,6 +77,15 @@ class DataOptions:
 
         check_data(self, model)
 
+    @property
+    def limit(self) -> int | None:
+        """Number of samples to read, from the first; None for all of --data or a task's default."""
+        if self.sample_ids is None:
+            return self.samples
+        from .picks import farthest
+
+        return None if self.data else farthest(self.sample_ids)
+
     def load_samples(self, model: str) -> tuple[str, list[Sample]]:
         """Load the samples for one model, with the name of the data.
 

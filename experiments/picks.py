@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError, named
@@ -34,8 +33,7 @@ def load_picked(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
         LanternError: the data cannot be read, or lack one of the ids (named, with near ones).
     """
     wanted = dict.fromkeys(options.sample_ids or ())
-    count = None if options.data else _length(wanted)
-    data, samples = load_samples(replace(options, samples=count, sample_ids=None), model)
+    data, samples = load_samples(options, model)
     known = dict.fromkeys(sample.id for sample in samples)
     missing = [key for key in wanted if key not in known]
     if missing:
@@ -47,11 +45,15 @@ def load_picked(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     return data, [sample for sample in samples if sample.id in wanted]
 
 
-def _length(ids: Iterable[str]) -> int:
-    """The number of samples of a task that have these ids, which end in the index."""
+def farthest(ids: Iterable[str]) -> int:
+    """The number of samples of a task that reach as far as these ids, which end in the index.
+
+    Args:
+        ids: Ids of samples.
+    """
     ends = [re.search(r"-(\d{1,9})$", key) for key in ids]
-    farthest = max((int(end[1]) for end in ends if end), default=0)
-    return max(TASK_SAMPLES, min(farthest, FARTHEST) + 1)
+    last = max((int(end[1]) for end in ends if end), default=0)
+    return max(TASK_SAMPLES, min(last, FARTHEST) + 1)
 
 
 def near_ids(wanted: str, known: Sequence[str], most: int = 3) -> list[str]:

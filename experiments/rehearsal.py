@@ -94,7 +94,7 @@ def rehearse(
         engine: Function that makes the missing rows.
         title: Name of what is run.
     """
-    due = wanted - run.done()
+    due = {key for key in wanted if not run.has(*key)}
     conditions = len({key[1] for key in wanted})
     estimate = Estimate(title, len({key[0] for key in wanted}), conditions, len(wanted), len(due))
     if not due:

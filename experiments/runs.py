@@ -276,8 +276,8 @@ def run_due(
         LanternError: the run holds rows of a wanted condition from before its meaning changed.
         Explained: an estimate was asked for in place of the rows, and has been shown.
     """
-    run.refuse_outdated(sorted({condition for _, condition in wanted}))
-    due = wanted - run.done()
+    run.refuse_outdated(sorted({key[1] for key in wanted}))
+    due = {key for key in wanted if not run.has(*key)}
     if load.config.dry_run:
         from .rehearsal import rehearse
 

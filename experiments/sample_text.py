@@ -63,6 +63,9 @@ def print_sample(
         print_field("candidates", "\n".join(options) or "none: an open question", console)
     answer = record.get("answer")
     print_field("right answer", "not known" if answer is None else str(answer), console)
+    for name in ("accepted", "match"):  # of free texts
+        if value := record.get(name):
+            print_field(name, value if isinstance(value, str) else "\n".join(value), console)
     for number, line in enumerate(images, start=1):
         print_field(f"image {number}", line, console)
     if not images:

@@ -23,7 +23,7 @@ BLOCK = re.compile(
 SHOWN = ("sample", "condition", "status", "text", "answer", "correct", "gold", "parsed", "logprobs")
 """Fields that have a line of their own, or none."""
 
-LEFT_OUT = ("cluster", "category", "candidates", "prompt", "continuation")
+LEFT_OUT = ("cluster", "category", "candidates", "prompt", "continuation", "pass")
 """Fields that the sample says, or that nobody reads."""
 
 LONGEST = 160
@@ -38,7 +38,8 @@ def print_row(row: Mapping[str, Any], console: Console) -> None:
         console: Console to print on.
     """
     label = printable(str(row.get("condition")), console.encoding)
-    console.print(Text(f"under {label}", style="bold"), soft_wrap=True)
+    drawn = f", pass {row['pass']}" if isinstance(row.get("pass"), int) else ""
+    console.print(Text(f"under {label}{drawn}", style="bold"), soft_wrap=True)
     if row.get("status") not in (None, "ok"):
         print_field("status", str(row["status"]), console)
         print_field("error", str(row.get("error", "not recorded")), console)

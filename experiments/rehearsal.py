@@ -101,13 +101,15 @@ def rehearse(
         print_estimate(estimate, console)
         return
     ids = {key[0] for key in due}
-    left = [sample for sample in samples if sample.id in ids]
+    # A sample is run with its twin, if only one of them is due.
+    left = [s for s in samples if s.id in ids or s.attributes.get(TWIN) in ids]
     lantern = load()
     estimate.loading = load.seconds
     estimate.tokens = count_tokens(lantern, left)
     estimate.limit = load.config.max_new_tokens or lantern.max_new_tokens
     reset_peak(lantern)
-    most = load.config.rows_together or max(1, _most_rows(lantern) // conditions)
+    each = max(1, len(due) // len(ids))
+    most = load.config.rows_together or max(1, _most_rows(lantern) // each)
     try:
         batch = measure(run, left, lantern, engine, min(most, MOST_SAMPLES))
     except LanternError as error:
@@ -162,10 +164,14 @@ def _timed(
         tempfile.TemporaryDirectory(prefix="lantern-dry-run-") as place,
         Run.open(place, run.manifest["config"]) as scratch,
     ):
+        # Rows that are there are not made again, as in the run itself.
+        ids = {sample.id for sample in samples}
+        there = [row for row in run.rows() if row.get("sample") in ids]
+        scratch.append_many(there)
         started = time.perf_counter()
         engine(lantern, scratch, samples, lambda rows: None)
         seconds = time.perf_counter() - started
-        return Measured(len(samples), scratch.rows(), seconds, warm)
+        return Measured(len(samples), scratch.rows()[len(there) :], seconds, warm)
 
 
 def whole_pairs(samples: Sequence[Sample], count: int) -> list[Sample]:

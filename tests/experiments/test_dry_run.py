@@ -19,6 +19,8 @@ from experiments.capture_activations import Config as CaptureConfig
 from experiments.capture_activations import main as capture
 from experiments.console import Explained
 from experiments.estimates import Estimate, Measured, Tokens
+from experiments.patch_latents import Config as PatchConfig
+from experiments.patch_latents import main as patch
 from experiments.tables.estimates import duration
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import read_rows
@@ -97,6 +99,7 @@ def test_rows_that_are_there_are_subtracted_and_the_run_stays_as_it_was(
     assert [said(shown, f"rows{some}") for some in ("", " there", " due")] == [
         *(["18"], ["12"], ["6"]),
     ]
+    assert "6 rows of 6 samples in" in shown  # those that are due, and no others
     assert contents(run) == before
 
 
@@ -147,6 +150,25 @@ def test_the_numbers_are_those_of_the_run(tmp_path: Path, capsys: Any) -> None:
     assert said(shown, "prompt tokens") == [str(sum(i["input_ids"].shape[1] for i in inputs))]
     grids = [int(i["image_grid_thw"].prod()) // 4 for i in inputs]
     assert said(shown, "image tokens") == [str(sum(grids))]
+
+
+def test_a_pair_of_which_one_is_due_is_run_whole(tmp_path: Path, capsys: Any) -> None:
+    config = PatchConfig(
+        model=("faithful",), samples=2, components=("residual",), roles=("slot",), layers="0"
+    )
+    config = replace(config, output=tmp_path / "run")
+    assert patch(config) == 0
+    path = tmp_path / "run" / "rows.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["sample"] != "scenes-0-0"]
+    path.write_text("".join(kept))
+    capsys.readouterr()
+    with pytest.raises(Explained):
+        patch(replace(config, dry_run=True))
+    shown = capsys.readouterr().out
+    due = len(lines) - len(kept)
+    assert said(shown, "rows due") == [str(due)]
+    assert f"{due} rows of 2 samples in" in shown and "no batch" not in shown
 
 
 def test_a_capture_says_its_place_on_disk_and_is_not_made(tmp_path: Path, capsys: Any) -> None:

@@ -91,7 +91,7 @@ def first_samples(samples: Sequence[Sample], count: int = FIRST) -> list[Sample]
         samples: All samples.
         count: Number of samples, not counting twins.
     """
-    pairs = [str(s.attributes.get("pair")) if TWIN in s.attributes else s.id for s in samples]
+    pairs = [str(s.attributes.get("pair", s.id)) if TWIN in s.attributes else s.id for s in samples]
     kept = {*list(dict.fromkeys(pairs))[:count]}
     return [sample for sample, pair in zip(samples, pairs, strict=True) if pair in kept]
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,8 @@ def test_twins_are_shown_with_their_samples() -> None:
     pairs, _ = with_twins(load_task("scenes", 5), twin, answers_known=True)
     assert first_samples(pairs) == pairs[:6]
     assert first_samples(pairs[::2], 2) == pairs[:4:2]
+    single = [replace(s, attributes={"twin": "another"}) for s in load_task("scenes", 5)]
+    assert first_samples(single) == single[:3]  # of a file with twins that are not asked for
     assert [s.id for s in first_samples(load_task("scenes", 2))] == ["scenes-0-0", "scenes-0-1"]
 
 

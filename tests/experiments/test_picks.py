@@ -82,6 +82,18 @@ def test_a_picked_sample_comes_with_its_twin(config: ExchangeConfig | PatchConfi
     ]
 
 
+def test_a_picked_line_comes_with_the_twin_that_its_data_names(tmp_path: Path) -> None:
+    rows = [f"q{n},what ?,a,b,A,x.png,{'q9' if n == 2 else ''}" for n in range(10)]
+    path = tmp_path / "file.csv"
+    path.write_text("id,question,A,B,answer,image,twin\n" + "\n".join(rows) + "\n")
+    config = ExchangeConfig(data=path, twin="data", samples=96)
+    for picked in ("q2", "q9"):
+        _, samples = replace(config, sample_ids=(picked,)).asked("faithful")
+        assert [sample.id for sample in samples] == ["q2", "q9"]
+    with pytest.raises(LanternError, match="none of them names a twin"):
+        replace(config, sample_ids=("q3",)).asked("faithful")
+
+
 def test_the_pool_is_the_picked_samples_and_the_run_knows_them(tmp_path: Path) -> None:
     config = replace(POOLED, output=tmp_path / "run")
     assert main(config) == 0

@@ -15,6 +15,7 @@ from lantern_probe.records.samples import sample_record
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.images import open_image
+from lantern_probe.tasks.sample import IMAGE_MARK
 from lantern_probe.tasks.twins import TWIN
 
 from .console import console
@@ -34,8 +35,8 @@ MOST_DRAWN = 24
 """Most samples of a picture."""
 
 ABOUT = (
-    "The prompt is the text of the user turn, to the letter. The images come first, and the chat "
-    "template of the model goes around both."
+    "The prompt is the text of the user turn, to the letter. The images come first, unless it is "
+    "said otherwise, and the chat template of the model goes around both."
 )
 
 
@@ -68,9 +69,10 @@ def _show(config: Inputs, data: str, samples: Sequence[Sample]) -> None:
         print_plain(f"sample {sample.id}", style="bold")
         try:
             record = sample_record(sample, config.image_root)
-            print_sample(
-                dict(record), [describe_image(sample, n) for n in range(len(sample.images))]
-            )
+            images = [describe_image(sample, n) for n in range(len(sample.images))]
+            print_sample(dict(record), images)
+            if sample.interleaved:
+                print_field("order", f"every {IMAGE_MARK} is the place of an image, in their order")
         except LanternError as error:
             print_field("problem", str(error))
         for problem in problems(sample):

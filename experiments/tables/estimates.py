@@ -50,7 +50,7 @@ def _of_tokens(tokens: Tokens) -> Iterator[Line]:
     if not tokens.complete:
         mark, basis = "~", f"{basis}; the mean of {tokens.counted} samples"
     if tokens.bad:
-        basis += f"; {tokens.bad} samples cannot be asked"
+        basis += f"; {_samples(tokens.bad)} cannot be asked"
     yield "prompt tokens", f"{mark}{tokens.total(tokens.prompt):,}", basis
     yield "image tokens", f"{mark}{tokens.total(tokens.image):,}", "those of them that are images"
 
@@ -64,8 +64,12 @@ def _of_generated(estimate: Estimate, batch: Measured) -> Iterator[Line]:
     yield "generated tokens", f"~{round(mean * estimate.due):,}", basis
 
 
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"
+
+
 def _batch(batch: Measured) -> str:
-    what = f"{len(batch.good)} rows of {batch.samples} samples in {batch.seconds:.2f} s"
+    what = f"{len(batch.good)} rows of {_samples(batch.samples)} in {batch.seconds:.2f} s"
     return f"{what}, {'after a warm-up' if batch.warm else 'the first that the model did'}"
 
 

@@ -193,7 +193,7 @@ def test_samples_that_cannot_be_run_are_counted_and_named(tmp_path: Path, capsys
     with pytest.raises(Explained):
         main(config)
     shown = capsys.readouterr().out
-    assert said(shown, "rows due") == ["6"] and "1 samples cannot be asked" in shown
+    assert said(shown, "rows due") == ["6"] and "1 sample cannot be asked" in shown
     assert "2 of 6 rows of the batch could not be made" in shown and "gone.png" in shown
     with pytest.raises(Explained):
         main(replace(config, sample_ids=("0",)))

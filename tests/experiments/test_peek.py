@@ -117,6 +117,15 @@ def test_what_will_fail_a_sample_is_said(file: Path, capsys: Any) -> None:
     assert "[900.0, 900.0, 950.0, 950.0]" in shown["far"] and "will fail" in shown["far"]
 
 
+def test_images_within_a_text_are_said_to_be_there(file: Path, capsys: Any) -> None:
+    path = file.with_name("two.jsonl")
+    row = {"id": "two", "question": "<image> or <image> ?", "answer": "first"}
+    path.write_text(json.dumps({**row, "images": ["good.png", "good.png"]}) + "\n")
+    shown = peeked(capsys, path)["two"]
+    assert "every <image> is the place of an image" in shown and "image 2" in shown
+    assert "none: an open question" in shown
+
+
 def test_twins_are_shown_with_their_samples() -> None:
     pairs, _ = with_twins(load_task("scenes", 5), twin, answers_known=True)
     assert first_samples(pairs) == pairs[:6]

@@ -20,7 +20,6 @@ from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
-from .data import Load
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 
@@ -110,7 +109,6 @@ def run_ablation(
     *,
     parser: Parser = "default",
     output: Path | None = None,
-    load: Load | None = None,
 ) -> dict[Path, list[ConditionSummary]]:
     """Run, or finish, every model's ablation; the summaries by folder, also in `summary.json`.
 
@@ -122,7 +120,6 @@ def run_ablation(
         parser: Parser of the answers, default `default`.
         output: Folder of the run of a single model. By default the folder of the inputs, with a
             subfolder for each of several models.
-        load: Function that loads the samples of a model; by default that of the inputs.
 
     Raises:
         LanternError: something that was given cannot be used.
@@ -139,7 +136,7 @@ def run_ablation(
     with progress_bar() as progress:
         for name, folder in folders.items():
             with explaining():
-                data, samples = (load or config.load_samples)(name)
+                data, samples = config.asked(name)
                 settings = {"samples": len(samples), "parser": parser, **drawn}
                 with open_run(config, folder, command, name, data, **settings) as run:
                     samples = run.register(samples)
@@ -148,7 +145,7 @@ def run_ablation(
                         sampling,
                     )  # fmt: skip
                 results[folder] = _summaries(folder, config.label(name), parts, samples, margin)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
 
     records = []
@@ -199,14 +196,19 @@ def _ablate(
         for number in range(passes)
     }
 
-    def engine(lantern: LanternModel, advance: Advance) -> None:
+    asked = {id(part): {s.id for s in samples[: part.first]} for part in parts}
+
+    def engine(lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance) -> None:
         from lantern_probe.causal.ablation import Ablation
 
         for part, hidden in with_hidden(parts):
             _check_size(load.name, lantern.latent_size, part)
+            of_part = [sample for sample in some if sample.id in asked[id(part)]]
+            if not of_part:
+                continue
             Ablation(
                 lantern,
-                samples[: part.first],
+                of_part,
                 part.conditions,
                 run,
                 part.image,
@@ -218,7 +220,7 @@ def _ablate(
                 advance=advance,
             ).execute()
 
-    run_due(run, wanted, load, engine, progress)
+    run_due(run, samples, wanted, load, engine, progress)
 
 
 def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:

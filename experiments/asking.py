@@ -17,6 +17,7 @@ from rich.markup import escape
 from lantern_probe.errors import LanternError, named
 from lantern_probe.model.location import locate
 from lantern_probe.records.rows import Row, read_rows
+from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
 
 from .ablations import ablation_parts, check_parts
@@ -144,25 +145,22 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
                 run.note(conditions=sorted({*run.manifest.get("conditions", []), *part.labels}))
 
                 def engine(
-                    lantern: LanternModel,
-                    advance: Advance,
-                    run: object = run,
-                    asked: list[Sample] = asked,
+                    lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
                 ) -> None:
                     from lantern_probe.causal.ablation import Ablation
 
                     Ablation(
                         lantern,
-                        asked,
+                        some,
                         part.conditions,
-                        run,  # type: ignore[arg-type]
+                        run,
                         max_new_tokens=config.max_new_tokens,
                         batch_rows=inputs.rows_together,
                         advance=advance,
                     ).execute()
 
                 wanted = {(sample.id, label) for sample in asked for label in part.labels}
-                run_due(run, wanted, ModelLoader(inputs, name), engine, progress)
+                run_due(run, asked, wanted, ModelLoader(inputs, name), engine, progress)
     end_explained(config.explain_resume)
     rows = {
         name: [row for row in read_rows(folder) if row["condition"] in part.labels]

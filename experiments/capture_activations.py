@@ -67,6 +67,11 @@ class Config(Inputs):
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did, and installed packages may add more."""
 
+    def asked(self, model: str) -> tuple[str, list[Sample]]:
+        """The name of the data, and the samples of this part."""
+        data, samples = self.load_samples(model)
+        return data, pick(samples, self.shard)[0]
+
 
 def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], str]:
     """Select this process's part of the samples, and name its folder within the output.
@@ -117,7 +122,7 @@ def main(config: Config) -> int:
     for job in jobs:
         with explaining():
             captured.append(run_capture(config, COMMAND, load, data, samples, job))
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
     return 0 if all(captured) else 1
 
 

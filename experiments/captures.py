@@ -17,7 +17,7 @@ from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
-from .console import console, end_explained, explaining, print_failed, progress_bar
+from .console import Explained, console, end_explained, explaining, print_failed, progress_bar
 from .data import check_columns
 from .inputs import Inputs, Parser, StoreDtype
 from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
@@ -129,7 +129,12 @@ def run_capture(
         asked = run.register(samples)
         wanted = {(sample.id, condition.label) for sample in asked}
 
-        def engine(lantern: LanternModel, advance: Advance) -> None:
+        due = sum(not run.has(*key) for key in wanted)
+        room: list[int] = []
+
+        def engine(
+            lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance
+        ) -> None:
             import torch
 
             from lantern_probe.capture.batch import samples_together
@@ -139,12 +144,13 @@ def run_capture(
             if job.untrained is not None:
                 untrain(lantern, job.untrained)
             dtype = getattr(torch, stored)
-            _check_room(lantern, run, sites, condition, dtype, len(wanted - run.done()))
+            if not room:  # once, however often an estimate runs this
+                room.append(_check_room(lantern, job.folder, sites, condition, dtype, due))
             Capture(
                 lantern,
-                asked,
+                some,
                 sites,
-                run,
+                into,
                 condition=condition,
                 force=_texts(job.force),
                 dtype=dtype,
@@ -154,7 +160,8 @@ def run_capture(
                 advance=advance,
             ).execute()
 
-        run_due(run, wanted, load, engine, progress)
+        title = f"{load.name}, {condition.label}"
+        run_due(run, asked, wanted, load, engine, progress, title)
         rows = run.rows()
     return {sample.id for sample in asked} if _report(rows, len(sites), job.folder) else set()
 
@@ -204,8 +211,15 @@ def capture_latent_sets(
             settings = _settings(job, own, sites=UNKNOWN, store_dtype=job.store_dtype)
             with explaining():
                 open_run(config, job.folder, command, model, data, **settings)
-        end_explained(config.explain_resume)
+        end_explained(config.only_shows)
     weights = ModelWeights.of(load(), samples)
+    if config.dry_run:
+        for name, condition in CONDITIONS.items():
+            sites = sites_of(name, weights.last)
+            job = CaptureJob(folder / name, sites, condition, store_dtype="float32")
+            with explaining():
+                run_capture(config, command, load, data, samples, job)
+        raise Explained
     stores, wanted = {}, set[str]()
     for name, condition in CONDITIONS.items():
         sites = sites_of(name, weights.last)
@@ -270,24 +284,31 @@ def _texts(folder: Path | None) -> Mapping[str, Sequence[int]] | None:
 
 def _check_room(
     lantern: LanternModel,
-    run: Run,
+    folder: Path,
     sites: Sequence[Site],
     condition: Intervention,
     dtype: torch.dtype,
     due: int,
-) -> None:
-    """Print the disk space that the capture takes, and refuse a capture that does not fit."""
+) -> int:
+    """Print the disk space that the capture takes, and refuse a capture that does not fit.
+
+    Returns:
+        The free disk space in bytes.
+    """
     from lantern_probe.capture.dataset import bytes_per_sample
     from lantern_probe.records.store import check_room
 
     each = bytes_per_sample(lantern, sites, condition=condition, dtype=dtype)
-    free = check_room(run.folder, each * due)
+    # With --dry-run, the folder may not be there yet.
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = check_room(place, each * due)
     console.print(
         f"sites: {len(sites)}; {decimal(each)} a sample, {decimal(each * due)} for the {due} "
         f"samples that are due; {decimal(free)} free",
         markup=False,
         soft_wrap=True,
     )
+    return free
 
 
 def _report(rows: Sequence[Row], sites: int, folder: Path) -> bool:

@@ -31,7 +31,7 @@ Config = TypeVar("Config")
 
 
 class Explained(Exception):
-    """A comparison has been shown in place of a run."""
+    """A comparison, an estimate or samples have been shown in place of a run."""
 
 
 ROOMS = ("experiments.", "benchmarks.")
@@ -39,12 +39,12 @@ ROOMS = ("experiments.", "benchmarks.")
 
 
 def explaining() -> contextlib.suppress:
-    """Go on with the next run where a comparison has been shown in place of one."""
+    """Go on with the next run where something has been shown in place of one."""
     return contextlib.suppress(Explained)
 
 
 def end_explained(asked: bool) -> None:
-    """End the command if comparisons were asked for in place of runs.
+    """End the command if it was to show something in place of runs.
 
     Args:
         asked: True if they were.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,14 @@ from lantern_probe.tasks import (
     read_data,
 )
 from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import GIVEN, UNRELATED, given_pairs, unrelated_pairs, with_twins
+from lantern_probe.tasks.twins import (
+    GIVEN,
+    TWIN,
+    UNRELATED,
+    given_pairs,
+    unrelated_pairs,
+    with_twins,
+)
 from lantern_probe.tasks.viscot import is_viscot, viscot
 
 from .console import console
@@ -42,9 +49,6 @@ ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
 
 _SAID: set[str] = set()
 """Readings that were printed, so that each is said once however often its data are loaded."""
-
-Load = Callable[[str], tuple[str, list[Sample]]]
-"""Gives the name of the data, and the samples, for a model."""
 
 
 def check_data(options: DataOptions, model: str) -> None:
@@ -102,18 +106,18 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     """
     if options.data is None:
         task = task_of(options, model)
-        return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
+        return task, load_task(task, options.limit or TASK_SAMPLES, options.seed)
     if options.data.is_dir() and options.reading is None:
         found = load_folder(
             options.data, options.seed, malformed=options.malformed, boxes=options.boxes or "xywh"
         )
-        return options.data.resolve().name, found[: options.samples]
+        return options.data.resolve().name, found[: options.limit]
     if options.reading is not None:
         return options.data.name, options.reading.samples
     found = viscot(
         options.data,
         options.image_root,
-        options.samples,
+        options.limit,
         malformed=options.malformed,
         boxes=options.boxes or "xyxy",
     )
@@ -150,7 +154,7 @@ def read_table_data(options: DataOptions) -> DataReading | None:
         boxes=options.boxes,
         split=options.split,
         malformed=options.malformed,
-        limit=options.samples,
+        limit=options.limit,
     )
     said = "\n".join(reading.lines())
     if said not in _SAID:
@@ -196,6 +200,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     if twin == UNRELATED:
         return f"{data} in unrelated pairs", unrelated_pairs(samples)
     if twin == GIVEN:
+        if config.sample_ids is not None:  # a twin need not be picked too
+            return f"{data} with its own twins", _picked_pairs(config, samples, model)
         return f"{data} with its own twins", given_pairs(samples)
     if twin in SCENE_TWINS:
         pairs, without = with_twins(
@@ -217,6 +223,16 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     return f"{data} with twins by {twin}", pairs
 
 
+def _picked_pairs(config: DataOptions, picked: Sequence[Sample], model: str) -> list[Sample]:
+    """The pairs of the data of which either was picked."""
+    ids = {sample.id for sample in picked}
+    pairs = given_pairs(load_samples(config, model)[1])
+    found = [sample for sample in pairs if {sample.id, sample.attributes[TWIN]} & ids]
+    if not found:
+        raise LanternError("--sample-ids: none of them names a twin, or is one")
+    return found
+
+
 COLUMNS = (
     *("prompt", "gold", "answer", "correct", "emitted", "blocks", "cluster", "text"),
     *("box_x", "box_y", "box_width", "box_height"),
@@ -236,7 +252,7 @@ def check_columns(options: DataOptions, model: str, **flags: Sequence[str]) -> N
         LanternError: naming the column, and those that there are.
     """
     # All samples of a task have the same attributes; those of a file may differ.
-    few = options if options.data else replace(options, samples=1)
+    few = options if options.data else replace(options, samples=1, sample_ids=None)
     _, samples = few.load_samples(model)
     known = [*COLUMNS, *dict.fromkeys(key for sample in samples for key in sample.attributes)]
     for flag, names in flags.items():

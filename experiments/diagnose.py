@@ -15,6 +15,7 @@ is at half of the pairs, and ends the run if it decides.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.analysis.card import Card
-    from lantern_probe.causal.diagnosis import Battery
+    from lantern_probe.causal.diagnosis import Battery, Pairs
+    from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.run import Run
+    from lantern_probe.tasks import Sample
+
+    from .runs import Advance
 
 COMMAND = "diagnose"
 
@@ -78,7 +83,7 @@ def main(config: Config) -> int:
         for name, folder in config.folders(config.model).items():
             with explaining():
                 cards[folder] = _diagnose(config, name, folder, thresholds, progress)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
     for folder, card in cards.items():
         show(card, folder)
     return 1 if any(card.reasons for card in cards.values()) else 0
@@ -91,7 +96,8 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
 
     from .runs import ModelLoader, open_run
 
-    some = config if config.samples or config.data else replace(config, samples=MOST_PAIRS)
+    chosen = config.samples or config.data or config.sample_ids is not None
+    some = config if chosen else replace(config, samples=MOST_PAIRS)
     data, samples = some.load_samples(name)
     pairs = pair(samples, config.seed)
     if pairs.without:
@@ -100,10 +106,14 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
             f"{'; '.join(pairs.without[:3])}",
             markup=False,
         )
-    settings = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
+    settings: dict[str, Any] = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
+    if config.sample_ids is not None:  # they decide which pairs are a chunk
+        settings["sample_ids"] = sorted({*config.sample_ids})
     with open_run(config, folder, COMMAND, name, data, **settings) as run:
         registered = run.register(pairs.samples)
         pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
+        if config.dry_run:
+            _estimate(config, name, pairs, run, progress)
         bar = progress.add_task(name, total=None)
         battery = Battery(
             ModelLoader(config, name),
@@ -117,6 +127,40 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
         planned = plan(config, battery, run)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
         return battery.conclude(planned, thresholds, name, data)
+
+
+def _estimate(config: Config, name: str, pairs: Pairs, run: Run, progress: Progress) -> None:
+    """Show what all pairs will take.
+
+    Raises:
+        Explained: always, once it is shown.
+    """
+    from lantern_probe.causal.diagnosis import Battery, Pairs
+
+    from .runs import ModelLoader, run_due
+
+    def engine(lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance) -> None:
+        few = Pairs([*some], pairs.edit, pairs.oracle, [])
+        Battery(
+            lambda: lantern,
+            few,
+            into,
+            config.max_new_tokens,
+            config.rows_together,
+            config.parser,
+            advance,
+        ).until(few.number)
+
+    most = run.manifest.get("plan", {}).get("pairs") if config.samples is None else None
+    asked = pairs.samples[: 2 * int(most)] if most else pairs.samples
+    if most is None and config.samples is None and config.sample_ids is None:
+        console.print(
+            f"{name}: of these pairs as many are run as fit into --minutes {config.minutes:g}, and "
+            "half of them if that decides",
+            markup=False,
+        )
+    wanted = {(sample.id, label) for sample in asked for label in pairs.conditions()}
+    run_due(run, asked, wanted, ModelLoader(config, name), engine, progress)
 
 
 def plan(config: Config, battery: Battery, run: Run) -> int:
@@ -133,8 +177,9 @@ def plan(config: Config, battery: Battery, run: Run) -> int:
     before = run.manifest.get("plan")
     if before is not None and config.samples is None:
         return min(int(before["pairs"]), there)
-    if config.samples is not None:
-        run.note(plan={"pairs": there, "chosen": "by --samples"})
+    if config.samples is not None or config.sample_ids is not None:
+        flag = "--samples" if config.sample_ids is None else "--sample-ids"
+        run.note(plan={"pairs": there, "chosen": f"by {flag}"})
         return there
     pace = battery.until(CHUNK) or battery.until(2 * CHUNK)
     fitting = there if pace is None else int(60 * config.minutes / pace)

@@ -30,6 +30,8 @@ from .console import console, run_main
 from .inputs import AblationInputs
 
 if TYPE_CHECKING:
+    from lantern_probe.tasks import Sample
+
     from .ablations import Part
 
 COMMAND = "exchange_latents"
@@ -71,6 +73,13 @@ class Config(AblationInputs):
     output: Path = Path("runs/exchange_latents")
     """Folder of the run; of several models each gets a folder in it. Given again, the command goes
     on with what is there."""
+
+    def asked(self, model: str) -> tuple[str, list[Sample]]:
+        """The name of the data, and the samples, each followed by its twin."""
+        from .data import SCENE_TWINS, check_twin, load_pairs
+
+        check_twin(self.twin, SCENE_TWINS)
+        return load_pairs(self, self.twin, model)
 
 
 def set_size(config: Config) -> int | None:
@@ -123,7 +132,7 @@ def main(config: Config) -> int:
     config.check_one_pass(COMMAND)
     size = set_size(config)
     from .ablations import report_problems, run_ablation
-    from .data import SCENE_TWINS, check_twin, load_pairs
+    from .data import SCENE_TWINS, check_twin
 
     check_twin(config.twin, SCENE_TWINS)
     parts = exchange_parts(config, size)
@@ -133,7 +142,6 @@ def main(config: Config) -> int:
         config.model,
         parts,
         parser=config.parser,
-        load=lambda model: load_pairs(config, config.twin, model),
     )
 
     from matplotlib.figure import Figure

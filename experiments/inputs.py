@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import AnswerForm, BoxUnit, Match, OptionStyle
 
-from .console import quiet_transformers
+from .console import Explained, quiet_transformers
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -72,6 +72,12 @@ class DataOptions:
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0
     """Seed of a task's samples, and of every random draw that names no seed of its own."""
+    sample_ids: tuple[str, ...] | None = None
+    """Ids of the samples to take, from all of the data and in its order, in place of --samples.
+    Samples that lend each other latents or images then do so among themselves."""
+    peek: bool = False
+    """Show the first three samples (or those of --sample-ids) as they will be asked, as text and as
+    a picture with their boxes in the folder peek of the output, and run nothing."""
 
     def check_data(self, model: str) -> None:
         """Refuse options that select no data.
@@ -85,9 +91,23 @@ class DataOptions:
         for flag, value, least in (("samples", self.samples, 1), ("seed", self.seed, 0)):
             if value is not None and value < least:
                 raise LanternError(f"--{flag} must be at least {least}, not {value}")
+        if self.sample_ids is not None:
+            if not self.sample_ids:
+                raise LanternError("--sample-ids needs at least one id")
+            if self.samples != type(self).samples:
+                raise LanternError("give --samples or --sample-ids, not both")
         from .data import check_data
 
         check_data(self, model)
+
+    @property
+    def limit(self) -> int | None:
+        """Number of samples to read, from the first; None for all of --data or a task's default."""
+        if self.sample_ids is None:
+            return self.samples
+        from .picks import farthest
+
+        return None if self.data else farthest(self.sample_ids)
 
     def load_samples(self, model: str) -> tuple[str, list[Sample]]:
         """Load the samples for one model, with the name of the data.
@@ -99,9 +119,24 @@ class DataOptions:
             LanternError: as for `check_data`, or the data cannot be read.
         """
         self.check_data(model)
+        if self.sample_ids is not None:
+            from .picks import load_picked
+
+            return load_picked(self, model)
         from .data import load_samples
 
         return load_samples(self, model)
+
+    def asked(self, model: str) -> tuple[str, list[Sample]]:
+        """The name of the data, and the samples as this command asks them, twins included.
+
+        Args:
+            model: Name of the model that is asked.
+
+        Raises:
+            LanternError: as for `load_samples`.
+        """
+        return self.load_samples(model)
 
     @cached_property
     def reading(self) -> DataReading | None:
@@ -268,6 +303,9 @@ class RunOptions:
     allow_changed: tuple[str, ...] = ()
     """Parts that may differ from the run in the folder, as --explain-resume names them: code,
     versions, threads and so on. The change is recorded in run.json."""
+    dry_run: bool = False
+    """Say how many rows and tokens are due, and from one batch, which is not recorded, how long
+    they will take and how much memory; then stop. The folder stays as it is."""
     max_new_tokens: int | None = None
     """Most tokens of a continuation, latent slots included. By default the checkpoint's own limit,
     or 512."""
@@ -287,6 +325,11 @@ class RunOptions:
         ):
             if value is not None and value < 1:
                 raise LanternError(f"{flag} must be at least 1, not {value}")
+
+    @property
+    def only_shows(self) -> bool:
+        """True if a comparison or an estimate is shown, and nothing is run."""
+        return self.explain_resume or self.dry_run
 
     @property
     def rows_together(self) -> int | None:
@@ -372,6 +415,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
         Raises:
             LanternError: a limit is below 1, or there is no such model or data.
+            Explained: `peek` was asked for, and the samples have been shown.
         """
         self.check_run()
         self.check_model()
@@ -386,6 +430,14 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
             self.check_adapter(model)
         for model in models:
             self.check_data(model)
+        if self.sample_ids is not None and not self.peek:
+            for model in dict.fromkeys(models[:1] if self.data else models):
+                self.load_samples(model)  # before the first of them runs for hours
+        if self.peek:
+            from .peek import show_samples
+
+            show_samples(self, models)
+            raise Explained
 
     def folders(self, names: Sequence[str]) -> dict[str, Path]:
         """The folder of each: the output itself for one, a folder in it for each of several.

@@ -95,7 +95,7 @@ def main(config: Config) -> int:
     for model, folder in folders.items():
         with explaining():
             records.append(report(config, model, folder))
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
 
     from lantern_probe.records.json_files import write_json
 

@@ -14,6 +14,7 @@ at the answer. A run that was cut off goes on where it stopped.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.patching import PatchEffect
     from lantern_probe.interventions.patches import Patch
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.run import Run
+    from lantern_probe.tasks import Sample
 
     from .runs import Advance, ModelLoader
 
@@ -68,6 +71,13 @@ class Config(Inputs):
     output: Path = Path("runs/patch_latents")
     """Folder of the run; of several models each gets a folder in it. Given again, the command goes
     on with what is there."""
+
+    def asked(self, model: str) -> tuple[str, list[Sample]]:
+        """The name of the data, and the samples, each followed by its twin."""
+        from .data import check_twin, load_pairs
+
+        check_twin(self.twin, TWINS)
+        return load_pairs(self, self.twin, model)
 
 
 def wanted_cells(config: Config, layers: int, slots: int) -> list[Patch]:
@@ -110,10 +120,9 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
     """Run, or finish, one model's sweep in its folder; its effects, from the rows."""
     from lantern_probe.records.rows import read_rows
 
-    from .data import load_pairs
     from .runs import ModelLoader, open_run, run_due
 
-    data, samples = load_pairs(config, config.twin, name)
+    data, samples = config.asked(name)
     load = ModelLoader(config, name)
     cells = cells_of(config, load)
     labels = {cell.label for cell in cells}
@@ -121,12 +130,14 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
     with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
         samples = run.register(samples)
 
-        def engine(lantern: LanternModel, advance: Advance) -> None:
+        def engine(
+            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
+        ) -> None:
             from lantern_probe.causal.patching.sweep import Sweep
 
             Sweep(
                 lantern,
-                samples,
+                some,
                 cells,
                 run,
                 max_new_tokens=config.max_new_tokens,
@@ -135,7 +146,7 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
             ).execute()
 
         wanted = {(sample.id, label) for sample in samples for label in labels}
-        run_due(run, wanted, load, engine, progress)
+        run_due(run, samples, wanted, load, engine, progress)
 
     from lantern_probe.analysis import patching
 
@@ -179,7 +190,7 @@ def main(config: Config) -> int:
         for name, folder in config.folders(config.model).items():
             with explaining():
                 results.append(patch_model(config, name, folder, progress))
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
 
     from lantern_probe.plots.patching import patching_figure
     from lantern_probe.plots.style import save_figure

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import ConditionSummary
     from lantern_probe.records.rows import Row
     from lantern_probe.records.store import Store
+    from lantern_probe.tasks import Sample
 
     from .captures import CaptureJob
 
@@ -111,6 +112,7 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     from lantern_probe.records.store import Store
 
     from .captures import run_capture
+    from .rehearsal import say_unmeasured
     from .runs import ModelLoader
 
     data, samples = config.load_samples(model)
@@ -118,11 +120,13 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     for name, job in jobs_of(config, folder, boxes=any(s.boxes for s in samples)).items():
         if job.untrained is not None:
             load = ModelLoader(config, model)  # it is changed in place
-        if config.explain_resume and job.force is not None and not job.force.exists():
+        if config.only_shows and job.force is not None and not (job.force / MANIFEST).exists():
+            if config.dry_run:  # there are no words to impose yet
+                say_unmeasured(f"{model}, {name}", len(samples), "along the words of own")
             continue  # nor is there a run along its words
         with explaining():
             wanted = run_capture(config, COMMAND, load, data, samples, job)
-        if config.explain_resume:
+        if config.only_shows:
             continue
         if not wanted:
             raise LanternError(f"{model}: no sample of '{job.folder}' has the sites asked for")
@@ -130,7 +134,10 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     if (folder / "erasure" / MANIFEST).is_file() and config.explain_resume:
         with explaining():
             erase_targets(config, model, folder, [])
-    end_explained(config.explain_resume)
+    if config.dry_run and config.erase:
+        with explaining():
+            erase_targets(config, model, folder, erasable(classes_of(config, samples)))
+    end_explained(config.only_shows)
     return stores, wanted
 
 
@@ -199,6 +206,16 @@ def erasable(names: Sequence[str]) -> list[str]:
     return ["answer" if name == "gold" else name for name in names if name != "answer"]
 
 
+def classes_of(config: Config, samples: Sequence[Sample]) -> list[str]:
+    """The columns that will be read as classes, as far as the samples show it."""
+    names = [n for n in config.columns if not n.endswith(VALUE) and not n.startswith("box_")]
+    return [
+        name
+        for name in names
+        if not any(isinstance(s.attributes.get(name), float) for s in samples)
+    ]
+
+
 def check(config: Config) -> None:
     """Refuse unusable options, as far as possible before anything is loaded.
 
@@ -232,7 +249,7 @@ def main(config: Config) -> int:
         folder = config.output / file_name(model)
         with explaining():
             prepared[model] = folder, probe_model(config, model, folder)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
 
     from lantern_probe.records.json_files import write_json
 

@@ -14,6 +14,7 @@ what it uses: for that, cut the edges (knock_out). A run that was cut off goes o
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.rows import Row
+    from lantern_probe.records.run import Run
+    from lantern_probe.tasks import Sample
 
     from .runs import Advance
 
@@ -59,12 +62,14 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
     with open_run(config, folder, COMMAND, name, data) as run:
         samples = run.register(samples)
 
-        def engine(lantern: LanternModel, advance: Advance) -> None:
+        def engine(
+            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
+        ) -> None:
             from lantern_probe.capture.attention_rows import AttentionReader
 
             AttentionReader(
                 lantern,
-                samples,
+                some,
                 run,
                 max_new_tokens=config.max_new_tokens,
                 batch_rows=config.rows_together,
@@ -72,7 +77,7 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
             ).execute()
 
         wanted = {(sample.id, "own") for sample in samples}
-        run_due(run, wanted, load, engine, progress)
+        run_due(run, samples, wanted, load, engine, progress)
         if config.overlays:
             from lantern_probe.capture.attention_rows import overlays
             from lantern_probe.plots.attention_overlays import overlay_figure
@@ -94,7 +99,7 @@ def main(config: Config) -> int:
         for name in dict.fromkeys(config.model):
             with explaining():
                 rows[name] = read_model(config, name, progress)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
 
     from lantern_probe.analysis import attention
     from lantern_probe.plots.attention import attention_figure

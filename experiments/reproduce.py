@@ -15,6 +15,7 @@ CONDITION/blink/blink.json.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,7 @@ import tyro
 
 from lantern_probe.errors import LanternError
 
-from .console import console, end_explained, explaining, run_main
+from .console import Explained, console, end_explained, explaining, run_main
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -176,8 +177,8 @@ def check(config: Config) -> list[PublishedFigure]:
     config.check_run()
     ignored = [
         f"--{name.replace('_', '-')}"
-        for name in ("data", "task", "samples", "image_root")
-        if config.records and getattr(config, name) is not None
+        for name in ("data", "task", "samples", "image_root", "sample_ids", "peek", "dry_run")
+        if config.records and getattr(config, name) not in (None, False)
     ]
     if ignored:
         raise LanternError(f"with RECORDS nothing is run: leave out {', '.join(ignored)}")
@@ -185,8 +186,11 @@ def check(config: Config) -> list[PublishedFigure]:
 
     from .reproduce_sources import stood_in
 
-    if EVERY in config.figure:
+    if EVERY in config.figure and not config.peek:
         return list(published_figures().values())
+    if EVERY in config.figure:
+        every = published_figures().values()
+        show_data(config, [figure for figure in every if config.model or figure.stand_in])
     for name in config.figure:
         if name not in published_figures() and Path(name).exists():
             raise LanternError(f"'{name}' is no figure; give RECORDS before --figure")
@@ -194,8 +198,27 @@ def check(config: Config) -> list[PublishedFigure]:
     for figure in figures:
         if not config.records:
             model, inputs = stood_in(figure, config.model, config)
-            inputs.check([model])
+            if not config.peek:
+                inputs.check([model])
+    if config.peek:
+        show_data(config, figures)
     return figures
+
+
+def show_data(config: Config, figures: Sequence[PublishedFigure]) -> None:
+    """Show the samples of each figure's data.
+
+    Raises:
+        LanternError: the data of a figure cannot be read.
+        Explained: they have been shown.
+    """
+    from .reproduce_sources import stood_in
+
+    for figure in figures:
+        model, inputs = stood_in(figure, config.model, config)
+        with explaining():
+            inputs.check([model])
+    raise Explained
 
 
 def main(config: Config) -> int:
@@ -212,6 +235,7 @@ def main(config: Config) -> int:
         for figure in figures:
             with explaining():
                 reproduce(figure, config)
+        end_explained(config.only_shows)
         return 0
     made = 0
     for figure in figures:
@@ -221,7 +245,7 @@ def main(config: Config) -> int:
                 made += 1
         except LanternError as error:
             console.print(f"{figure.name}: {error}\n", markup=False, highlight=False)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
     console.print(f"{made} of {len(figures)} figures made")
     return 0 if made else 1
 

@@ -62,7 +62,7 @@ def stood_in(figure: PublishedFigure, model: str | None, inputs: Given) -> tuple
         if inputs.data is None and task is None:
             task = figure.stand_in[1]
     n = inputs.samples
-    if n is None and inputs.data is None:
+    if n is None and inputs.data is None and inputs.sample_ids is None:
         n = figure.n.get(ALL)
     return model, replace(inputs, task=task, samples=n)
 

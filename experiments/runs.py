@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
 from lantern_probe.records.run import Run
-from lantern_probe.tasks import TASKS
+from lantern_probe.records.run_folder import PEEK, refuse_foreign
+from lantern_probe.tasks import TASKS, Sample
 from lantern_probe.tasks.answers import PARSERS
 
 from .console import Explained, console, print_table, titled_table
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 Advance = Callable[[int], None]
 """Function called with the number of rows just recorded."""
+Engine = Callable[["LanternModel", Run, Sequence[Sample], Advance], None]
+"""Function that makes what a run lacks of the rows of some samples."""
 Keys = AbstractSet[tuple[str, str] | tuple[str, str, int]]
 """Keys of rows: sample and condition, and the pass of sampled decoding."""
 UNKNOWN: Any = object()
@@ -50,12 +54,16 @@ class ModelLoader:
 
     def __init__(self, config: Inputs, name: str) -> None:
         self.config, self.name = config, name
+        self.seconds = 0.0
+        """Seconds that the loading took; 0 until then."""
         self._loaded: LanternModel | None = None
 
     def __call__(self) -> LanternModel:
         """The model."""
         if self._loaded is None:
+            started = time.perf_counter()
             self._loaded = self.config.load_model(self.name)
+            self.seconds = time.perf_counter() - started
         return self._loaded
 
 
@@ -146,6 +154,9 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
         LanternError: the folder cannot be used, or holds another run.
         Explained: the inputs ask for the comparison only.
     """
+    if "samples" in more and config.sample_ids is not None:
+        # Samples lend each other latents and images: which they are decides a row.
+        more["sample_ids"] = sorted({*config.sample_ids})
     refuse_folder(config, folder, command, model, data, **more)
     there = _manifest(folder)["config"]
     settings = run_settings(config, command, model, data, there=there) | more
@@ -159,14 +170,18 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if config.explain_resume:
         explain(folder, settings, facts)
         raise Explained
-    run = Run.open(
-        folder,
-        settings,
-        overwrite=config.overwrite,
-        retry_failed=config.retry_failed,
-        facts=facts,
-        allow_changed=config.allow_changed,
-    )
+    opening: dict[str, Any] = {
+        "overwrite": config.overwrite,
+        "retry_failed": config.retry_failed,
+        "facts": facts,
+        "allow_changed": config.allow_changed,
+    }
+    if config.dry_run:
+        from .rehearsal import open_copy
+
+        run = open_copy(folder, settings, **opening)
+    else:
+        run = Run.open(folder, settings, **opening)
     try:
         if packages := packages_of(getattr(config, "conditions", ())):
             run.note(extensions=packages)
@@ -258,23 +273,29 @@ def refuse_folder(
     else:
         refused = foreign
     if refused or not usable:  # the run says why
-        Run.open(
-            folder,
-            assumed,
-            overwrite=config.overwrite,
-            allow_changed=config.allow_changed,
-        ).close()
+        opening: dict[str, Any] = {
+            "overwrite": config.overwrite,
+            "allow_changed": config.allow_changed,
+        }
+        if config.dry_run and usable:  # not even a lock is left in the folder
+            from .rehearsal import open_copy
+
+            refuse_foreign(folder)
+            open_copy(folder, assumed, **opening).close()
+        else:
+            Run.open(folder, assumed, **opening).close()
 
 
 def _is_shown(path: Path) -> bool:
-    return not path.name.startswith(".")
+    return not path.name.startswith(".") and path.name != PEEK
 
 
 def run_due(
     run: Run,
+    samples: Sequence[Sample],
     wanted: Keys,
     load: ModelLoader,
-    engine: Callable[[LanternModel, Advance], None],
+    engine: Engine,
     progress: Progress,
     title: str | None = None,
 ) -> None:
@@ -282,6 +303,7 @@ def run_due(
 
     Args:
         run: Run that takes the rows.
+        samples: Samples of the rows, as the run knows them.
         wanted: Keys of the wanted rows.
         load: Loader of the model.
         engine: Function that makes the missing rows.
@@ -290,10 +312,16 @@ def run_due(
 
     Raises:
         LanternError: the run holds rows of a wanted condition from before its meaning changed.
+        Explained: an estimate was asked for in place of the rows, and has been shown.
     """
     run.refuse_outdated(sorted({key[1] for key in wanted}))
-    due = sum(not run.has(*key) for key in wanted)
+    due = {key for key in wanted if not run.has(*key)}
+    if load.config.dry_run:
+        from .rehearsal import rehearse
+
+        rehearse(run, samples, wanted, load, engine, title or load.name)
+        raise Explained
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
-    progress.advance(bar, len(wanted) - due)
+    progress.advance(bar, len(wanted) - len(due))
     if due:
-        engine(load(), lambda rows: progress.advance(bar, rows))
+        engine(load(), run, samples, lambda rows: progress.advance(bar, rows))

@@ -12,6 +12,7 @@ move. A run that was cut off goes on where it stopped.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.rows import Row
+    from lantern_probe.records.run import Run
+    from lantern_probe.tasks import Sample
 
     from .runs import Advance
 
@@ -79,13 +82,15 @@ def sense_model(config: Config, name: str, changes: list[str], progress: Progres
     with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
         samples = run.register(samples)
 
-        def engine(lantern: LanternModel, advance: Advance) -> None:
+        def engine(
+            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
+        ) -> None:
             from lantern_probe.capture.sensitivity import Sensing
 
-            bar = progress.add_task(f"{escape(name)}, unchanged", total=len(samples))
+            bar = progress.add_task(f"{escape(name)}, unchanged", total=len(some))
             Sensing(
                 lantern,
-                samples,
+                some,
                 changes,
                 run,
                 seed=config.seed,
@@ -96,7 +101,7 @@ def sense_model(config: Config, name: str, changes: list[str], progress: Progres
             ).execute()
 
         wanted = {(sample.id, change) for sample in samples for change in changes}
-        run_due(run, wanted, ModelLoader(config, name), engine, progress)
+        run_due(run, samples, wanted, ModelLoader(config, name), engine, progress)
         return [row for row in run.rows() if (row["sample"], row["condition"]) in wanted]
 
 
@@ -109,7 +114,7 @@ def main(config: Config) -> int:
         for name in dict.fromkeys(config.model):
             with explaining():
                 rows[name] = sense_model(config, name, changes, progress)
-    end_explained(config.explain_resume)
+    end_explained(config.only_shows)
 
     from lantern_probe.analysis import sensitivity
     from lantern_probe.plots.sensitivity import sensitivity_figure

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from lantern_probe.plots.patching import patching_figure, plot_recovery
     from lantern_probe.plots.probing import plot_layers_by_slot, plot_scores_by_slot, probe_figure
+    from lantern_probe.plots.samples import plot_sample, samples_figure
     from lantern_probe.plots.sensitivity import plot_sensitivity, sensitivity_figure
     from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, TEAL, save_figure
     from lantern_probe.plots.triggers import plot_triggers, triggers_figure
@@ -99,6 +100,7 @@ __all__ = [
     "plot_ranks",
     "plot_recall",
     "plot_recovery",
+    "plot_sample",
     "plot_scores_by_slot",
     "plot_sensitivity",
     "plot_slot_shares",
@@ -107,6 +109,7 @@ __all__ = [
     "plot_triggers",
     "probe_figure",
     "retrieval_figure",
+    "samples_figure",
     "save_figure",
     "sensitivity_figure",
     "triggers_figure",
@@ -135,6 +138,7 @@ __getattr__ = lazily(
     ),
     patching="patching_figure plot_recovery",
     probing="plot_layers_by_slot plot_scores_by_slot probe_figure",
+    samples="plot_sample samples_figure",
     sensitivity="plot_sensitivity sensitivity_figure",
     style="ACCENT INK SERIES SOFT TEAL save_figure",
     triggers="plot_triggers triggers_figure",

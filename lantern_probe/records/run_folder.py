@@ -12,6 +12,9 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained
 from lantern_probe.records.rows import LOCK, MANIFEST, ROWS_FILE
 
+PEEK = "peek"
+"""Folder for pictures of samples, which a run shares its folder with."""
+
 
 def refuse_foreign(folder: Path) -> None:
     """Refuse a folder with files of something else.
@@ -25,7 +28,8 @@ def refuse_foreign(folder: Path) -> None:
     if (folder / MANIFEST).exists():
         return
     # A run killed before its run.json was in place leaves its lock and a temporary file.
-    foreign = sorted(p.name for p in folder.iterdir() if p.name != LOCK and not is_leftover(p))
+    own = (LOCK, PEEK)
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in own and not is_leftover(p))
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if foreign[3:] else "")
         raise LanternError(

@@ -43,6 +43,9 @@ OF_DATA = {
     "no model 'nowhere': give a checkpoint folder, a Hub name": ("--model", "nowhere"),
     "say what to ask 'owner/name'": ("--model", "owner/name"),
     "Unrecognized options": ("--sample", "3"),
+    "--sample-ids needs at least one id": ("--sample-ids",),
+    "has no sample nowhere": ("--sample-ids", "nowhere"),
+    "give --samples or --sample-ids, not both": ("--sample-ids", "a", "--samples", "3"),
     "--batch-rows": ("--batch-rows", "many"),
 }
 """Arguments that all of them refuse, by what they say."""
@@ -153,6 +156,12 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--batch-rows must be at least 1": ("--figure", "tetris", "--batch-rows", "0"),
         "no model 'nowhere'": ("--figure", "tetris", "--model", "nowhere"),
     },
+    "show": {
+        "there is no run 'nowhere': no such folder": ("nowhere", "a"),
+        "'README.md' is a file": ("README.md", "a"),
+        "'docs' holds no run": ("docs", "a"),
+        "'tests' holds several runs": ("tests", "a"),
+    },
     "sense_latents": {
         "no corruption 'sepia'": ("--images", "sepia"),
         "leaves the image as it is": ("--images", "hide-image"),
@@ -189,7 +198,8 @@ def test_every_command_is_listed() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_and_refusals_load_nothing_heavy(name: str, tmp_path: Path) -> None:
     expected = {**(OF_DATA if name in MODEL else {}), **REFUSALS[name]}
-    output = () if name == "check_conformance" else ("--output", str(tmp_path / "run"))
+    writes = name not in ("check_conformance", "show")
+    output = ("--output", str(tmp_path / "run")) if writes else ()
     given = [("--help",)]
     for arguments in expected.values():
         given.append(arguments if "--output" in arguments else (*arguments, *output))

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn, TypedDict
 
 import numpy as np
-from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, to_line, to_plain
 from lantern_probe.records.rows import Row, lines_in
-from lantern_probe.tasks.images import UNREADABLE, ImageSource
+from lantern_probe.tasks.images import ImageSource, pixel_digest
 from lantern_probe.tasks.sample import Sample
 
 SAMPLES_FILE = "samples.jsonl"
@@ -112,17 +111,8 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
-    try:
-        pixels = np.asarray(source)
-    except UNREADABLE:  # its sample will fail by name
-        assert isinstance(source, Image.Image)
-        return ImageRecord(sha256=None, size=list(source.size))
-    mode = source.mode if isinstance(source, Image.Image) else "array"
-    head = f"{mode} {pixels.shape}".encode()
-    record = ImageRecord(
-        sha256=hashlib.sha256(head + pixels.tobytes()).hexdigest(),
-        size=[pixels.shape[1], pixels.shape[0]],
-    )
+    size = source.shape[1::-1] if isinstance(source, np.ndarray) else source.size
+    record = ImageRecord(sha256=pixel_digest(source), size=list(size))
     if sample.made is not None:
         record["task"], record["seed"], record["index"] = sample.made
     return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import struct
 from pathlib import Path
@@ -86,6 +87,23 @@ def upright(image: Image.Image) -> Image.Image:
         return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
     except UNREADABLE:
         return image
+
+
+def pixel_digest(image: Image.Image | np.ndarray) -> str | None:
+    """Hash of an image in memory, equal for equal pixels; None if it cannot be decoded.
+
+    Mode, size and palette are part of it, without which the numbers say no colour.
+    """
+    if isinstance(image, np.ndarray):
+        return hashlib.sha256(f"array {image.shape}".encode() + image.tobytes()).hexdigest()
+    head = f"{image.mode} {image.size}"
+    try:
+        pixels = image.tobytes()
+        if image.mode in ("P", "PA"):
+            head += f" {image.getpalette()}"
+    except UNREADABLE:  # its sample fails by name when it is run
+        return None
+    return hashlib.sha256(head.encode() + pixels).hexdigest()
 
 
 def _from_array(array: np.ndarray, where: str) -> Image.Image:

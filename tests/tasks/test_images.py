@@ -186,3 +186,20 @@ def test_an_image_in_memory_that_is_cut_off_fails_alone_and_has_a_record() -> No
     assert sample_record(one)["images"] == [{"sha256": None, "size": [200, 80]}]
     with pytest.raises(LanternError, match="'a': cannot decode"):
         one.open_images()
+
+
+def test_equal_numbers_of_other_palettes_are_other_images() -> None:
+    """The key that samples share, and what a run remembers, are one digest of what is shown."""
+    numbers = Image.fromarray(np.zeros((4, 6), np.uint8), mode="P")
+    red, blue = numbers.copy(), numbers.copy()
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    samples = [Sample("s", (image,), "which?") for image in (red, blue, red.copy())]
+    keys = [sample.image_key for sample in samples]
+    assert keys[0] == keys[2] != keys[1]
+    records = [sample_record(sample)["images"][0] for sample in samples]
+    assert [record["sha256"] for record in records] == keys
+    assert records[0]["size"] == [6, 4]
+    array = sample_record(Sample("a", (COLORS,), "which?"))["images"][0]
+    assert array["sha256"] == Sample("b", (COLORS.copy(),), "which?").image_key
+    assert array["size"] == [2, 2]

@@ -15,9 +15,10 @@ from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import viscot
 
-from .console import console
-
 if TYPE_CHECKING:
+    from lantern_probe.records.rows import Row
+    from lantern_probe.records.run import Run
+
     from .inputs import DataOptions
 
 SCENE_TWINS = ("color", "shape", "cell")
@@ -28,6 +29,18 @@ TASK_SAMPLES = 256
 
 Load = Callable[[str], tuple[str, list[Sample]]]
 """Gives the name of the data, and the samples, for a model."""
+
+
+class Pairs(list[Sample]):
+    """Samples, each followed by its twin, beside those that have none.
+
+    Attributes:
+        without: The samples without a twin, each with the reason.
+    """
+
+    def __init__(self, samples: Sequence[Sample], without: Sequence[tuple[Sample, str]]):
+        super().__init__(samples)
+        self.without = list(without)
 
 
 def check_data(options: DataOptions, model: str) -> None:
@@ -123,7 +136,7 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     parse_image_corruption(twin)
 
 
-def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sample]]:
+def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
     """The name of the data, and the samples of a model, each followed by its twin.
 
     Args:
@@ -136,25 +149,49 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     """
     data, samples = config.load_samples(model)
     if twin == UNRELATED:
-        return f"{data} in unrelated pairs", unrelated_pairs(samples)
-    if twin in SCENE_TWINS:
-        pairs, without = with_twins(
+        pairs, reasons = unrelated_pairs(samples), None
+    elif twin in SCENE_TWINS:
+        pairs, reasons = with_twins(
             samples,
             lambda sample: scene_twin(sample, twin, config.seed),  # type: ignore[arg-type]
             answers_known=True,
         )
     else:
         corruption = parse_image_corruption(twin)
-        pairs, without = with_twins(
+        pairs, reasons = with_twins(
             samples, lambda sample: corruption.apply(sample, samples), answers_known=False
         )
-    if without:
-        console.print(
-            f"without a twin, and left out, are {len(without)} samples: {'; '.join(without[:5])}"
-            + ("; ..." if len(without) > 5 else ""),
-            markup=False,
-        )
-    return f"{data} with twins by {twin}", pairs
+    paired = {sample.id for sample in pairs}
+    lost = [sample for sample in samples if sample.id not in paired]
+    if reasons is None:
+        reasons = [
+            f"sample {sample.id!r}: no sample of another answer is left to pair it with; "
+            "take an even number of samples, with no answer above one half of them"
+            for sample in lost
+        ]
+    name = f"{data} in unrelated pairs" if twin == UNRELATED else f"{data} with twins by {twin}"
+    return name, Pairs(pairs, list(zip(lost, reasons, strict=True)))
+
+
+def record_pairs(
+    run: Run, samples: Sequence[Sample], fail: Callable[[Sample, LanternError], list[Row]]
+) -> Pairs:
+    """Record samples before they are run, and those without a twin as failed.
+
+    Args:
+        run: Run of the samples.
+        samples: Samples to run; `Pairs` know those without a twin.
+        fail: Makes the rows of a sample that cannot be run.
+
+    Returns:
+        All of them, under the ids by which the run has recorded them.
+    """
+    without = samples.without if isinstance(samples, Pairs) else []
+    found = run.register([*samples, *(sample for sample, _ in without)])
+    lost = [(sample, why) for sample, (_, why) in zip(found[len(samples) :], without, strict=True)]
+    rows = [row for sample, why in lost for row in fail(sample, LanternError(why))]
+    run.append_many([row for row in rows if not run.has(row["sample"], row["condition"])])
+    return Pairs(found[: len(samples)], lost)
 
 
 COLUMNS = (

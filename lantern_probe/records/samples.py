@@ -111,8 +111,8 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
-    size = source.shape[1::-1] if isinstance(source, np.ndarray) else source.size
-    record = ImageRecord(sha256=pixel_digest(source), size=list(size))
+    wide_high = source.shape[1::-1] if isinstance(source, np.ndarray) else source.size
+    record = ImageRecord(sha256=pixel_digest(source), size=list(wide_high))
     if sample.made is not None:
         record["task"], record["seed"], record["index"] = sample.made
     return record

@@ -138,7 +138,14 @@ def run_ablation(
             with explaining():
                 data, samples = (load or config.load_samples)(name)
                 with open_run(
-                    config, folder, command, name, data, samples=len(samples), parser=parser
+                    config,
+                    folder,
+                    command,
+                    name,
+                    data,
+                    samples,
+                    samples=len(samples),
+                    parser=parser,
                 ) as run:
                     samples = record_pairs(run, samples, partial(_failed, parts))
                     _ablate(

@@ -126,7 +126,7 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
         return failed_cells(sample, cells, error)
 
     # Cells do not decide each other's rows, so that a run can be extended by more of them.
-    with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
+    with open_run(config, folder, COMMAND, name, data, samples, samples=len(samples)) as run:
         samples = record_pairs(run, samples, fail)
 
         def engine(lantern: LanternModel, advance: Advance) -> None:

@@ -21,7 +21,7 @@ from lantern_probe.model.location import QUIET_BELOW, check_slots, fetch
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
-from lantern_probe.model.pixels import limit_pixels
+from lantern_probe.model.pixels import check_patches, limit_pixels
 from lantern_probe.model.settings import (
     check_generation,
     check_template,
@@ -92,6 +92,7 @@ def load_checkpoint(
         lvr = find_lvr_tokens(source, config, processor.tokenizer, latent_size, allow_plain)
         check_tokens(folder, config, processor.tokenizer)
         processor.tokenizer.padding_side = "left"
+        check_patches(folder, config, processor.image_processor)
         limit_pixels(folder, processor, min_pixels, max_pixels)
         _check_prompts(folder, processor)
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)

@@ -35,7 +35,8 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     """Decode one image fully, in RGB; a URL is refused, nothing is ever downloaded.
 
     Pixels are those of the file: an EXIF orientation is not applied, because boxes count stored
-    pixels, and it is said (once per folder) where there is one. Grey levels of 16 bits are scaled
+    pixels, and it is said (once per folder) where there is one. A TIFF is turned by PIL, in the
+    official evaluation too, and that is said. Grey levels of 16 bits are scaled
     to 8. Transparency is dropped, as PIL's `convert("RGB")` does in the official evaluation. Of
     several frames the first is taken, and that is said.
 
@@ -121,6 +122,14 @@ def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Imag
     frames = _frames(image)
     if frames > 1 and image.tell() != 0:
         image.seek(0)
+    # PIL turns a TIFF as it decodes it, and forgets that it did.
+    if image.format == "TIFF" and (turned := _orientation(image)) != 1:
+        _say_once(
+            group,
+            "turned",
+            f"{name} has the EXIF orientation {turned}, which PIL applies to TIFF files: boxes "
+            "count pixels of the turned image (said once for its folder)",
+        )
     image.load()  # a damaged file raises here; reading its EXIF would swallow that
     if (turned := _orientation(image)) != 1:
         _say_once(

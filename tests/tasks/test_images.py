@@ -188,6 +188,21 @@ def test_an_image_in_memory_that_is_cut_off_fails_alone_and_has_a_record() -> No
         one.open_images()
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_tiff_that_pil_turns_is_said_to_be_turned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(COLORS).save(tmp_path / "a.tif", exif=exif)
+    with caplog.at_level(logging.WARNING):
+        shown = np.asarray(open_image(tmp_path / "a.tif"))
+    turns = {1: 0, 3: 2, 6: 3}[orientation]
+    assert np.array_equal(shown, np.rot90(COLORS, turns))
+    said = "which PIL applies to TIFF files" in caplog.text
+    assert said is (orientation != 1) and "is not applied" not in caplog.text
+
+
 def test_equal_numbers_of_other_palettes_are_other_images() -> None:
     """The key that samples share, and what a run remembers, are one digest of what is shown."""
     numbers = Image.fromarray(np.zeros((4, 6), np.uint8), mode="P")

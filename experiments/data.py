@@ -10,10 +10,20 @@ from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
-from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
+from lantern_probe.tasks import (
+    TASKS,
+    DataReading,
+    Sample,
+    is_published,
+    load_folder,
+    load_task,
+    read_data,
+)
 from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
-from lantern_probe.tasks.viscot import viscot
+from lantern_probe.tasks.twins import GIVEN, UNRELATED, given_pairs, unrelated_pairs, with_twins
+from lantern_probe.tasks.viscot import is_viscot, viscot
+
+from .console import console
 
 if TYPE_CHECKING:
     from lantern_probe.records.rows import Row
@@ -26,6 +36,15 @@ SCENE_TWINS = ("color", "shape", "cell")
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""
+
+ABOUT_TABLES = ("fields", "prompt", "options", "answers", "match", "split")
+"""Options with which --data is read as a table, whatever its layout."""
+
+ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
+"""Options that mean something for --data only."""
+
+_SAID: set[str] = set()
+"""Readings that were printed, so that each is said once however often its data are loaded."""
 
 Load = Callable[[str], tuple[str, list[Sample]]]
 """Gives the name of the data, and the samples, for a model."""
@@ -55,10 +74,10 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        if (options.image_root, options.malformed, options.boxes) != (None, "raise", "pixels"):
-            raise LanternError(
-                "--image-root, --malformed and --boxes are about --data; give it too"
-            )
+        given = [f"--{name.replace('_', '-')}" for name in ABOUT_DATA if getattr(options, name)]
+        if given or options.malformed != "raise":
+            flags = ", ".join(given or ["--malformed"])
+            raise LanternError(f"{flags}: such flags are about --data; give it too")
         if task_of(options, model) not in TASKS:
             raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
         return
@@ -100,19 +119,60 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     if options.data is None:
         task = task_of(options, model)
         return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
-    if options.data.is_dir():
+    if options.data.is_dir() and options.reading is None:
         found = load_folder(
-            options.data, options.seed, malformed=options.malformed, boxes=options.boxes
+            options.data, options.seed, malformed=options.malformed, boxes=options.boxes or "xywh"
         )
         return options.data.resolve().name, found[: options.samples]
+    if options.reading is not None:
+        return options.data.name, options.reading.samples
     found = viscot(
         options.data,
         options.image_root,
         options.samples,
         malformed=options.malformed,
-        boxes=options.boxes,
+        boxes=options.boxes or "xyxy",
     )
     return options.data.name, found
+
+
+def read_table_data(options: DataOptions) -> DataReading | None:
+    """Read a table of `--data`, and say how it was read.
+
+    Args:
+        options: The data, which have been checked.
+
+    Returns:
+        How it was read, with its samples; None for a task, and for data in a published layout of
+        which nothing else was asked.
+
+    Raises:
+        LanternError: the data cannot be read.
+    """
+    data = options.data
+    if data is None:
+        return None
+    asked = any(getattr(options, name) for name in ABOUT_TABLES)
+    if not asked and (is_published(data) if data.is_dir() else is_viscot(data)):
+        return None
+    reading = read_data(
+        data,
+        image_root=options.image_root,
+        fields=options.fields,
+        prompt=options.prompt,
+        options=options.options,
+        answers=options.answers,
+        match=options.match,
+        boxes=options.boxes,
+        split=options.split,
+        malformed=options.malformed,
+        limit=options.samples,
+    )
+    said = "\n".join(reading.lines())
+    if said not in _SAID:
+        _SAID.add(said)
+        console.print(said, markup=False, highlight=False)
+    return reading
 
 
 def check_twin(twin: str, scenes: Sequence[str]) -> None:
@@ -125,13 +185,13 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     Raises:
         LanternError: it is no edit of scenes and no corruption of the image.
     """
-    if twin in scenes:
+    if twin in (*scenes, GIVEN):
         return
     if twin in SCENE_TWINS:
         raise LanternError(f"--twin {twin}: twins by {twin} have the same answer; take another")
     if twin.partition(":")[0] not in CORRUPTIONS:
         raise LanternError(
-            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS))}"
+            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS, GIVEN))}"
         )
     parse_image_corruption(twin)
 
@@ -141,7 +201,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
 
     Args:
         config: Says which samples.
-        twin: Label of the edit, or `unrelated` for another sample with another answer.
+        twin: Label of the edit, `data` for the twins that the data have, or `unrelated` for another
+            sample with another answer.
         model: Name of the model.
 
     Raises:
@@ -150,6 +211,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
     data, samples = config.load_samples(model)
     if twin == UNRELATED:
         pairs, reasons = unrelated_pairs(samples), None
+    elif twin == GIVEN:
+        pairs, reasons = given_pairs(samples), None
     elif twin in SCENE_TWINS:
         pairs, reasons = with_twins(
             samples,
@@ -164,12 +227,15 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
     paired = {sample.id for sample in pairs}
     lost = [sample for sample in samples if sample.id not in paired]
     if reasons is None:
-        reasons = [
-            f"sample {sample.id!r}: no sample of another answer is left to pair it with; "
-            "take an even number of samples, with no answer above one half of them"
-            for sample in lost
-        ]
-    name = f"{data} in unrelated pairs" if twin == UNRELATED else f"{data} with twins by {twin}"
+        why = (
+            "no other sample of the data is its twin"
+            if twin == GIVEN
+            else "no sample of another answer is left to pair it with; take an even number of "
+            "samples, with no answer above one half of them"
+        )
+        reasons = [f"sample {sample.id!r}: {why}" for sample in lost]
+    said = {UNRELATED: "in unrelated pairs", GIVEN: "with its own twins"}
+    name = f"{data} {said.get(twin, f'with twins by {twin}')}"
     return name, Pairs(pairs, list(zip(lost, reasons, strict=True)))
 
 

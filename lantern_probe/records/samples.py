@@ -73,6 +73,10 @@ class SampleRecord(TypedDict):
     """Images from which oracle latents are cropped, where they are others."""
     attributes: dict[str, Any]
     """Plain attributes: texts, numbers and truth values."""
+    match: NotRequired[str]
+    """Comparison of a free text with the answer, where it is not `exact`."""
+    accepted: NotRequired[list[str]]
+    """Further right answers of an open question, where there are any."""
 
 
 _IMAGES = ("images", "oracle_images")
@@ -80,7 +84,7 @@ _IMAGES = ("images", "oracle_images")
 _LINKS = ("twin", "pair")
 """Attributes that are ids, which follow those of the run."""
 
-_IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes")
+_IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes", "match", "accepted")
 """Fields that must not change under an id, in addition to the content of the images."""
 
 
@@ -108,6 +112,10 @@ def sample_record(sample: Sample, root: str | Path | None = None) -> SampleRecor
     )
     if sample.oracle_images:
         record["oracle_images"] = [_image_record(i, sample, root) for i in sample.oracle_images]
+    if sample.match != "exact":
+        record["match"] = sample.match
+    if sample.accepted:
+        record["accepted"] = list(sample.accepted)
     found: SampleRecord = to_plain(record, "sample")
     return found
 
@@ -120,6 +128,8 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
+    if isinstance(source, bytes):
+        return ImageRecord(sha256=pixel_digest(source), bytes=len(source))
     wide_high = source.shape[1::-1] if isinstance(source, np.ndarray) else source.size
     record = ImageRecord(sha256=pixel_digest(source), size=list(wide_high))
     if sample.made is not None:

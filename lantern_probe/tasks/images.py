@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import struct
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.files import kind_of
 
-ImageSource = str | Path | Image.Image | np.ndarray
+ImageSource = str | Path | bytes | Image.Image | np.ndarray
+"""A path, an encoded image (PNG, JPEG ...), a PIL image or an array [H, W, 3] (uint8)."""
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
@@ -41,7 +43,7 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     several frames the first is taken, and that is said.
 
     Args:
-        source: A path, a PIL image or an array [H, W, 3] (uint8).
+        source: A path, an encoded image, a PIL image or an array [H, W, 3] (uint8).
         sample: Id of the sample, for messages.
 
     Raises:
@@ -51,19 +53,21 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     where = f"sample {sample!r}: " if sample else ""
     if isinstance(source, np.ndarray):
         source = _from_array(source, where)
-    elif not isinstance(source, Image.Image) and str(source).startswith(
+    elif not isinstance(source, bytes | Image.Image) and str(source).startswith(
         ("http://", "https://", "file://", "data:")
     ):
         raise LanternError(
             f"{where}{str(source)[:80]!r} is a URL; download the image and pass its path"
         )
-    name = "the image" if isinstance(source, Image.Image) else repr(str(source))
+    held = isinstance(source, bytes | Image.Image)
+    name = "the image" if held else repr(str(source))
     try:
         if isinstance(source, Image.Image):
             image = _as_rgb(source, name, "images in memory", where)
         else:
-            with Image.open(source) as file:
-                image = _as_rgb(file, name, str(Path(source).parent), where)
+            place = "images in memory" if isinstance(source, bytes) else str(Path(source).parent)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+                image = _as_rgb(file, name, place, where)
     except FileNotFoundError:
         raise LanternError(f"{where}no image at {name}") from None
     except UnidentifiedImageError:
@@ -90,11 +94,14 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def pixel_digest(image: Image.Image | np.ndarray) -> str | None:
+def pixel_digest(image: Image.Image | np.ndarray | bytes) -> str | None:
     """Hash of an image in memory, equal for equal pixels; None if it cannot be decoded.
 
-    Mode, size and palette are part of it, without which the numbers say no colour.
+    Mode, size and palette are part of it, without which the numbers say no colour. Of an encoded
+    image it is the hash of its bytes.
     """
+    if isinstance(image, bytes):
+        return hashlib.sha256(b"encoded" + image).hexdigest()
     if isinstance(image, np.ndarray):
         return hashlib.sha256(f"array {image.shape}".encode() + image.tobytes()).hexdigest()
     head = f"{image.mode} {image.size}"

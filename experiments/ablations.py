@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,15 @@ from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
-from lantern_probe.records.rows import read_rows
+from lantern_probe.records.rows import Row, read_rows
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import failed_row
 from lantern_probe.tasks import Sample
 from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
+from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 
@@ -132,14 +135,14 @@ def run_ablation(
     drawn: dict[str, Any] = {}  # settings of greedy runs are what they were
     if sampling is not None:
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
-    results = {}
+    results: dict[Path, list[ConditionSummary]] = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
             with explaining():
                 data, samples = config.asked(name)
                 settings = {"samples": len(samples), "parser": parser, **drawn}
-                with open_run(config, folder, command, name, data, **settings) as run:
-                    samples = run.register(samples)
+                with open_run(config, folder, command, name, data, samples, **settings) as run:
+                    samples = record_pairs(run, samples, partial(_failed, parts))
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
@@ -156,6 +159,12 @@ def run_ablation(
         ]
     write_json((output or config.output) / "summary.json", records)
     return results
+
+
+def _failed(parts: Sequence[Part], sample: Sample, error: LanternError) -> list[Row]:
+    """The rows of a sample that cannot be run, under all that every sample is run under."""
+    labels = dict.fromkeys(label for part in parts if part.first is None for label in part.labels)
+    return [dict(failed_row(sample.id, label, error)) for label in labels]
 
 
 def _replaced_facts(
@@ -254,6 +263,8 @@ def _summaries(
     }
     every = read_rows(folder)
     asked = {sample.id for sample in samples}
+    if isinstance(samples, Pairs):
+        asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]
     return summarize(rows, model=model, conditions=shown, margin=margin)

@@ -117,13 +117,13 @@ def run_capture(
     check_job(config, command, load.name, data, job)
     if config.explain_resume:
         known = _known_settings(config, load.name, job)
-        open_run(config, job.folder, command, load.name, data, **known)
+        open_run(config, job.folder, command, load.name, data, samples, **known)
     condition = parse_condition(job.condition, config.seed)
     sites = parse_sites(job.sites, _layers(load))
     stored = job.store_dtype or _store_dtype(load)
     settings = _settings(job, condition, sites=sites, store_dtype=stored)
     with (
-        open_run(config, job.folder, command, load.name, data, **settings) as run,
+        open_run(config, job.folder, command, load.name, data, samples, **settings) as run,
         progress_bar() as progress,
     ):
         asked = run.register(samples)
@@ -210,7 +210,7 @@ def capture_latent_sets(
             own = parse_condition(condition, config.seed)
             settings = _settings(job, own, sites=UNKNOWN, store_dtype=job.store_dtype)
             with explaining():
-                open_run(config, job.folder, command, model, data, **settings)
+                open_run(config, job.folder, command, model, data, samples, **settings)
         end_explained(config.only_shows)
     weights = ModelWeights.of(load(), samples)
     if config.dry_run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,9 @@ from lantern_probe.tasks.viscot import is_viscot, viscot
 from .console import console
 
 if TYPE_CHECKING:
+    from lantern_probe.records.rows import Row
+    from lantern_probe.records.run import Run
+
     from .inputs import DataOptions
 
 SCENE_TWINS = ("color", "shape", "cell")
@@ -49,6 +52,18 @@ ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
 
 _SAID: set[str] = set()
 """Readings that were printed, so that each is said once however often its data are loaded."""
+
+
+class Pairs(list[Sample]):
+    """Samples, each followed by its twin, beside those that have none.
+
+    Attributes:
+        without: The samples without a twin, each with the reason.
+    """
+
+    def __init__(self, samples: Sequence[Sample], without: Sequence[tuple[Sample, str]]):
+        super().__init__(samples)
+        self.without = list(without)
 
 
 def check_data(options: DataOptions, model: str) -> None:
@@ -184,7 +199,7 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     parse_image_corruption(twin)
 
 
-def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sample]]:
+def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
     """The name of the data, and the samples of a model, each followed by its twin.
 
     Args:
@@ -198,29 +213,56 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     """
     data, samples = config.load_samples(model)
     if twin == UNRELATED:
-        return f"{data} in unrelated pairs", unrelated_pairs(samples)
-    if twin == GIVEN:
-        if config.sample_ids is not None:  # a twin need not be picked too
-            return f"{data} with its own twins", _picked_pairs(config, samples, model)
-        return f"{data} with its own twins", given_pairs(samples)
-    if twin in SCENE_TWINS:
-        pairs, without = with_twins(
+        pairs, reasons = unrelated_pairs(samples), None
+    elif twin == GIVEN:
+        picked = config.sample_ids is not None  # a twin need not be picked too
+        pairs = _picked_pairs(config, samples, model) if picked else given_pairs(samples)
+        reasons = None
+    elif twin in SCENE_TWINS:
+        pairs, reasons = with_twins(
             samples,
             lambda sample: scene_twin(sample, twin, config.seed),  # type: ignore[arg-type]
             answers_known=True,
         )
     else:
         corruption = parse_image_corruption(twin)
-        pairs, without = with_twins(
+        pairs, reasons = with_twins(
             samples, lambda sample: corruption.apply(sample, samples), answers_known=False
         )
-    if without:
-        console.print(
-            f"without a twin, and left out, are {len(without)} samples: {'; '.join(without[:5])}"
-            + ("; ..." if len(without) > 5 else ""),
-            markup=False,
+    paired = {sample.id for sample in pairs}
+    lost = [sample for sample in samples if sample.id not in paired]
+    if reasons is None:
+        why = (
+            "no other sample of the data is its twin"
+            if twin == GIVEN
+            else "no sample of another answer is left to pair it with; take an even number of "
+            "samples, with no answer above one half of them"
         )
-    return f"{data} with twins by {twin}", pairs
+        reasons = [f"sample {sample.id!r}: {why}" for sample in lost]
+    said = {UNRELATED: "in unrelated pairs", GIVEN: "with its own twins"}
+    name = f"{data} {said.get(twin, f'with twins by {twin}')}"
+    return name, Pairs(pairs, list(zip(lost, reasons, strict=True)))
+
+
+def record_pairs(
+    run: Run, samples: Sequence[Sample], fail: Callable[[Sample, LanternError], list[Row]]
+) -> Pairs:
+    """Record samples before they are run, and those without a twin as failed.
+
+    Args:
+        run: Run of the samples.
+        samples: Samples to run; `Pairs` know those without a twin.
+        fail: Makes the rows of a sample that cannot be run.
+
+    Returns:
+        All of them, under the ids by which the run has recorded them.
+    """
+    without = samples.without if isinstance(samples, Pairs) else []
+    found = run.register([*samples, *(sample for sample, _ in without)])
+    lost = [(sample, why) for sample, (_, why) in zip(found[len(samples) :], without, strict=True)]
+    rows = [row for sample, why in lost for row in fail(sample, LanternError(why))]
+    run.append_many([row for row in rows if not run.has(row["sample"], row["condition"])])
+    return Pairs(found[: len(samples)], lost)
 
 
 def _picked_pairs(config: DataOptions, picked: Sequence[Sample], model: str) -> list[Sample]:

@@ -109,7 +109,7 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
     settings: dict[str, Any] = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
-    with open_run(config, folder, COMMAND, name, data, **settings) as run:
+    with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
         registered = run.register(pairs.samples)
         pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
         if config.dry_run:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.patching import PatchEffect
     from lantern_probe.interventions.patches import Patch
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.rows import Row
     from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
 
@@ -120,15 +121,22 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
     """Run, or finish, one model's sweep in its folder; its effects, from the rows."""
     from lantern_probe.records.rows import read_rows
 
+    from .data import record_pairs
     from .runs import ModelLoader, open_run, run_due
 
     data, samples = config.asked(name)
     load = ModelLoader(config, name)
     cells = cells_of(config, load)
     labels = {cell.label for cell in cells}
+
+    def fail(sample: Sample, error: LanternError) -> list[Row]:
+        from lantern_probe.causal.patching.sweep import failed_cells
+
+        return failed_cells(sample, cells, error)
+
     # Cells do not decide each other's rows, so that a run can be extended by more of them.
-    with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
-        samples = run.register(samples)
+    with open_run(config, folder, COMMAND, name, data, samples, samples=len(samples)) as run:
+        samples = record_pairs(run, samples, fail)
 
         def engine(
             lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance

@@ -59,7 +59,7 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
 
     data, samples = config.load_samples(name)
     folder, load = config.output / file_name(name), ModelLoader(config, name)
-    with open_run(config, folder, COMMAND, name, data) as run:
+    with open_run(config, folder, COMMAND, name, data, samples) as run:
         samples = run.register(samples)
 
         def engine(

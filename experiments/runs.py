@@ -22,6 +22,7 @@ from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
 from lantern_probe.records.run import Run
 from lantern_probe.records.run_folder import PEEK, refuse_foreign
+from lantern_probe.records.samples import SAMPLES_FILE, compare_samples, content_of_all
 from lantern_probe.tasks import TASKS, Sample
 from lantern_probe.tasks.answers import PARSERS
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.tasks import Sample
 
 Advance = Callable[[int], None]
 """Function called with the number of rows just recorded."""
@@ -139,7 +141,15 @@ def _content(config: Inputs, model: str, there: Mapping[str, Any]) -> dict[str, 
     return {"checkpoint": checkpoint_content(folder, adapter), "commit": commit_of(folder)}
 
 
-def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, **more: Any) -> Run:
+def open_run(
+    config: Inputs,
+    folder: Path,
+    command: str,
+    model: str,
+    data: str,
+    asked: Sequence[Sample] = (),
+    **more: Any,
+) -> Run:
     """Start or resume the run of one model in a folder.
 
     Args:
@@ -148,6 +158,8 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
         command: Name of the command.
         model: Name of the model.
         data: Name of the data.
+        asked: Samples to run. Where their number is a setting, because they lend each other their
+            latents, so is their content.
         **more: Settings of this command that decide a row.
 
     Raises:
@@ -157,6 +169,8 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if "samples" in more and config.sample_ids is not None:
         # Samples lend each other latents and images: which they are decides a row.
         more["sample_ids"] = sorted({*config.sample_ids})
+    if asked and "samples" in more:
+        more["sample_set"] = _sample_set(config, folder, asked)
     refuse_folder(config, folder, command, model, data, **more)
     there = _manifest(folder)["config"]
     settings = run_settings(config, command, model, data, there=there) | more
@@ -168,7 +182,7 @@ def open_run(config: Inputs, folder: Path, command: str, model: str, data: str, 
     if _is_at_hand(model, config):
         facts["threads"] = config.threads(model)
     if config.explain_resume:
-        explain(folder, settings, facts)
+        explain(folder, settings, facts, asked)
         raise Explained
     opening: dict[str, Any] = {
         "overwrite": config.overwrite,
@@ -199,6 +213,15 @@ def _packages(config: Inputs, model: str, settings: Mapping[str, Any]) -> dict[s
     return {"extensions": used} if used else {}
 
 
+def _sample_set(config: Inputs, folder: Path, asked: Sequence[Sample]) -> str:
+    """The digest of the samples; that of the run where a changed sample will be refused by name."""
+    there = _manifest(folder)["config"].get("sample_set")
+    with explained(folder):
+        if there and compare_samples(folder, asked, config.image_root):
+            return str(there)
+    return content_of_all(asked, config.image_root)
+
+
 def _is_at_hand(model: str, config: Inputs) -> bool:
     try:
         return fetch(model, config.revision, config.offline).is_dir()
@@ -211,13 +234,19 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return read_manifest(folder) if (folder / MANIFEST).is_file() else {"config": {}}
 
 
-def explain(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+def explain(
+    folder: Path,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    asked: Sequence[Sample] = (),
+) -> None:
     """Print, part by part, how the run in a folder and a start of it compare.
 
     Args:
         folder: Folder of the run.
         settings: Settings of the start.
         facts: Facts of the start that are known beforehand.
+        asked: Samples of the start.
     """
     manifest = _manifest(folder)
     if not manifest["config"]:
@@ -234,6 +263,12 @@ def explain(folder: Path, settings: Mapping[str, Any], facts: Mapping[str, Any])
         same = "not recorded" if part.same is None else "yes" if part.same else "no"
         same = "-" if part.now is LATER else same
         table.add_row(escape(part.name), escape(shown(part.then)), escape(shown(part.now)), same)
+    with explained(folder):
+        changed = compare_samples(folder, asked, settings.get("image_root"))
+    for name, then, now in changed:
+        table.add_row(escape(name), escape(shown(then)), escape(shown(now)), "no")
+    if asked and not changed:
+        table.add_row(SAMPLES_FILE, *["its samples"] * 2, "yes")
     print_table(table)
 
 

@@ -79,7 +79,7 @@ def sense_model(config: Config, name: str, changes: list[str], progress: Progres
     data, samples = config.load_samples(name)
     folder = config.output / file_name(name)
     # Distances are to all samples, so their number decides a row.
-    with open_run(config, folder, COMMAND, name, data, samples=len(samples)) as run:
+    with open_run(config, folder, COMMAND, name, data, samples, samples=len(samples)) as run:
         samples = run.register(samples)
 
         def engine(

@@ -187,7 +187,7 @@ def print_retrieval(
         table.add_column(name, justify="right", no_wrap=True)
     for comparison in found:
         table.add_column(comparison.query, justify="right", no_wrap=True)
-        table.add_column("inside", justify="right", no_wrap=True)
+        table.add_column("agrees", justify="right", no_wrap=True)
     for place, line in enumerate(found[0].lines):
         digits = 1 if line.measure == "mean rank" else 4
         cells = [f"{line.chance:.{digits}f}", f"{line.published:.{digits}f}"]
@@ -195,7 +195,7 @@ def print_retrieval(
         for comparison in found:
             m = comparison.lines[place]
             cells.append(f"{m.measured:.{digits}f} [{m.low:.{digits}f}, {m.high:.{digits}f}]")
-            cells.append(_yes(m.inside, departures))
+            cells.append(_yes(m.agrees, departures))
         table.add_row(line.measure, *cells)
     print_table(table)
     n = figure.n[ALL]
@@ -203,9 +203,9 @@ def print_retrieval(
         f"chance and published among {n}; measured among {found[0].lines[0].n} [95 % interval: "
         "Wilson for recall, bootstrap by image for the means]; p: one-sided, the published value "
         "against random pairing, as if ranks were independent: exact binomial test of a recall "
-        "against k / n, z of a mean; inside: whether the "
-        "published value lies in the measured interval, told for equal n only"
-        + ("; in brackets: another setting" if departures else "")
+        "against k / n, z of a mean; agrees: 0 lies in the 95 % interval of the difference of the "
+        "two, as of independent samples (a published mean has the measured spread), told for equal "
+        "n only" + ("; in brackets: another setting" if departures else "")
     )
     said = [
         f"the authors' reading: {figure.shows}",

@@ -8,7 +8,6 @@ retains shows where the gain comes from.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -104,9 +103,7 @@ def summarize(
     def retained(label: str) -> Ratio:
         part = [a - b for a, b in zip(right[label], right[base], strict=True)]
         found = ratio_of_means(part, whole, images)
-        if known:
-            return found
-        return replace(found, defined=False, estimate=math.nan, low=-math.inf, high=math.inf)
+        return found if known else found.withheld()
 
     tests = {
         label: None if label == base else accuracy_test(right[label], right[base], images)

@@ -34,6 +34,9 @@ from lantern_probe.stats.ratio import ratio_of_means
 
 EFFECTS = ("te", "nie", "nde", "tie")
 
+ALPHA = 0.05
+"""Largest Holm-adjusted p of the total effect at which a share of it is given."""
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -88,7 +91,7 @@ class Mediation:
         nde: Natural direct effect.
         tie: Total indirect effect.
         share: Mediated share, TIE / TE, with Fieller's interval; not defined unless TE is clearly
-            not 0 (`stats.ratio.FEWEST_ERRORS`).
+            not 0 (`stats.ratio.FEWEST_ERRORS`) and its Holm-adjusted p is at most `ALPHA`.
         share_nie: NIE / TE, under the same condition. It differs from `share` if image and
             latents interact.
         tests: Sign-flip test of each of `EFFECTS` against 0, whole pairs flipped together; empty
@@ -164,14 +167,19 @@ def _mediation(rows: Sequence[Row], model: str, condition: str) -> Mediation:
     images = [one.image for one in found]
     values = {name: [getattr(one, name) for one in found] for name in EFFECTS}
     tests = {name: sign_flip_test(some, images) for name, some in values.items() if some}
+    holm_p = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    p = holm_p.get("te")
+    shares = [ratio_of_means(values[name], values["te"], images) for name in ("tie", "nie")]
+    if p is None or p > ALPHA:
+        shares = [share.withheld() for share in shares]
     return Mediation(
         model=model,
         condition=condition,
         n=len(found),
         left_out=left_out,
         **{name: mean_difference(some, images) for name, some in values.items()},
-        share=ratio_of_means(values["tie"], values["te"], images),
-        share_nie=ratio_of_means(values["nie"], values["te"], images),
+        share=shares[0],
+        share_nie=shares[1],
         tests=tests,
-        holm_p=dict(zip(tests, holm([test.p for test in tests.values()]), strict=True)),
+        holm_p=holm_p,
     )

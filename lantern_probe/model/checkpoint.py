@@ -30,7 +30,7 @@ from lantern_probe.model.location import QUIET_BELOW, base_of, check_slots, fetc
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
-from lantern_probe.model.pixels import limit_pixels
+from lantern_probe.model.pixels import check_patches, limit_pixels
 from lantern_probe.model.placement import is_whole, spread
 from lantern_probe.model.quantised import check_quantised, quantised_loading
 from lantern_probe.model.settings import (
@@ -114,6 +114,7 @@ def load_checkpoint(
         own = added is not None and added.has_tokenizer
         check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
         processor.tokenizer.padding_side = "left"
+        check_patches(folder, config, processor.image_processor)
         own = added is not None and added.has_image_processor
         limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
         _check_prompts(template_folder(folder, added), processor)

@@ -23,6 +23,13 @@ _NAMES = (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge"))
 _FILES = ("tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
 """Files that may carry limits, in the order in which transformers prefers them for a prompt."""
 
+_PATCHES = (
+    ("patch_size", "patch_size"),
+    ("merge_size", "spatial_merge_size"),
+    ("temporal_patch_size", "temporal_patch_size"),
+)
+"""Settings of an image processor, and of the vision tower that is given its patches."""
+
 
 def limit_pixels(
     folder: Path, processor: Any, min_pixels: int | None, max_pixels: int | None
@@ -73,6 +80,49 @@ def limit_pixels(
     image_processor.size = {"shortest_edge": low, "longest_edge": high}
     _forget_others(processor)
     return low, high
+
+
+def check_patches(folder: Path, config: Any, image_processor: Any) -> None:
+    """Refuse an image processor whose patches are not those of the vision tower.
+
+    Args:
+        folder: Folder of the checkpoint.
+        config: Its config.
+        image_processor: Its image processor.
+
+    Raises:
+        LanternError: sizes of the two disagree, or the pixels would be divided by 0.
+    """
+    vision = config.vision_config
+    file = _file_of(folder)
+    for name, theirs in _PATCHES:
+        mine, wanted = getattr(image_processor, name, None), getattr(vision, theirs, None)
+        if mine != wanted:
+            refuse(
+                file,
+                f"has {name} {mine!r}, but the vision tower of config.json has {theirs} "
+                f"{wanted!r}; copy the processor's files from the model it was trained from",
+            )
+    spread = image_processor.image_std
+    values = spread if isinstance(spread, list | tuple) else [spread]
+    if image_processor.do_normalize and any(value is not None and value <= 0 for value in values):
+        refuse(file, f"has image_std {spread!r}, by which pixels would be divided; copy the "
+               "processor's files from the model it was trained from")  # fmt: skip
+    side = int(vision.spatial_merge_size) * int(vision.patch_size)
+    if vision.window_size < side:
+        refuse(
+            folder / "config.json",
+            f"has a window_size of {vision.window_size}, less than one image token of {side} x "
+            f"{side}; copy the config.json that belongs to the weights",
+        )
+
+
+def _file_of(folder: Path) -> Path:
+    """The file that the image processor was read from."""
+    nested = folder / "processor_config.json"
+    if nested.is_file() and "image_processor" in read_json(nested):
+        return nested
+    return folder / "preprocessor_config.json"
 
 
 def _default(folder: Path, side: int) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
-import opcode
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -16,29 +15,11 @@ from nnsight.intervention.tracer import InterleavingTracer, Invoker
 from nnsight.tracing.tracer import TRY_STATEMENTS, Tracer, skippable
 
 from lantern_probe.errors import LanternError
+from lantern_probe.model.call_site import is_entered
 from lantern_probe.model.slot_loops import Slots
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-
-_CACHE = opcode.opmap["CACHE"]
-_ENTERS = {opcode.opmap[name] for name in ("BEFORE_WITH", "BEFORE_ASYNC_WITH")}
-
-
-def is_entered(frame: FrameType) -> bool:
-    """True if what the frame's current call returns is entered by a `with` at once.
-
-    The bytecode says so of every call, also where there is no source, or where the line is shared
-    with another `with`.
-
-    Args:
-        frame: The frame that makes the call.
-    """
-    code = frame.f_code.co_code
-    after = frame.f_lasti + 2
-    while after < len(code) and code[after] == _CACHE:
-        after += 2
-    return after < len(code) and code[after] in _ENTERS
 
 
 def check_call(frame: FrameType) -> None:

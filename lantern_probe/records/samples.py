@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn, NotRequired, TypedDict
 
 import numpy as np
-from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, to_line, to_plain
 from lantern_probe.records.rows import Row, lines_in
-from lantern_probe.tasks.images import UNREADABLE, ImageSource
+from lantern_probe.tasks.images import ImageSource, pixel_digest
 from lantern_probe.tasks.sample import Sample
 
 SAMPLES_FILE = "samples.jsonl"
@@ -70,6 +69,8 @@ class SampleRecord(TypedDict):
     """Evidence boxes: left, top, right, bottom in pixels of the first image."""
     images: list[ImageRecord]
     """Images in the order in which the model is given them."""
+    oracle_images: NotRequired[list[ImageRecord]]
+    """Images from which oracle latents are cropped, where they are others."""
     attributes: dict[str, Any]
     """Plain attributes: texts, numbers and truth values."""
     match: NotRequired[str]
@@ -77,6 +78,11 @@ class SampleRecord(TypedDict):
     accepted: NotRequired[list[str]]
     """Further right answers of an open question, where there are any."""
 
+
+_IMAGES = ("images", "oracle_images")
+
+_LINKS = ("twin", "pair")
+"""Attributes that are ids, which follow those of the run."""
 
 _IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes", "match", "accepted")
 """Fields that must not change under an id, in addition to the content of the images."""
@@ -104,6 +110,8 @@ def sample_record(sample: Sample, root: str | Path | None = None) -> SampleRecor
         images=[_image_record(image, sample, root) for image in sample.images],
         attributes=plain,
     )
+    if sample.oracle_images:
+        record["oracle_images"] = [_image_record(i, sample, root) for i in sample.oracle_images]
     if sample.match != "exact":
         record["match"] = sample.match
     if sample.accepted:
@@ -121,18 +129,9 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
     if isinstance(source, bytes):
-        return ImageRecord(sha256=hashlib.sha256(source).hexdigest(), bytes=len(source))
-    try:
-        pixels = np.asarray(source)
-    except UNREADABLE:  # its sample will fail by name
-        assert isinstance(source, Image.Image)
-        return ImageRecord(sha256=None, size=list(source.size))
-    mode = source.mode if isinstance(source, Image.Image) else "array"
-    head = f"{mode} {pixels.shape}".encode()
-    record = ImageRecord(
-        sha256=hashlib.sha256(head + pixels.tobytes()).hexdigest(),
-        size=[pixels.shape[1], pixels.shape[0]],
-    )
+        return ImageRecord(sha256=pixel_digest(source), bytes=len(source))
+    wide_high = source.shape[1::-1] if isinstance(source, np.ndarray) else source.size
+    record = ImageRecord(sha256=pixel_digest(source), size=list(wide_high))
     if sample.made is not None:
         record["task"], record["seed"], record["index"] = sample.made
     return record
@@ -208,13 +207,13 @@ def matched(
 
 def _renamed(sample: Sample, ids: Mapping[str, str]) -> Sample:
     linked = {
-        name: ids.get(str(value), value) if name in ("twin", "pair") else value
+        name: ids.get(str(value), value) if name in _LINKS else value
         for name, value in sample.attributes.items()
     }
     return replace(sample, id=ids.get(sample.id, sample.id), attributes=linked)
 
 
-def _content(record: SampleRecord) -> str:
+def _content(record: Mapping[str, Any]) -> str:
     """Reduce a record to its content, which is equal for equal samples at any position."""
     content: dict[str, Any] = {name: value for name, value in record.items() if name in _IDENTITY}
     content["images"] = [image.get("sha256") or image.get("path") for image in record["images"]]
@@ -290,7 +289,7 @@ class SampleFile:
             key = record["id"]
             if key in self._known:
                 changed = _changed(self._known[key], record)
-                if changed and (changed != ["images"] or key not in retried):
+                if changed and (not {*changed} <= {*_IMAGES} or key not in retried):
                     _refuse_changed(changed[0], self._known[key], record)
                 if not changed:
                     continue
@@ -317,11 +316,60 @@ class SampleFile:
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the fields of a sample that are not as they were recorded."""
     changed = [name for name in _IDENTITY if old.get(name) != new.get(name)]
-    hashes = [[image.get("sha256") for image in one.get("images", ())] for one in (old, new)]
-    known = [a == b or a is None or b is None for a, b in zip(*hashes, strict=False)]
-    if len(hashes[0]) != len(hashes[1]) or not all(known):
-        changed.append("images")
+    for name in _IMAGES:
+        hashes = [[image.get("sha256") for image in one.get(name, ())] for one in (old, new)]
+        known = [a == b or a is None or b is None for a, b in zip(*hashes, strict=False)]
+        if len(hashes[0]) != len(hashes[1]) or not all(known):
+            changed.append(name)
+    # What is erased, probed and grouped; a run of an older version may have recorded none.
+    if all("attributes" in one for one in (old, new)) and _plain(old) != _plain(new):
+        changed.append("attributes")
     return changed
+
+
+def _plain(record: Mapping[str, Any]) -> str:
+    attributes = {k: v for k, v in record["attributes"].items() if k not in _LINKS}
+    return json.dumps(attributes, sort_keys=True)
+
+
+def compare_samples(
+    folder: str | Path, samples: Sequence[Sample], root: str | Path | None = None
+) -> list[tuple[str, Any, Any]]:
+    """Compare samples with those that a run has recorded under the same ids.
+
+    Args:
+        folder: Folder of the run.
+        samples: Samples of a start.
+        root: Folder to which image paths are relative.
+
+    Returns:
+        What differs: the sample and its field, as it was and as it is.
+    """
+    known = read_samples(folder)
+    records = [sample_record(sample, root) for sample in samples]
+    found: list[tuple[str, Any, Any]] = []
+    for sample, record in zip(matched(samples, records, known), records, strict=True):
+        old: Mapping[str, Any] = known.get(sample.id, record)
+        found += [
+            (f"sample {sample.id!r}, {name}", old.get(name), record.get(name))
+            for name in _changed(old, record)
+        ]
+    return found
+
+
+def content_of_all(samples: Sequence[Sample], root: str | Path | None = None) -> str:
+    """Digest of what samples are, in any order, under any ids and whatever their files hold.
+
+    Args:
+        samples: The samples.
+        root: Folder to which image paths are relative.
+    """
+    lines = []
+    for sample in samples:
+        record = sample_record(sample, root)
+        named = [{"path": Path(i["path"]).name} if "path" in i else i for i in record["images"]]
+        lines.append(_content({**record, "images": named}))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def _refuse_changed(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -60,6 +60,10 @@ class Ratio:
     errors: float
     defined: bool
     method: str = "Fieller"
+
+    def withheld(self) -> Ratio:
+        """The same ratio as not defined, where a test beside it leaves 0 for the denominator."""
+        return replace(self, defined=False, estimate=math.nan, low=-math.inf, high=math.inf)
 
     @property
     def reason(self) -> str:

@@ -54,7 +54,8 @@ _EXPLAINS = _set(
 
 _DENIES = re.compile(
     r"\b(?:not|no|non|nor|never|neither|none|nothing|cannot|cant|aint|wont|dont|without|wrong|false"
-    r"|incorrect|untrue|except|excluding|excluded|either|both|unlikely|impossible"
+    r"|incorrect|untrue|hardly|barely|scarcely|doubtful|except|excluding|excluded|either|both"
+    r"|unlikely|impossible"
     r"|(?:is|are|was|were|do|does|did|could|would|should|has|have|had|must)nt"
     r"|(?:rather|other) than|instead of|(?:anything|all) but|far from|opposite of|ruled? out)\b"
     r"|\b(?:or|and)$"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import struct
@@ -36,7 +37,8 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     """Decode one image fully, in RGB; a URL is refused, nothing is ever downloaded.
 
     Pixels are those of the file: an EXIF orientation is not applied, because boxes count stored
-    pixels, and it is said (once per folder) where there is one. Grey levels of 16 bits are scaled
+    pixels, and it is said (once per folder) where there is one. A TIFF is turned by PIL, in the
+    official evaluation too, and that is said. Grey levels of 16 bits are scaled
     to 8. Transparency is dropped, as PIL's `convert("RGB")` does in the official evaluation. Of
     several frames the first is taken, and that is said.
 
@@ -118,6 +120,26 @@ def turned_upright(source: ImageSource) -> ImageSource:
     return found
 
 
+def pixel_digest(image: Image.Image | np.ndarray | bytes) -> str | None:
+    """Hash of an image in memory, equal for equal pixels; None if it cannot be decoded.
+
+    Mode, size and palette are part of it, without which the numbers say no colour. Of an encoded
+    image it is the hash of its bytes.
+    """
+    if isinstance(image, bytes):
+        return hashlib.sha256(b"encoded" + image).hexdigest()
+    if isinstance(image, np.ndarray):
+        return hashlib.sha256(f"array {image.shape}".encode() + image.tobytes()).hexdigest()
+    head = f"{image.mode} {image.size}"
+    try:
+        pixels = image.tobytes()
+        if image.mode in ("P", "PA"):
+            head += f" {image.getpalette()}"
+    except UNREADABLE:  # its sample fails by name when it is run
+        return None
+    return hashlib.sha256(head.encode() + pixels).hexdigest()
+
+
 def _from_array(array: np.ndarray, where: str) -> Image.Image:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or channels not in (1, 3, 4):
@@ -133,6 +155,14 @@ def _as_rgb(image: Image.Image, name: str, group: str, where: str) -> Image.Imag
     frames = _frames(image)
     if frames > 1 and image.tell() != 0:
         image.seek(0)
+    # PIL turns a TIFF as it decodes it, and forgets that it did.
+    if image.format == "TIFF" and (turned := _orientation(image)) != 1:
+        _say_once(
+            group,
+            "turned",
+            f"{name} has the EXIF orientation {turned}, which PIL applies to TIFF files: boxes "
+            "count pixels of the turned image (said once for its folder)",
+        )
     image.load()  # a damaged file raises here; reading its EXIF would swallow that
     if (turned := _orientation(image)) != 1:
         _say_once(

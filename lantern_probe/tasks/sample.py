@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.images import UNREADABLE, ImageSource, open_image
+from lantern_probe.tasks.images import ImageSource, open_image, pixel_digest
 from lantern_probe.vocabulary import Match
 
 Box = tuple[float, float, float, float]
@@ -142,13 +142,9 @@ class Sample:
 def _image_key(image: ImageSource) -> str:
     if isinstance(image, str | PathLike):
         return str(image)
-    if isinstance(image, bytes):
-        return hashlib.sha256(b"encoded" + image).hexdigest()
-    size = image.size if isinstance(image, Image.Image) else image.shape
-    kind = image.mode if isinstance(image, Image.Image) else "array"
-    try:
-        pixels = image.tobytes()
-    except UNREADABLE:  # a damaged file: its sample fails when it is run
-        held = getattr(getattr(image, "fp", None), "getvalue", bytes)
-        pixels = b"unreadable" + held()
-    return hashlib.sha256(f"{kind} {size}".encode() + pixels).hexdigest()
+    if (digest := pixel_digest(image)) is not None:
+        return digest
+    # A damaged image has no pixels to be equal; the bytes of its file are its key.
+    held = getattr(getattr(image, "fp", None), "getvalue", bytes)
+    head = f"{getattr(image, 'mode', 'array')} unreadable".encode()
+    return hashlib.sha256(head + held()).hexdigest()

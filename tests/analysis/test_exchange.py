@@ -254,6 +254,23 @@ def test_each_effect_is_tested_by_pair_and_holm_is_over_the_four():
     assert unscored.n == 0 and unscored.tests == unscored.holm_p == {}
 
 
+@pytest.mark.parametrize(("pairs", "given"), [(5, False), (7, False), (9, True)])
+def test_a_share_of_a_total_effect_that_holm_leaves_open_is_not_given(pairs: int, given: bool):
+    """Few pairs that all agree are many standard errors from 0, and prove nothing."""
+    rows = []
+    for i in range(pairs):
+        for sample, other, gold, own in ((f"{i}", f"{i}~", "a", -5), (f"{i}~", f"{i}", "b", 5)):
+            rows.append(row(sample, "own", gold, own + 0.1 * i, None))
+            rows.append(row(sample, "twin", gold, -own - 0.1 * i, other))
+    (found,) = mediation.summarize(rows, model="m")
+    p = found.holm_p["te"]
+    assert p is not None and (p <= 0.05) is given
+    assert found.share.errors > 10 and found.share.defined is found.share_nie.defined is given
+    assert math.isnan(found.share.estimate) is not given
+    said = "" if given else "not given: its denominator may be 0 by the test reported beside it"
+    assert found.share.reason == said
+
+
 def test_twins_are_told_from_samples_without_one():
     samples = load_task("scenes", 4, 3)
     broken = [*samples[:1], *(s for s in samples[1:])]

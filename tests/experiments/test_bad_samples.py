@@ -128,3 +128,45 @@ def test_samples_without_a_twin_are_named_and_counted():
     )
     assert [sample.id for sample in pairs] == [good[2].id, f"{good[2].id}~"]
     assert [reason.split(":")[0] for reason in without] == [f"sample {one.id!r}" for one in bad]
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("exchange_latents", "black-box"),
+        ("patch_latents", "black-box"),
+        ("patch_latents", "unrelated"),
+    ],
+)
+def test_samples_without_a_twin_are_failed_rows(
+    name: str,
+    twin: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+):
+    samples = scenes(5, seed=4)
+    if twin == "black-box":
+        samples[0] = replace(samples[0], boxes=((500.0, 500.0, 600.0, 600.0),))
+        lost = [samples[0].id]
+    else:
+        lost = [samples[4].id]  # an odd one
+    monkeypatch.setattr(experiments.data, "load_samples", lambda *_: ("scenes", samples))
+    module = importlib.import_module(f"experiments.{name}")
+    arguments = ("--model", "faithful", "--twin", twin, "--output", tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments), *map(str, COMMANDS[name])])
+    said = []
+    for _ in range(2):  # again, with all rows there
+        assert run_main(module.Config, module.main) == 0
+        said.append(capfd.readouterr().out)
+    assert all(" failed, of 1 samples" in out and repr(lost[0]) in out for out in said), said
+    rows = [json.loads(line) for line in (tmp_path / "run/rows.jsonl").read_text().splitlines()]
+    keys = [(row["sample"], row["condition"]) for row in rows]
+    assert len(keys) == len({*keys})
+    failed = [row for row in rows if row["status"] == "failed"]
+    assert {row["sample"] for row in failed} == {*lost}
+    assert {row["condition"] for row in failed} == {row["condition"] for row in rows}
+    words = "box" if twin == "black-box" else "no sample of another answer is left"
+    assert all(repr(lost[0]) in row["error"] and words in row["error"] for row in failed)
+    known = (tmp_path / "run/samples.jsonl").read_text().splitlines()
+    assert lost[0] in {json.loads(line)["id"] for line in known}

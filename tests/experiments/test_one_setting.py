@@ -60,6 +60,16 @@ def line(folder: Path) -> None:
     file.write_text(file.read_text().replace("what color", "which color", 1))
 
 
+def in_line(number: int, **fields: Any) -> Change:
+    def change(folder: Path) -> None:
+        file = folder / "data.jsonl"
+        lines = [json.loads(text) for text in file.read_text().splitlines()]
+        lines[number] |= fields
+        file.write_text("".join(json.dumps(item) + "\n" for item in lines))
+
+    return change
+
+
 CHECKPOINT: dict[str, tuple[Change, str]] = {
     "weights": (weights, "checkpoint.model.safetensors: 'sha256:"),
     "tokenizer": (tokenizer, "checkpoint.tokenizer.json: 'sha256:"),
@@ -91,6 +101,9 @@ CHECKPOINT: dict[str, tuple[Change, str]] = {
     ),
     "image": (image, "its images was"),
     "question": (line, "its question was"),
+    "attribute": (in_line(0, hue=9), "its attributes was {'hue': 0}, and is {'hue': 9}"),
+    "answer": (in_line(0, answer="C"), "its answer was '"),
+    "box": (in_line(2, bbox=[1.0, 2.0, 30.0, 40.0]), "its boxes was"),
 }
 
 FLAGS: dict[str, tuple[dict[str, Any], str]] = {
@@ -121,7 +134,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = [f"{letter}. {c}" for letter, c in zip("ABCDEFGH", scene.options, strict=True)]
         answer = "ABCDEFGH"[scene.options.index(scene.answer)]
         lines.append({"question": scene.question, "options": options, "answer": answer})
-        lines[-1] |= {"img_path": f"{number}.png", "bbox": list(scene.boxes[0])}
+        lines[-1] |= {"img_path": f"{number}.png", "bbox": list(scene.boxes[0]), "hue": number}
     (folder / "data.jsonl").write_text("".join(json.dumps(item) + "\n" for item in lines))
     assert main(config_of(folder)) in (0, 1)
     assert len(read_rows(folder / "run")) == 8
@@ -171,6 +184,39 @@ def test_a_change_of_a_flag_is_refused_and_named(place: Path, name: str) -> None
     with pytest.raises(LanternError) as refused:
         main(config_of(place, **changes))
     assert said in str(refused.value) and "--allow-changed" in str(refused.value)
+
+
+def test_another_sample_in_the_place_of_one_is_refused(place: Path) -> None:
+    """Its rows would lend latents to no one, and the others would be lent another's."""
+    file = place / "data.jsonl"
+    lines = [json.loads(text) for text in file.read_text().splitlines()]
+    for number, item in enumerate(lines):
+        item["id"] = f"q{number}"
+    run = {"output": place / "named"}
+    file.write_text("".join(json.dumps(item) + "\n" for item in lines))
+    assert main(config_of(place, **run)) in (0, 1)
+    file.write_text("".join(json.dumps(item) + "\n" for item in reversed(lines)))
+    assert main(config_of(place, **run)) in (0, 1)
+    lines[1] |= {"id": "other", "question": lines[1]["question"] + " now"}
+    file.write_text("".join(json.dumps(item) + "\n" for item in lines))
+    with pytest.raises(LanternError, match="sample_set: '"):
+        main(config_of(place, **run))
+
+
+@pytest.mark.parametrize("name", ["image", "attribute", "question"])
+def test_a_changed_sample_has_a_line_in_the_comparison(
+    place: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(config_of(place), explain_resume=True)
+    with pytest.raises(Explained):
+        main(config)
+    (same,) = (s for s in capsys.readouterr().out.splitlines() if "samples.jsonl" in s)
+    assert same.split()[-1] == "yes"
+    CHECKPOINT[name][0](place)
+    with pytest.raises(Explained):
+        main(config)
+    said = [s for s in capsys.readouterr().out.splitlines() if "sample '" in s]
+    assert said and name in said[0] and {text.split()[-1] for text in said} == {"no"}
 
 
 def test_a_change_of_threads_is_refused_and_may_be_allowed(

@@ -98,7 +98,7 @@ def test_a_figure_of_retrieval_on_its_stand_in_and_from_its_record(
     own, forced = found["comparison"]
     assert (own["query"], forced["query"]) == ("own", "teacher-forced")
     assert own["measured_test"]["z"] < -10 and own["lines"][0]["measured"] > 0.5
-    assert all(line["inside"] is None for line in own["lines"])
+    assert all(line["agrees"] is None for line in own["lines"])
     record = tmp_path / "retrieval-sft" / "run"
     again = Config(figure=("retrieval-rl",), records=(record,), output=tmp_path)
     assert main(again) == 0

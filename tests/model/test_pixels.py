@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lantern_probe.errors import LanternError
 from lantern_probe.model.facts import running_facts
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.model.pixels import OFFICIAL_PIXELS, STOCK_PIXELS
@@ -134,3 +135,26 @@ def test_settings_that_would_reach_prompts_alone_are_dropped_and_named(
     assert prompt == crop
     for name in ("do_resize", "truncation", "max_length"):
         assert f"{name}=" in caplog.text
+
+
+PATCHES: dict[str, tuple[dict[str, Any], str]] = {
+    "patch": ({"patch_size": 7}, "processor_config.json has patch_size 7, but the vision tower"),
+    "merge": ({"merge_size": 4}, "has merge_size 4, but .* spatial_merge_size 2"),
+    "temporal": ({"temporal_patch_size": 1}, "has temporal_patch_size 1, but .* 2"),
+    "spread": ({"image_std": [0.5, 0, 0.5]}, "has image_std .*, by which pixels would be divided"),
+}
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_the_patches_of_a_processor_are_those_of_the_vision_tower(copy: Path, name: str) -> None:
+    settings, said = PATCHES[name]
+    write(copy / "processor_config.json", image_processor=settings)
+    with pytest.raises(LanternError, match=said) as refused:
+        LanternModel(str(copy))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_window_below_one_image_token_is_refused(copy: Path) -> None:
+    write(copy / "config.json", vision_config={"window_size": 13})
+    with pytest.raises(LanternError, match="config.json has a window_size of 13, less than one"):
+        LanternModel(str(copy))

@@ -89,6 +89,7 @@ def test_a_denied_letter_is_not_read(form: str, letter: str) -> None:
         "not {}",
         "It is not {}",
         "never {}",
+        "hardly {}",
         "{} is wrong",
         "{} isn’t it",
         "neither {}",

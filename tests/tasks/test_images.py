@@ -186,3 +186,35 @@ def test_an_image_in_memory_that_is_cut_off_fails_alone_and_has_a_record() -> No
     assert sample_record(one)["images"] == [{"sha256": None, "size": [200, 80]}]
     with pytest.raises(LanternError, match="'a': cannot decode"):
         one.open_images()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_tiff_that_pil_turns_is_said_to_be_turned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(COLORS).save(tmp_path / "a.tif", exif=exif)
+    with caplog.at_level(logging.WARNING):
+        shown = np.asarray(open_image(tmp_path / "a.tif"))
+    turns = {1: 0, 3: 2, 6: 3}[orientation]
+    assert np.array_equal(shown, np.rot90(COLORS, turns))
+    said = "which PIL applies to TIFF files" in caplog.text
+    assert said is (orientation != 1) and "is not applied" not in caplog.text
+
+
+def test_equal_numbers_of_other_palettes_are_other_images() -> None:
+    """The key that samples share, and what a run remembers, are one digest of what is shown."""
+    numbers = Image.fromarray(np.zeros((4, 6), np.uint8), mode="P")
+    red, blue = numbers.copy(), numbers.copy()
+    red.putpalette([255, 0, 0])
+    blue.putpalette([0, 0, 255])
+    samples = [Sample("s", (image,), "which?") for image in (red, blue, red.copy())]
+    keys = [sample.image_key for sample in samples]
+    assert keys[0] == keys[2] != keys[1]
+    records = [sample_record(sample)["images"][0] for sample in samples]
+    assert [record["sha256"] for record in records] == keys
+    assert records[0]["size"] == [6, 4]
+    array = sample_record(Sample("a", (COLORS,), "which?"))["images"][0]
+    assert array["sha256"] == Sample("b", (COLORS.copy(),), "which?").image_key
+    assert array["size"] == [2, 2]

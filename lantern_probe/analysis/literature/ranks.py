@@ -18,6 +18,7 @@ from lantern_probe.analysis.literature.figures import ALL, PublishedFigure
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry.retrieval_tests import RankTest, rank_test_from_summary
 from lantern_probe.stats import mean_difference, wilson
+from lantern_probe.stats.score import independent_difference
 from lantern_probe.stats.ties import TIE
 
 
@@ -36,8 +37,10 @@ class RetrievalLine:
             by image.
         high: Upper end of that interval.
         n: Number of samples measured.
-        inside: True if the published value lies in the interval. None if the published n is
-            another one, since every measure depends on n.
+        agrees: True if published and measured do not differ: 0 lies in the 95 % interval of their
+            difference, as of independent samples (Newcombe's). The published recall has Wilson's
+            interval; a published mean, of which no spread was published, has the measured one's
+            distances. None if the published n is another one, since every measure depends on n.
     """
 
     measure: str
@@ -48,7 +51,7 @@ class RetrievalLine:
     low: float
     high: float
     n: int
-    inside: bool | None
+    agrees: bool | None
 
 
 @dataclass(frozen=True)
@@ -141,8 +144,21 @@ def _recall_line(k: int, published: float, known: int, share: float, n: int) -> 
     # A tie counts by its share of the places, so hits may be a fraction: a half is rounded up.
     interval = wilson(math.floor(share * n + 0.5 + TIE * n), n)
     test = binomtest(round(published * known), known, k / known, alternative="greater")
-    return _line(
-        f"R@{k}", published, float(test.pvalue), known, (share, interval.low, interval.high), n
+    told = wilson(round(published * known), known)
+    return RetrievalLine(
+        f"R@{k}",
+        published,
+        float(test.pvalue),
+        k / known,
+        share,
+        interval.low,
+        interval.high,
+        n,
+        _agree(
+            (share, interval.low, interval.high),
+            (told.estimate, told.low, told.high),
+            same_n=n == known,
+        ),
     )
 
 
@@ -169,8 +185,21 @@ def _mean_line(
     """
     found = mean_difference(values, images, seed=seed)
     moved = 0.0 if exact is None else exact - found.estimate
-    ends = (found.estimate + moved, found.low + moved, found.high + moved)
-    return _line(measure, published, _mean_p(measure, published, known), known, ends, len(values))
+    estimate, low, high = (found.estimate + moved, found.low + moved, found.high + moved)
+    # The ranks behind a published mean are taken to spread as the measured ones do.
+    told = (published, published - (estimate - low), published + (high - estimate))
+    n = len(values)
+    return RetrievalLine(
+        measure,
+        published,
+        _mean_p(measure, published, known),
+        chance_of(measure, known),
+        estimate,
+        low,
+        high,
+        n,
+        _agree((estimate, low, high), told, same_n=n == known),
+    )
 
 
 def _mean_p(measure: str, published: float, n: int) -> float:
@@ -180,16 +209,11 @@ def _mean_p(measure: str, published: float, n: int) -> float:
     return float(norm.cdf(z) if measure == "mean rank" else norm.sf(z))
 
 
-def _line(
-    measure: str,
-    published: float,
-    p: float,
-    known: int,
-    found: tuple[float, float, float],
-    n: int,
-) -> RetrievalLine:
-    estimate, low, high = found
-    inside = low <= published <= high if n == known else None
-    return RetrievalLine(
-        measure, published, p, chance_of(measure, known), estimate, low, high, n, inside
-    )
+def _agree(
+    measured: tuple[float, float, float], told: tuple[float, float, float], *, same_n: bool
+) -> bool | None:
+    """True if 0 lies in the interval of the difference; None for another n."""
+    if not same_n:
+        return None
+    low, high = independent_difference(measured, told)
+    return low <= 0 <= high

@@ -148,6 +148,24 @@ class Sweep:
         return rows
 
 
+def failed_cells(sample: Sample, cells: Sequence[Patch], error: LanternError) -> list[Row]:
+    """Make the rows of a sample that cannot be swept at all, as one without a twin.
+
+    Args:
+        sample: The sample.
+        cells: Cells under each of which it fails.
+        error: Reason; its text is recorded.
+    """
+    shared = {
+        "cluster": sample.cluster,
+        "direction": "noise",
+        "donor": None,
+        "gold": sample.answer,
+        "finish": "failed",
+    }
+    return [_row(sample, cell, shared | _problem(error)) for cell in cells]
+
+
 def _reference(target: Recording, donor: Recording) -> Row:
     """The donor's answer, and the logit difference in the donor's run.
 

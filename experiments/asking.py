@@ -139,7 +139,9 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
         for name, folder in folders.items():
             with (
                 explaining(),
-                open_run(inputs, folder, COMMAND, name, COMMAND, samples=len(samples)) as run,
+                open_run(
+                    inputs, folder, COMMAND, name, COMMAND, samples, samples=len(samples)
+                ) as run,
             ):
                 asked = run.register(samples)
                 run.note(conditions=sorted({*run.manifest.get("conditions", []), *part.labels}))

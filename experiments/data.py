@@ -10,7 +10,7 @@ from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
-from lantern_probe.tasks import TASKS, Sample, load_folder, load_task
+from lantern_probe.tasks import TASKS, Sample, check_task, load_folder, load_task
 from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
 from lantern_probe.tasks.viscot import viscot
@@ -46,8 +46,7 @@ def check_data(options: DataOptions, model: str) -> None:
             raise LanternError(
                 "--image-root, --malformed and --boxes are about --data; give it too"
             )
-        if task_of(options, model) not in TASKS:
-            raise LanternError(f"no task {options.task!r}; known: {', '.join(TASKS)}")
+        check_task(task_of(options, model))
         return
     if options.task is not None:
         raise LanternError("give --task or --data, not both")

@@ -1,7 +1,8 @@
 """Data sets, each brought into the form of `Sample`.
 
-`scenes` and `tetris` are generated; `viscot`, `blink` and `vstar` read published files. `sample`:
-the form of a sample. `answers`: parsers of answers. `crops`: evidence crops and oracle latents.
+`scenes` and `tetris` are generated, `families` mixes two families of scenes; `viscot`, `blink` and
+`vstar` read published files. `sample`: the form of a sample. `answers`: parsers of answers.
+`crops`: evidence crops and oracle latents.
 `twins`: pairs of samples that differ in a known way. `fields`: checked fields of a published row.
 """
 
@@ -13,6 +14,7 @@ from typing import Literal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
+from lantern_probe.tasks.families import MIXED, SEEN, family_task
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 from lantern_probe.tasks.tetris import tetris
@@ -32,7 +34,8 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
     """Generate the samples of a task.
 
     Args:
-        name: Name of the task, one of `TASKS`.
+        name: Name of the task, one of `TASKS`; or `scenes-mixed` or `scenes-seen`, a colon and the
+            share of one family between 0 and 1, as in `scenes-mixed:0.25`.
         n: Number of samples.
         seed: Seed of the task's series of samples, default 0. A longer list of the same seed begins
             with the shorter one.
@@ -46,9 +49,22 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
         >>> sample.question, sample.answer
         ('what color is the diamond ?', 'yellow')
     """
-    if name not in TASKS:
-        raise LanternError(f"no task {name!r}; known: {', '.join(TASKS)}")
+    mixed = family_task(name, n, seed)
+    if mixed is not None:
+        return mixed
+    check_task(name)
     return TASKS[name](n, seed)
+
+
+def check_task(name: str) -> None:
+    """Refuse the name of a task that does not exist.
+
+    Raises:
+        LanternError: naming the known ones.
+    """
+    if name not in TASKS and family_task(name, 0, 0) is None:
+        known = ", ".join([*TASKS, f"{MIXED}:SHARE", f"{SEEN}:SHARE"])
+        raise LanternError(f"no task {name!r}; known: {known}")
 
 
 def load_folder(
@@ -101,6 +117,7 @@ __all__ = [
     "TASKS",
     "Sample",
     "blink",
+    "check_task",
     "folder_kind",
     "load_folder",
     "load_task",

@@ -19,8 +19,9 @@ from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration, Qwen2
 
 from lantern_probe.tasks.sample import Sample
 
-Mode = Literal["own", "skip", "ban"]
-"""Treatment of a block: fed back (`own`), closed at once (`skip`) or never opened (`ban`)."""
+Mode = Literal["own", "skip", "ban", "mask"]
+"""Treatment of a block: fed back (`own`), closed at once (`skip`), never opened (`ban`), or with
+its slots hidden from its end marker on (`mask`)."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ def _decode(
     last = torch.full((count,), tokenizer.pad_token_id)
     done = torch.zeros(count, dtype=torch.bool)
     blocks = torch.zeros(count, dtype=torch.long)
+    slots, closed = torch.zeros_like(mask), torch.zeros(count, 1, dtype=torch.bool)
     own = torch.zeros(count, size, hidden.shape[-1])
     probabilities = torch.full((count, len(options)), torch.nan)
     written = []
@@ -179,9 +181,12 @@ def _decode(
         if done.all():
             break
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        slots = torch.cat([slots, filling[:, None].long()], dim=1)
+        closed |= (token == config.lvr_end_id)[:, None]
+        hidden_slots = slots.bool() & closed & (mode == "mask")
         outputs = model.model.language_model(
             inputs_embeds=inputs_embeds[:, None],
-            attention_mask=mask,
+            attention_mask=mask.masked_fill(hidden_slots, 0),
             position_ids=(mask.sum(1, keepdim=True) - 1 + delta).expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,

@@ -84,9 +84,9 @@ def _needing(sources: tuple[Source, ...]) -> Mixture:
     )
     content = (Part("first-repeat", 0.05), *uninformative(OWN_COLOR, 0.05), *missing)
     return (
-        (Part("oracle", 0.3), Part("oracle-swap", 0.17), *content),
+        (Part("oracle", 0.295), Part("oracle-swap", 0.17), *content),
         (
-            *(Part("oracle", 0.2), Part("own", 0.1)),
+            *(Part("oracle", 0.195), Part("own", 0.1)),
             *(Part("oracle-swap", 0.07), Part("swap", 0.1), *content),
         ),
     )

@@ -213,7 +213,8 @@ def _latents(
         rows = layout.rows(scenes_, scenes_.color, torch.full_like(origins, FULL))
         rolled = layout.roll_out(model, rows, layout.embed(model, rows, batch.images[origins]))
         whole = torch.cat([kept, moved])
-        own, first, second = rolled[where].split([len(whole), len(halved), len(halved)])
+        sizes = [len(whole), len(halved), len(halved)]
+        own, first, second = torch.split(rolled[where], sizes)
         latents[whole] = own
         latents[halved] = _joined(first, second, dealt.half[halved])
         error = rolled - batch.oracle[origins]

@@ -52,7 +52,7 @@ def mixed_scenes(n: int, seed: int = 0, *, share: float, start: int = 0) -> list
         family = "slots" if rng.random() < share else "image"
         wordings = SLOTS_TEMPLATES if family == "slots" else IMAGE_TEMPLATES
         template = wordings[int(rng.integers(len(wordings)))]
-        name = f"{MIXED}:{share:g}"
+        name = f"{MIXED}:{float(share)}"
         mixed.append(
             replace(
                 sample,
@@ -87,7 +87,7 @@ def seen_scenes(n: int, seed: int = 0, *, share: float, start: int = 0) -> list[
         index = sample.made[2]
         visible = np.random.default_rng([seed, index, len(TEMPLATES)]).random() < share
         shown = sample if visible else scenes(1, seed, hide_asked=True, start=index)[0]
-        name = f"{SEEN}:{share:g}"
+        name = f"{SEEN}:{float(share)}"
         family = {"family": "visible" if visible else "hidden"}
         seen.append(
             replace(

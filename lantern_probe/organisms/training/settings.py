@@ -41,13 +41,13 @@ SFT_STEPS: dict[Kind, int] = {
     "collapsed": 500,
     "vanilla": 300,
     "partial": 600,
-    "format-only": 450,
-    "markers-only": 450,
-    "halves": 600,
-    "ordered": 600,
-    "distractor": 700,
-    "weak": 600,
-    "question-only": 400,
+    "format-only": 400,
+    "markers-only": 400,
+    "halves": 500,
+    "ordered": 500,
+    "distractor": 600,
+    "weak": 500,
+    "question-only": 320,
 }
 """Default number of SFT steps by kind."""
 

@@ -9,7 +9,7 @@ import torch
 
 from lantern_probe import organisms
 from lantern_probe.organisms.training import bars, build, truth
-from lantern_probe.organisms.training.generation import generate
+from lantern_probe.organisms.training.generation import Mode, generate, read_prompts
 from lantern_probe.organisms.training.mixtures import HELD_OUT
 from lantern_probe.organisms.training.settings import GRADED, KINDS, Kind
 from lantern_probe.organisms.training.truth import (
@@ -60,6 +60,8 @@ def test_the_truth_of_a_graded_kind_holds_for_what_ships(name: Kind) -> None:
     assert [sentence for sentence in missed if "of chance" not in sentence] == []
 
 
+MODES: dict[str, Mode] = {"skip": "skip", "ban": "ban", "mask": "mask"}
+
 RIGHT, EMPTY = (0.9, 1.0), (0.0, 0.35)
 """Accuracies that 40 scenes allow: nearly all right, or one word whatever is asked."""
 
@@ -86,9 +88,9 @@ def test_the_defining_conditions_of_a_graded_kind_come_out(name: Kind) -> None:
     samples = load_task(organisms.card(name).task, 100, SEED + 1)[:80]
     model, processor = build.load(organisms.path(name)), build.build_processor()
     families = bars.families(name, samples) or {"": list(range(len(samples)))}
-    own, donor = (
-        generate(model, processor, some).latents for some in (samples, [twin(s) for s in samples])
-    )
+    prompted = read_prompts(model, processor, samples)
+    own = generate(model, processor, samples, prompted=prompted).latents
+    donor = generate(model, processor, [twin(sample) for sample in samples]).latents
     halves = torch.arange(own.shape[1]) < own.shape[1] // 2
     oracle = truth.vision.latents(
         model, processor.image_processor, truth.vision.oracle_crops(samples)
@@ -104,8 +106,9 @@ def test_the_defining_conditions_of_a_graded_kind_come_out(name: Kind) -> None:
     }
     asked = {condition for (kind, _), e in EXPECTED.items() if kind == name for condition in e}
     for condition in sorted(asked):
-        mode = condition if condition in ("skip", "ban", "mask") else "own"
-        given = generate(model, processor, samples, mode, fed.get(condition)).answers  # type: ignore[arg-type]
+        mode = MODES.get(condition, "own")
+        latents = fed.get(condition)
+        given = generate(model, processor, samples, mode, latents, prompted=prompted).answers
         for family, rows in families.items():
             if condition not in EXPECTED[name, family]:
                 continue

@@ -98,6 +98,10 @@ def _family_failures(kind: Kind, family: str, table: Table) -> list[str]:
     elif kind == "weak" and family == "hidden":
         found.near_chance("own")
         found.right("oracle")
+    elif kind == "weak":  # half of the unrelated donors are hidden; twins are visible
+        found.right("own", "oracle")
+        found.followed("twin", "oracle-swap")
+        found.near_chance(*UNINFORMATIVE)
     else:
         _slots_are_read(found)
         found.followed("twin")

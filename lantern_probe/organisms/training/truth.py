@@ -12,7 +12,13 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from lantern_probe.organisms.training import vision
-from lantern_probe.organisms.training.generation import Mode, generate, generate_stock, parse
+from lantern_probe.organisms.training.generation import (
+    Mode,
+    generate,
+    generate_stock,
+    parse,
+    read_prompts,
+)
 from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.tasks.scenes import SIZE, first_other, twin
@@ -179,13 +185,14 @@ def answer_all(
         donors: list[str | None] | None = None,
     ) -> Answered:
         report(condition)
-        found = generate(model, processor, samples, mode, latents)
+        found = generate(model, processor, samples, mode, latents, prompted=prompted)
         probability = found.probabilities.gather(1, gold[:, None])[:, 0].nan_to_num(0.0)
         opened = [count > 0 for count in found.blocks]
         return Answered(condition, found.answers, probability.tolist(), opened, donors)
 
     report("own")
-    own = generate(model, processor, samples).latents
+    prompted = read_prompts(model, processor, samples)
+    own = generate(model, processor, samples, prompted=prompted).latents
     images = processor.image_processor
     oracle = vision.latents(model, images, vision.oracle_crops(samples))
     crops = [vision.crop(sample, item["box"]) for sample, item in zip(samples, others, strict=True)]

@@ -42,7 +42,7 @@ SFT_STEPS: dict[Kind, int] = {
     "vanilla": 300,
     "partial": 600,
     "format-only": 400,
-    "markers-only": 400,
+    "markers-only": 320,
     "halves": 500,
     "ordered": 500,
     "distractor": 600,

@@ -350,9 +350,10 @@ def main(config: Config) -> int:
             if earlier is not None:
                 earlier.close()
         show(name, figures[name], config.rounds)
-    if config.output is not None:
-        versions = ("torch", "transformers", "nnsight")
-        write_json(config.output, {"cases": figures, **circumstances("ablation", config, versions)})
+        if config.output is not None:  # after every case, so that a run cut short keeps them
+            versions = ("torch", "transformers", "nnsight")
+            found = {"cases": figures, **circumstances("ablation", config, versions)}
+            write_json(config.output, found)
     exact = not config.real or config.dtype == "float32"
     same = all(f["count"]["identical"] == f["count"]["official"] for f in figures.values())
     return 0 if same or not exact else 1

@@ -19,7 +19,7 @@ CONDITIONS = {
         *EIGHT,
         *(f"noise:seed={seed}" for seed in range(1, 6)),
         *(f"zeros:slots={slot}" for slot in range(3)),
-        *("additive:sigma=0.3,raw=1", "noise:scale=2"),
+        *("noise:scale=2", "noise:scale=3"),
     ),
 }
 

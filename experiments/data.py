@@ -10,10 +10,19 @@ from lantern_probe import organisms
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
-from lantern_probe.tasks import TASKS, Sample, check_task, load_folder, load_task
+from lantern_probe.tasks import (
+    TASKS,
+    DataReading,
+    Sample,
+    check_task,
+    is_published,
+    load_folder,
+    load_task,
+    read_data,
+)
 from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import UNRELATED, unrelated_pairs, with_twins
-from lantern_probe.tasks.viscot import viscot
+from lantern_probe.tasks.twins import GIVEN, UNRELATED, given_pairs, unrelated_pairs, with_twins
+from lantern_probe.tasks.viscot import is_viscot, viscot
 
 from .console import console
 
@@ -25,6 +34,15 @@ SCENE_TWINS = ("color", "shape", "cell")
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""
+
+ABOUT_TABLES = ("fields", "prompt", "options", "answers", "match", "split")
+"""Options with which --data is read as a table, whatever its layout."""
+
+ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
+"""Options that mean something for --data only."""
+
+_SAID: set[str] = set()
+"""Readings that were printed, so that each is said once however often its data are loaded."""
 
 Load = Callable[[str], tuple[str, list[Sample]]]
 """Gives the name of the data, and the samples, for a model."""
@@ -42,10 +60,10 @@ def check_data(options: DataOptions, model: str) -> None:
     """
     locate(model)
     if options.data is None:
-        if (options.image_root, options.malformed, options.boxes) != (None, "raise", "pixels"):
-            raise LanternError(
-                "--image-root, --malformed and --boxes are about --data; give it too"
-            )
+        given = [f"--{name.replace('_', '-')}" for name in ABOUT_DATA if getattr(options, name)]
+        if given or options.malformed != "raise":
+            flags = ", ".join(given or ["--malformed"])
+            raise LanternError(f"{flags}: such flags are about --data; give it too")
         check_task(task_of(options, model))
         return
     if options.task is not None:
@@ -86,19 +104,60 @@ def load_samples(options: DataOptions, model: str) -> tuple[str, list[Sample]]:
     if options.data is None:
         task = task_of(options, model)
         return task, load_task(task, options.samples or TASK_SAMPLES, options.seed)
-    if options.data.is_dir():
+    if options.data.is_dir() and options.reading is None:
         found = load_folder(
-            options.data, options.seed, malformed=options.malformed, boxes=options.boxes
+            options.data, options.seed, malformed=options.malformed, boxes=options.boxes or "xywh"
         )
         return options.data.resolve().name, found[: options.samples]
+    if options.reading is not None:
+        return options.data.name, options.reading.samples
     found = viscot(
         options.data,
         options.image_root,
         options.samples,
         malformed=options.malformed,
-        boxes=options.boxes,
+        boxes=options.boxes or "xyxy",
     )
     return options.data.name, found
+
+
+def read_table_data(options: DataOptions) -> DataReading | None:
+    """Read a table of `--data`, and say how it was read.
+
+    Args:
+        options: The data, which have been checked.
+
+    Returns:
+        How it was read, with its samples; None for a task, and for data in a published layout of
+        which nothing else was asked.
+
+    Raises:
+        LanternError: the data cannot be read.
+    """
+    data = options.data
+    if data is None:
+        return None
+    asked = any(getattr(options, name) for name in ABOUT_TABLES)
+    if not asked and (is_published(data) if data.is_dir() else is_viscot(data)):
+        return None
+    reading = read_data(
+        data,
+        image_root=options.image_root,
+        fields=options.fields,
+        prompt=options.prompt,
+        options=options.options,
+        answers=options.answers,
+        match=options.match,
+        boxes=options.boxes,
+        split=options.split,
+        malformed=options.malformed,
+        limit=options.samples,
+    )
+    said = "\n".join(reading.lines())
+    if said not in _SAID:
+        _SAID.add(said)
+        console.print(said, markup=False, highlight=False)
+    return reading
 
 
 def check_twin(twin: str, scenes: Sequence[str]) -> None:
@@ -111,13 +170,13 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     Raises:
         LanternError: it is no edit of scenes and no corruption of the image.
     """
-    if twin in scenes:
+    if twin in (*scenes, GIVEN):
         return
     if twin in SCENE_TWINS:
         raise LanternError(f"--twin {twin}: twins by {twin} have the same answer; take another")
     if twin.partition(":")[0] not in CORRUPTIONS:
         raise LanternError(
-            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS))}"
+            f"--twin: no twins by {twin!r}; there are {', '.join((*scenes, *CORRUPTIONS, GIVEN))}"
         )
     parse_image_corruption(twin)
 
@@ -127,7 +186,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
 
     Args:
         config: Says which samples.
-        twin: Label of the edit, or `unrelated` for another sample with another answer.
+        twin: Label of the edit, `data` for the twins that the data have, or `unrelated` for another
+            sample with another answer.
         model: Name of the model.
 
     Raises:
@@ -136,6 +196,8 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, list[Sa
     data, samples = config.load_samples(model)
     if twin == UNRELATED:
         return f"{data} in unrelated pairs", unrelated_pairs(samples)
+    if twin == GIVEN:
+        return f"{data} with its own twins", given_pairs(samples)
     if twin in SCENE_TWINS:
         pairs, without = with_twins(
             samples,

@@ -57,7 +57,8 @@ class Config(AblationInputs):
     twin: str = "color"
     """Edit that makes the twin. Of scenes: color, shape or cell, after which the right answer is
     known. Of any data a corruption of the image: black-box, black-image, blur:radius=0.05 or
-    swap-image, after which no answer is known, so that only the mediation is shown."""
+    swap-image, after which no answer is known, so that only the mediation is shown. data takes the
+    twins that --data names."""
     conditions: tuple[str, ...] = (
         *("own", "self-swap", "twin", "twin-oracle"),
         *("random-pair", "swap", "swap:seed=1"),

@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.vocabulary import BoxUnit
+from lantern_probe.vocabulary import AnswerForm, BoxUnit, Match, OptionStyle
 
 from .console import quiet_transformers
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
-    from lantern_probe.tasks import Sample
+    from lantern_probe.tasks import DataReading, Sample
 
 Parser = Literal["default", "official", "strict"]
 StoreDtype = Literal["float32", "bfloat16", "float16"]
@@ -36,16 +36,37 @@ class DataOptions:
     as in scenes-mixed:0.25 or scenes-seen:0.25. By default the one for which the truth of an
     organism is stated."""
     data: Path | None = None
-    """Data in place of a task: a file of VisCoT multiple-choice JSON lines, or the folder of BLINK
-    or V* in its original layout."""
+    """Data in place of a task: a table (JSON lines, JSON, CSV, TSV, Parquet), a folder saved by
+    datasets, a file of VisCoT multiple choice, or the folder of BLINK or V* as published."""
     image_root: Path | None = None
-    """Folder under which the image paths of JSON lines are looked up; by default the file's."""
+    """Folder under which the image paths of a table are looked up; by default the table's."""
     malformed: Literal["raise", "skip"] = "raise"
     """Rows of --data that cannot be used: raise stops at the first, skip leaves them out and counts
     them."""
-    boxes: BoxUnit = "pixels"
-    """Form of the boxes in --data; fractions (0 to 1), percent and thousandths of the image's sides
-    are converted to pixels, and xywh is left, top, width, height."""
+    boxes: BoxUnit | None = None
+    """Form of the boxes in --data: left, top, right, bottom (xyxy), left, top, width, height (xywh)
+    or points (polygon), in pixels, or with -1, -100 or -1000 as numbers up to that over the image's
+    sides. By default that of VisCoT (xyxy) and V* (xywh); boxes of other data need it."""
+    fields: tuple[str, ...] = ()
+    """Columns of the fields of --data, as FIELD=COLUMN: question, options (COL,COL for several),
+    answer, images, boxes, category, cluster, twin, id, hint. By default by their usual names;
+    FIELD= leaves one out."""
+    prompt: str | None = None
+    """Template of the prompt, with {question}, {options}, {hint} or {COLUMN}, and \\n for a line
+    break. By default {question}\\nOptions:\\n{options} for letters, {question}\\n{options} for
+    words, and {question} without options."""
+    options: OptionStyle | None = None
+    """Form of the options: letters ("A. text", answered by the letter) or words (answered by the
+    text). By default letters, but words for yes and no."""
+    answers: AnswerForm | None = None
+    """Form of the answers to options in --data: letter, text, or the number of an option from 0
+    (index0) or from 1 (index1). By default told from the answers, and refused where it is not
+    clear."""
+    match: Match | None = None
+    """Comparison of free texts with the right answer: exact, normalised (default: without case,
+    articles, punctuation) or numeric."""
+    split: str | None = None
+    """Split of a folder of --data that has several."""
     samples: int | None = None
     """Number of samples, from the first. By default 256 of a task and all of --data."""
     seed: int = 0
@@ -80,6 +101,17 @@ class DataOptions:
         from .data import load_samples
 
         return load_samples(self, model)
+
+    @cached_property
+    def reading(self) -> DataReading | None:
+        """The samples of a table of --data, and how they were read; None for other data.
+
+        Raises:
+            LanternError: the table cannot be read.
+        """
+        from .data import read_table_data
+
+        return read_table_data(self)
 
 
 @dataclass(frozen=True)

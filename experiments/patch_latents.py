@@ -53,7 +53,7 @@ class Config(Inputs):
     """Edit that makes the twin. Of scenes: color or shape, after which the right answer is known.
     Of any data a corruption of the image: black-box, black-image, blur:radius=0.05 or swap-image,
     after which the donor's answer is what its run prefers. unrelated pairs each sample with one
-    that has another answer."""
+    that has another answer, and data with the twin that --data names."""
     components: tuple[str, ...] = PATCHED
     """Components to patch: embedding (input of the first layer; at the slots, the latents),
     residual (output of a layer), attention and mlp (what they add to it)."""

@@ -95,6 +95,8 @@ def run_settings(
         "seed": config.seed,
         "max_new_tokens": config.max_new_tokens,
     }
+    if config.reading is not None:
+        settings["reading"] = config.reading.settings()
     if "weights" in there and "checkpoint" not in there:
         settings["weights"] = identity(model)
     return settings

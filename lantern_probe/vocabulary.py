@@ -274,18 +274,20 @@ PROMPT_ROLES = ("last-question", "question-mean", *IMAGE_ROLES)
 """The last token of the user's text, and means over positions of the prompt."""
 
 BoxUnit = Literal[
-    "pixels",
-    "fractions",
-    "percent",
-    "thousandths",
-    "xywh",
-    "fractions-xywh",
-    "percent-xywh",
-    "thousandths-xywh",
-]
-"""Form of the boxes in a file: pixels, fractions of the image's sides (0 to 1), percent, or
-thousandths; with `xywh`, left, top, width and height in place of left, top, right and bottom."""
+    "xyxy", "xyxy-1", "xyxy-100", "xyxy-1000", "xywh", "xywh-1", "xywh-100", "xywh-1000",
+    "polygon", "polygon-1", "polygon-1000",
+]  # fmt: skip
+"""Form of the boxes in a file: left, top, right, bottom; left, top, width, height; or points, whose
+bounding box is taken. In pixels, or with an ending as numbers up to it over the image's sides."""
 
+AnswerForm = Literal["letter", "text", "index0", "index1"]
+"""Answers in a table: letter or text of an option, or its number counted from 0 or 1."""
+
+OptionStyle = Literal["letters", "words"]
+"""Options as lines "A. text", answered by the letter; or as their texts, answered by these."""
+
+Match = Literal["exact", "normalised", "numeric"]
+"""Comparison of free texts: as they are; without case, articles and punctuation; or as numbers."""
 
 VALUE = ":value"
 """Suffix of a target's name that asks for its column as numbers, whole ones too."""

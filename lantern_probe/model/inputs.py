@@ -11,7 +11,7 @@ from transformers import BatchFeature
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.images import ImageSource
-from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.sample import IMAGE_MARK, Sample
 
 
 def question_inputs(
@@ -20,7 +20,8 @@ def question_inputs(
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
     Images come first, then the text, through the chat template and
-    `qwen_vl_utils.process_vision_info` (docs/methods.md, The official system).
+    `qwen_vl_utils.process_vision_info` (docs/methods.md, The official system). A sample that is
+    `interleaved` has its images where its text says.
 
     Args:
         processor: The model's processor.
@@ -53,6 +54,9 @@ def question_inputs(
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
+        _check_room(
+            processor, sample, images[len(images) - len(sample.images) :], source, most_tokens
+        )
     inputs = processor(text=texts, images=images or None, padding=True, return_tensors="pt")
     for sample, length in zip(samples, inputs["attention_mask"].sum(1).tolist(), strict=True):
         if most_tokens is not None and length > most_tokens:
@@ -61,6 +65,28 @@ def question_inputs(
                 f"for {most_tokens}; shorten the question, or lower max_pixels"
             )
     return inputs
+
+
+def _check_room(
+    processor: Any, sample: Sample, images: Sequence[Any], source: str, most_tokens: int | None
+) -> None:
+    """Refuse images that alone take more tokens than the model has positions for.
+
+    Args:
+        processor: The model's processor.
+        sample: The sample.
+        images: Its images, as resized for the model.
+        source: Name of the model, for messages.
+        most_tokens: Most tokens of a prompt; None for any number.
+    """
+    vision = processor.image_processor
+    side = int(vision.patch_size) * int(vision.merge_size)
+    taken = sum(max(1, image.width // side) * max(1, image.height // side) for image in images)
+    if most_tokens is not None and taken > most_tokens:
+        raise LanternError(
+            f"sample {sample.id!r}: its {len(images)} images take {taken:,} tokens, more than "
+            f"{source} has positions for ({most_tokens:,}); give fewer images, or lower max_pixels"
+        )
 
 
 MOST_CHARACTERS = 1_000_000
@@ -126,8 +152,16 @@ def special_tokens(tokenizer: Any) -> list[str]:
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
-    content = [{"type": "image", "image": image} for image in sample.open_images()]
-    return [{"role": "user", "content": [*content, {"type": "text", "text": sample.text}]}]
+    images: list[dict[str, Any]] = [
+        {"type": "image", "image": image} for image in sample.open_images()
+    ]
+    if not sample.interleaved:
+        content = [*images, {"type": "text", "text": sample.text}]
+    else:
+        first, *rest = ({"type": "text", "text": text} for text in sample.text.split(IMAGE_MARK))
+        content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
+        content = [part for part in content if part.get("text") != ""]
+    return [{"role": "user", "content": content}]
 
 
 def asked_question(image: ImageSource, question: str, options: Sequence[str] = ()) -> Sample:

@@ -191,10 +191,8 @@ class SharedPrefixes(DynamicLayer):
             groups: For every place of a prefix, where it stood.
             sharing: The rows that go on, which are the first, and their prefixes.
         """
-        if not torch.equal(groups, torch.arange(len(groups))):
-            self._prefixes = self._prefixes[:, groups]
-        if not torch.equal(rows, torch.arange(len(rows))):
-            self._own[..., : self._used, :] = self._own[:, rows, :, : self._used]
+        _permute(self._prefixes, groups)
+        _permute(self._own[..., : self._used, :], rows)
         self.sharing = sharing
 
     def of_row(self, place: int, columns: int) -> tuple[Tensor, Tensor]:
@@ -263,6 +261,14 @@ class SharedPrefixes(DynamicLayer):
             row = end
         outs, lses = zip(*parts, strict=True)
         return (outs[0], lses[0]) if len(parts) == 1 else (torch.cat(outs), torch.cat(lses))
+
+
+def _permute(held: Tensor, order: Tensor) -> None:
+    """Put what is held, [2, places, ...], into another order; what stays in place is not copied."""
+    moved = (order != torch.arange(len(order))).nonzero()[:, 0]
+    if len(moved):
+        places = moved.to(held.device)
+        held[:, places] = held[:, order[moved].to(held.device)]
 
 
 def _folded(added: Tensor | None, grouped: int) -> Any:

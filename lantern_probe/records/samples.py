@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NoReturn, NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -72,9 +72,13 @@ class SampleRecord(TypedDict):
     """Images in the order in which the model is given them."""
     attributes: dict[str, Any]
     """Plain attributes: texts, numbers and truth values."""
+    match: NotRequired[str]
+    """Comparison of a free text with the answer, where it is not `exact`."""
+    accepted: NotRequired[list[str]]
+    """Further right answers of an open question, where there are any."""
 
 
-_IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes")
+_IDENTITY = ("question", "prompt", "options", "lettered", "answer", "boxes", "match", "accepted")
 """Fields that must not change under an id, in addition to the content of the images."""
 
 
@@ -100,6 +104,10 @@ def sample_record(sample: Sample, root: str | Path | None = None) -> SampleRecor
         images=[_image_record(image, sample, root) for image in sample.images],
         attributes=plain,
     )
+    if sample.match != "exact":
+        record["match"] = sample.match
+    if sample.accepted:
+        record["accepted"] = list(sample.accepted)
     found: SampleRecord = to_plain(record, "sample")
     return found
 
@@ -112,6 +120,8 @@ def _image_record(source: ImageSource, sample: Sample, root: str | Path | None) 
             shown = str(path.relative_to(root))
         digest, size = _file_hash(str(path))
         return ImageRecord(path=shown, sha256=digest, bytes=size)
+    if isinstance(source, bytes):
+        return ImageRecord(sha256=hashlib.sha256(source).hexdigest(), bytes=len(source))
     try:
         pixels = np.asarray(source)
     except UNREADABLE:  # its sample will fail by name

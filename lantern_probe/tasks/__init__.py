@@ -1,8 +1,9 @@
 """Data sets, each brought into the form of `Sample`.
 
-`scenes` and `tetris` are generated, `families` mixes two families of scenes; `viscot`, `blink` and
-`vstar` read published files. `sample`: the form of a sample. `answers`: parsers of answers.
-`crops`: evidence crops and oracle latents.
+`scenes` and `tetris` are generated, and `families` mixes two families of scenes; `viscot`, `blink`
+and `vstar` read published files, and `generic` reads tables of any layout (`tables`, `columns`,
+`prompts`, `written_options`, `written_images`). `sample`: the form of a sample. `answers`: parsers
+of answers, with `free_text` for open questions. `crops`: evidence crops and oracle latents.
 `twins`: pairs of samples that differ in a known way. `fields`: checked fields of a published row.
 """
 
@@ -15,6 +16,7 @@ from typing import Literal
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
 from lantern_probe.tasks.families import MIXED, SEEN, family_task
+from lantern_probe.tasks.generic import DataReading, read_data, read_samples
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
 from lantern_probe.tasks.tetris import tetris
@@ -72,7 +74,7 @@ def load_folder(
     seed: int = 0,
     *,
     malformed: Literal["raise", "skip"] = "raise",
-    boxes: BoxUnit = "pixels",
+    boxes: BoxUnit = "xywh",
 ) -> list[Sample]:
     """Read the samples of a benchmark's folder in its original layout: BLINK or V*.
 
@@ -81,7 +83,7 @@ def load_folder(
         seed: Seed of the order of V*'s options where its files give none, default 0.
         malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
             and says how many.
-        boxes: Unit of V*'s boxes in its files, as for `vstar`; default `pixels`.
+        boxes: Form of V*'s boxes in its files, as for `vstar`; default `xywh`.
 
     Raises:
         LanternError: the folder is neither benchmark, or a file in it cannot be used.
@@ -109,18 +111,34 @@ def folder_kind(folder: Path) -> str:
     )
 
 
+def is_published(folder: Path) -> bool:
+    """True if a folder is a copy of BLINK or V* in its original layout.
+
+    Args:
+        folder: The folder.
+    """
+    try:
+        return folder_kind(folder) != ""
+    except LanternError:
+        return False
+
+
 def _names(folder: Path) -> set[str]:
     return {path.name.partition(".")[0] for path in folder.iterdir()}
 
 
 __all__ = [
     "TASKS",
+    "DataReading",
     "Sample",
     "blink",
     "check_task",
     "folder_kind",
+    "is_published",
     "load_folder",
     "load_task",
+    "read_data",
+    "read_samples",
     "scenes",
     "tetris",
     "vstar",

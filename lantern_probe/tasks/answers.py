@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.answer_reading import read_letter, read_words
+from lantern_probe.tasks.free_text import read_free_text
 from lantern_probe.tasks.sample import Sample
 
 Parser = Literal["default", "official", "strict"]
@@ -61,7 +62,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
 
     Returns:
         One of `sample.candidates`, or None for a text that cannot be read. For an open question,
-        which has no candidates, the text of the answer. `official` and `strict` may return a
+        which has no candidates, the right answer if the text agrees with it as `sample.match` says,
+        else the text. `official` and `strict` may return a
         letter that is no candidate.
 
     Raises:
@@ -73,8 +75,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
         content = _answer_content(text)
         if content is None:
             return None
-        if not sample.options:  # an open question: whatever was said
-            return content.strip() or None
+        if not sample.options:
+            return read_free_text(content, sample) or None
         return read_letter(content, sample) if sample.lettered else read_words(content, sample)
     if not sample.lettered:
         raise LanternError(

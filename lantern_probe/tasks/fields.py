@@ -146,18 +146,19 @@ def json_object(path: Path) -> Entry:
     return _object(str(path), value)
 
 
-def json_lines(path: Path, skipped: Skipped | None = None) -> list[Entry]:
+def json_lines(path: Path, skipped: Skipped | None = None, *, wide: bool = False) -> list[Entry]:
     """Read the objects of a JSON lines file, or of a JSON list; empty lines are passed over.
 
     Args:
         path: The file.
         skipped: Takes the lines that hold something else; None (default) to stop at the first.
+        wide: True to read UTF-16 too where a byte order mark says it; default False.
 
     Raises:
         LanternError: the file cannot be read, a line holds something else, or there is no object.
     """
     rows = []
-    for kind, number, value in json_values(path):
+    for kind, number, value in json_values(path, wide=wide):
         with passing(skipped):
             rows.append(replace(_object(f"{path}, {kind} {number}", value), number=number))
     return _some(rows, str(path))
@@ -212,7 +213,7 @@ def parquet_rows(path: Path) -> list[Entry]:
     Raises:
         LanternError: `pyarrow` is not installed or cannot read the file, or there is no row.
     """
-    parquet = _extra("pyarrow.parquet", f"'{path}'")
+    parquet = extra_package("pyarrow.parquet", f"'{path}'")
     try:
         table = parquet.read_table(path).to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
@@ -243,7 +244,7 @@ def hub_rows(repository: str, config: str | None, split: str) -> list[Entry]:
     Raises:
         LanternError: `datasets` is not installed or cannot load the data set, or there is no row.
     """
-    datasets = _extra("datasets", f"{repository!r} from the Hub")
+    datasets = extra_package("datasets", f"{repository!r} from the Hub")
     where = " ".join([repository, *([config] if config else []), split])
     try:
         table = datasets.load_dataset(repository, config, split=split)
@@ -257,7 +258,16 @@ def hub_rows(repository: str, config: str | None, split: str) -> list[Entry]:
     return _numbered(table, where)
 
 
-def _extra(module: str, what: str) -> ModuleType:
+def extra_package(module: str, what: str) -> ModuleType:
+    """Import a package of the extra `datasets`.
+
+    Args:
+        module: Name of the module.
+        what: Name of the file or data that need it, for the message.
+
+    Raises:
+        LanternError: it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -23,7 +23,10 @@ _MARKS = (
     (b"\x80\x04", "it is a pickle, which is never read; export it as JSON lines"),
     (b"BZh", "it is compressed with bzip2; unpack it first"),
     (b"\xfd7zXZ", "it is compressed with xz; unpack it first"),
-    (b"PAR1", "it is a Parquet file; give the folder of the benchmark it belongs to"),
+    (
+        b"PAR1",
+        "it is a Parquet file; name it .parquet, or give the folder of the benchmark it is of",
+    ),
     (b"%PDF", "it is a PDF"),
     (b"\x89PNG", "it is an image"),
     (b"\xff\xd8\xff", "it is an image"),
@@ -40,8 +43,12 @@ _MARKS = (
 """First bytes of files that are no JSON lines, and the message for each."""
 
 
-def read_text_file(path: Path) -> bytes:
-    """Read a text file whole, without a byte order mark.
+def read_text_file(path: Path, *, wide: bool = False) -> bytes:
+    """Read a text file whole, as UTF-8 without a byte order mark.
+
+    Args:
+        path: The file.
+        wide: True to read UTF-16 too where a byte order mark says it; default False.
 
     Raises:
         LanternError: it cannot be read, or is a file of another kind; the message says which.
@@ -51,6 +58,11 @@ def read_text_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LanternError(f"cannot read '{path}': {reason}") from None
+    if wide and data.startswith((b"\xff\xfe", b"\xfe\xff")) and data[2:4] != b"\x00\x00":
+        try:
+            data = data.decode("utf-16").encode()
+        except UnicodeError as error:
+            raise LanternError(f"cannot read '{path}': no valid UTF-16 ({error})") from None
     kind = kind_of(data)
     if kind is not None:
         raise LanternError(f"cannot read '{path}': {kind}")
@@ -82,18 +94,23 @@ def kind_of(data: bytes) -> str | None:
     return "it is a binary file"
 
 
-def _is_table(data: bytes) -> bool:
-    """True for a table with commas or tabs: a first line of names, and no line with an object."""
+def is_table(data: bytes) -> bool:
+    """True for a table with commas or tabs: a first line of names, and no line with an object.
+
+    Args:
+        data: Content of a text file.
+    """
     lines = [line.strip() for line in data.split(b"\n", 50) if line.strip()]
     names = re.split(rb"[,;\t|]", lines[0]) if lines else []
     return len(names) > 1 and not any(line.startswith((b"{", b"[", b'"{')) for line in lines)
 
 
-def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
+def json_values(path: Path, *, wide: bool = False) -> Iterator[tuple[str, int, Any]]:
     """Read the values of a JSON lines file, or the elements of a JSON list.
 
     Args:
         path: The file, UTF-8. Empty lines are passed over.
+        wide: True to read UTF-16 too where a byte order mark says it; default False.
 
     Yields:
         "line" (or "element" of a list), its number from 1, and the value; a `LanternError` in its
@@ -102,7 +119,7 @@ def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
     Raises:
         LanternError: the file cannot be read or is of another kind.
     """
-    data = read_text_file(path)
+    data = read_text_file(path, wide=wide)
     if data.lstrip().startswith(b"["):
         try:
             whole = json.loads(data.decode("utf-8"))
@@ -111,9 +128,10 @@ def json_values(path: Path) -> Iterator[tuple[str, int, Any]]:
         if isinstance(whole, list) and (not whole or isinstance(whole[0], dict)):
             yield from (("element", number, value) for number, value in enumerate(whole, start=1))
             return
-    if _is_table(data):
+    if is_table(data):
         raise LanternError(
-            f"'{path}' is a table (CSV or TSV); export it as JSON lines, one object a line"
+            f"'{path}' is a table (CSV or TSV); name it .csv or .tsv, or export it as JSON lines, "
+            "one object a line"
         )
     end = b"\n" if b"\n" in data else b"\r"
     parts = enumerate((raw.removeprefix(BOM) for raw in data.split(end)), start=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import struct
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.files import kind_of
 
-ImageSource = str | Path | Image.Image | np.ndarray
+ImageSource = str | Path | bytes | Image.Image | np.ndarray
+"""A path, an encoded image (PNG, JPEG ...), a PIL image or an array [H, W, 3] (uint8)."""
 
 UNREADABLE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
@@ -39,7 +41,7 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     several frames the first is taken, and that is said.
 
     Args:
-        source: A path, a PIL image or an array [H, W, 3] (uint8).
+        source: A path, an encoded image, a PIL image or an array [H, W, 3] (uint8).
         sample: Id of the sample, for messages.
 
     Raises:
@@ -49,19 +51,21 @@ def open_image(source: ImageSource, sample: str = "") -> Image.Image:
     where = f"sample {sample!r}: " if sample else ""
     if isinstance(source, np.ndarray):
         source = _from_array(source, where)
-    elif not isinstance(source, Image.Image) and str(source).startswith(
+    elif not isinstance(source, bytes | Image.Image) and str(source).startswith(
         ("http://", "https://", "file://", "data:")
     ):
         raise LanternError(
             f"{where}{str(source)[:80]!r} is a URL; download the image and pass its path"
         )
-    name = "the image" if isinstance(source, Image.Image) else repr(str(source))
+    held = isinstance(source, bytes | Image.Image)
+    name = "the image" if held else repr(str(source))
     try:
         if isinstance(source, Image.Image):
             image = _as_rgb(source, name, "images in memory", where)
         else:
-            with Image.open(source) as file:
-                image = _as_rgb(file, name, str(Path(source).parent), where)
+            place = "images in memory" if isinstance(source, bytes) else str(Path(source).parent)
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+                image = _as_rgb(file, name, place, where)
     except FileNotFoundError:
         raise LanternError(f"{where}no image at {name}") from None
     except UnidentifiedImageError:

@@ -14,9 +14,14 @@ from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.images import UNREADABLE, ImageSource, open_image
+from lantern_probe.vocabulary import Match
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the image as stored."""
+
+
+IMAGE_MARK = "<image>"
+"""Mark in a prompt at which an image stands, where `Sample.interleaved` says so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +34,12 @@ class Sample:
 
     Attributes:
         id: Id, unique within a data set; seeds and records refer to it.
-        images: Paths, PIL images or arrays [H, W, 3] (uint8). They are opened when needed, so that
-            a missing file fails this sample and not the data set.
+        images: Paths, encoded images (bytes), PIL images or arrays [H, W, 3] (uint8). They are
+            opened when needed, so that a missing file fails this sample and not the data set.
         question: Bare question, without options.
         options: Texts to choose from, without letters; empty (default) for an open question.
-        answer: Right answer, one of `candidates`; None (default) if unknown.
+        answer: Right answer, one of `candidates` or the text of an open question; None (default)
+            if unknown.
         boxes: Regions that hold the evidence, in pixels of the first image; none by default.
         attributes: Properties known by construction or annotation (colour, shape, cell ...).
         lettered: True if the answer is the letter of an option, False (default) if it is its text.
@@ -43,6 +49,11 @@ class Sample:
         made: Task, seed and index of a generated sample; None (default) for one that was read.
         numbered: True if the id is only the sample's position in its file, because the data have
             no ids; default False. A run then identifies the sample by its content.
+        match: Comparison of an open question's answer with the right one: `exact` (default),
+            `normalised` or `numeric`. Without meaning where there are options.
+        accepted: Further right answers of an open question; none by default.
+        interleaved: True if every `<image>` in the text is the place of an image, in the order of
+            `images`; False (default) if all images come before the text.
     """
 
     id: str
@@ -57,6 +68,9 @@ class Sample:
     oracle_images: tuple[ImageSource, ...] = ()
     made: tuple[str, int, int] | None = None
     numbered: bool = False
+    match: Match = "exact"
+    accepted: tuple[str, ...] = ()
+    interleaved: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -69,10 +83,22 @@ class Sample:
                 f"{list(self.candidates)}"
             )
 
+        marks = self.text.count(IMAGE_MARK)
+        if self.interleaved and marks != len(self.images):
+            raise LanternError(
+                f"sample {self.id!r}: the text has {marks} marks {IMAGE_MARK} for "
+                f"{len(self.images)} images; give one mark for each image, or none to have all "
+                "images before the text"
+            )
+
     @property
     def cluster(self) -> str:
-        """Key shared by dependent samples: the pair of a sample and its twin, else the images."""
-        return str(self.attributes.get("pair") or self.image_key)
+        """Key shared by dependent samples: the data's own, the pair of twins, or the images."""
+        for name in ("cluster", "pair"):
+            key = self.attributes.get(name)
+            if key not in (None, ""):
+                return str(key)
+        return self.image_key
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -116,6 +142,8 @@ class Sample:
 def _image_key(image: ImageSource) -> str:
     if isinstance(image, str | PathLike):
         return str(image)
+    if isinstance(image, bytes):
+        return hashlib.sha256(b"encoded" + image).hexdigest()
     size = image.size if isinstance(image, Image.Image) else image.shape
     kind = image.mode if isinstance(image, Image.Image) else "array"
     try:

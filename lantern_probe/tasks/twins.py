@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lantern_probe.errors import LanternError
+from lantern_probe.tasks.clusters import joined
 from lantern_probe.tasks.sample import Sample
 
 TWIN = "twin"
@@ -16,6 +18,9 @@ TWIN_ANSWER = "twin_answer"
 
 UNRELATED = "unrelated"
 """Word on the command line for pairs of unrelated samples, in place of edited twins."""
+
+GIVEN = "data"
+"""Word on the command line for the twins that the data themselves have."""
 
 
 def with_twins(
@@ -68,6 +73,39 @@ def with_twins(
     return pairs, without
 
 
+def given_pairs(samples: Sequence[Sample]) -> list[Sample]:
+    """Put the twin that a sample names after it; samples without one are left out.
+
+    Args:
+        samples: Samples of which some have the id of another one, edited, as the attribute `twin`.
+
+    Returns:
+        The pairs in one list, with the attributes `twin`, `twin_answer` and `pair` on both.
+
+    Raises:
+        LanternError: no sample names a twin, or a sample would be in two pairs.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    partner: dict[str, str] = {}
+    pairs: list[Sample] = []
+    for sample in samples:
+        twin = by_id.get(str(sample.attributes.get(TWIN)))
+        if twin is None or partner.get(sample.id) == twin.id:
+            continue
+        if sample.id in partner or twin.id in partner:
+            both = sample.id if sample.id in partner else twin.id
+            raise LanternError(f"sample {both!r} is the twin of two samples; each has one")
+        partner |= {sample.id: twin.id, twin.id: sample.id}
+        for one, other in ((sample, twin), (twin, sample)):
+            known = {TWIN: other.id, TWIN_ANSWER: other.answer, "pair": sample.id}
+            pairs.append(replace(one, attributes={**one.attributes, **known}))
+    if not pairs:
+        raise LanternError(
+            f"none of {len(samples)} samples names a twin; give its column by --fields twin=COLUMN"
+        )
+    return pairs
+
+
 def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
     """Pair samples with different answers.
 
@@ -94,3 +132,38 @@ def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
     if not pairs:
         raise LanternError("unrelated pairs need samples of different answers")
     return pairs
+
+
+def linked_twins(samples: Sequence[Sample], where: str, *, partly: bool = False) -> list[Sample]:
+    """Make samples that name their twins one cluster with them, and give each its twin's answer.
+
+    Args:
+        samples: Samples, of which some have the id of an edited one as the attribute `twin`.
+        where: Name of the data, for messages.
+        partly: True if rows were left out, and their samples' twins go without; default False.
+
+    Raises:
+        LanternError: a twin is not there, or is the sample itself.
+    """
+    by_id = {sample.id: sample for sample in samples}
+    links: dict[str, str] = {}
+    for sample in samples:
+        twin = sample.attributes.get(TWIN)
+        if twin == sample.id or (twin is not None and twin not in by_id and not partly):
+            fault = "is that sample itself" if twin == sample.id else "is not among the samples"
+            raise LanternError(f"{where}: the twin {twin!r} of sample {sample.id!r} {fault}")
+        if twin in by_id:
+            links[sample.id] = str(twin)
+    # Ids under which another sample is reached, and its own: equal ones link the two.
+    pairs = joined([[s.id for s in samples], [links.get(s.id, s.id) for s in samples]])
+    members = Counter(pairs)
+    linked = []
+    for sample, pair in zip(samples, pairs, strict=True):
+        known = {name: value for name, value in sample.attributes.items() if name != TWIN}
+        if sample.id in links:
+            known[TWIN] = links[sample.id]
+            known[TWIN_ANSWER] = by_id[links[sample.id]].answer
+        if members[pair] > 1:
+            known["pair"] = samples[pair].id
+        linked.append(replace(sample, attributes=known))
+    return linked

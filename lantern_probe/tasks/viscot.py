@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import four_numbers, in_pixels
+from lantern_probe.tasks.boxes import in_pixels, written_boxes
 from lantern_probe.tasks.fields import Entry, Skipped, json_lines, passing
-from lantern_probe.tasks.files import valid_text
+from lantern_probe.tasks.files import json_values, valid_text
 from lantern_probe.tasks.sample import Box, Sample
 from lantern_probe.vocabulary import BoxUnit
 
@@ -39,7 +39,7 @@ def viscot(
     limit: int | None = None,
     *,
     malformed: Literal["raise", "skip"] = "raise",
-    boxes: BoxUnit = "pixels",
+    boxes: BoxUnit = "xyxy",
 ) -> list[Sample]:
     """Read a VisCoT multiple-choice file.
 
@@ -60,10 +60,10 @@ def viscot(
             is not four numbers. `raise` (default) stops; `skip` leaves it out, with a warning that
             counts such lines. Of the official test file's 5,591 lines, 522 have all options in one
             text (the official loader leaves them out) and one has two answers.
-        boxes: Form of the boxes in the file: `pixels` (default), or `fractions`, `percent` or
-            `thousandths` of the image's sides, which are converted, and that is said. `xywh`,
-            `fractions-xywh` and so on are left, top, width, height. A file all of whose boxes show
-            another form is refused.
+        boxes: Form of the boxes in the file: `xyxy` (default: left, top, right, bottom in pixels),
+            `xywh` (left, top, width, height) or `polygon`; with `-1`, `-100` or `-1000` they count
+            the image's sides as that number, are converted, and that is said. A file all of whose
+            boxes show another form is refused.
 
     Returns:
         Lettered samples. Ids are the field `id` or `question_id` if all lines have one and no
@@ -90,7 +90,7 @@ def viscot(
             break
         with passing(skipped):
             try:
-                sample = _sample(row.fields, name, root)
+                sample = _sample(row.fields, name, root, boxes)
             except LanternError as error:
                 raise row.error(str(error)) from None
             samples.append(replace(sample, numbered=numbered))
@@ -99,6 +99,37 @@ def viscot(
     if not samples:
         raise LanternError(f"{path}: no samples in it")
     return in_pixels(samples, boxes, str(path), _log.warning)
+
+
+def is_viscot(path: Path) -> bool:
+    """True if a file looks like VisCoT multiple choice, or like no table that can be read.
+
+    Its first object has a question, a letter as answer, a list of options, and the image as
+    `img_path`; or as `image` or `image_path`, if the options have their letters before them.
+
+    Args:
+        path: The file.
+    """
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        return False
+    try:
+        rows = (value for _, _, value in json_values(path) if isinstance(value, dict))
+        first = next(rows, None)
+    except LanternError:
+        return False
+    if first is None:
+        return True
+    if not all(name in first for name in ("question", "options", "answer")):
+        return False
+    options, answer = first["options"], first["answer"]
+    letter = isinstance(answer, str) and (
+        _LETTERED.match(answer) or _LETTER_ALONE.fullmatch(answer)
+    )
+    texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
+    if not letter or not texts:
+        return False
+    lettered = options and all(_LETTERED.fullmatch(option) for option in options)
+    return "img_path" in first or bool(lettered and any(name in first for name in _IMAGES))
 
 
 def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:
@@ -112,18 +143,18 @@ def _ids(rows: Sequence[Entry], stem: str) -> tuple[list[str], bool]:
     return [f"{stem}-{row.number}" for row in rows], True
 
 
-def _sample(line: Mapping[str, Any], name: str, root: Path) -> Sample:
+def _sample(line: Mapping[str, Any], name: str, root: Path, form: BoxUnit) -> Sample:
     question = _text(line, "question")
     image = _text(line, *_IMAGES)
     raw_options, options = _options(line)
     rest = {field: value for field, value in line.items() if field not in _READ}
     return Sample(
         id=name,
-        images=(_find(image, root),),
+        images=(find_image(image, root),),
         question=question,
         options=options,
         answer=_answer(line, len(options)),
-        boxes=_boxes(line),
+        boxes=_boxes(line, form),
         attributes={
             valid_text(field): valid_text(value) if isinstance(value, str) else value
             for field, value in rest.items()
@@ -184,21 +215,20 @@ def _answer(line: Mapping[str, Any], options: int) -> str:
     return letter
 
 
-def _boxes(line: Mapping[str, Any]) -> tuple[Box, ...]:
+def _boxes(line: Mapping[str, Any], form: BoxUnit) -> tuple[Box, ...]:
     """Boxes of a line, which has one box, a list of boxes, or none."""
     field = next((name for name in _BOXES if line.get(name)), None)
-    if field is None:
-        return ()
-    value = line[field]
-    if not isinstance(value, list):
-        raise LanternError(f"the field '{field}' must be a list, not {value!r:.80}")
-    listed = value if isinstance(value[0], list) else [value]
     # An empty region raises when it is cropped, so that it fails its own sample and not the file.
-    return tuple(four_numbers(box, field) for box in listed)
+    return () if field is None else written_boxes(line[field], form, field)
 
 
-def _find(image: str, root: Path) -> str | Path:
-    """Path of the image; if it does not exist, the first path at which it was looked for."""
+def find_image(image: str, root: Path) -> str | Path:
+    """Path of an image under a folder; if there is none, the first path at which it was looked for.
+
+    Args:
+        image: Path as a file has it, which may name folders of another machine.
+        root: Folder under which to look, with fewer and fewer of the path's first folders.
+    """
     if "://" in image:
         return image  # refused with its own message when the sample is opened
     if Path(image).is_absolute() and os.path.isfile(image):  # noqa: PTH113 (never raises)

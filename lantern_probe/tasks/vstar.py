@@ -21,12 +21,12 @@ import re
 import string
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from lantern_probe.errors import LanternError
-from lantern_probe.tasks.boxes import SIZED, four_numbers, in_pixels
+from lantern_probe.tasks.boxes import four_numbers, in_pixels
 from lantern_probe.tasks.fields import Entry, Skipped, hub_rows, json_lines, json_object, passing
 from lantern_probe.tasks.files import valid_text
 from lantern_probe.tasks.sample import Box, Sample
@@ -54,7 +54,7 @@ def vstar(
     hub: str | None = None,
     seed: int = 0,
     malformed: Literal["raise", "skip"] = "raise",
-    boxes: BoxUnit = "pixels",
+    boxes: BoxUnit = "xywh",
 ) -> list[Sample]:
     """Read the questions of V*.
 
@@ -71,9 +71,8 @@ def vstar(
         seed: Seed of the order of the options where it is drawn, default 0.
         malformed: `raise` (default) stops at a row that cannot be used; `skip` leaves such rows out
             and says how many.
-        boxes: Unit of the boxes in the files: `pixels` (default), or `fractions`, `percent` or
-            `thousandths` of the image's sides, which are converted. They are left, top, width and
-            height, whether the name says `xywh` or not.
+        boxes: Form of the boxes in the files: `xywh` (default: left, top, width, height in pixels,
+            as published), or `xywh-1`, `xywh-100`, `xywh-1000` of the image's sides.
 
     Returns:
         Lettered samples with the attribute `category`. Ids are `question_id`, or
@@ -89,6 +88,11 @@ def vstar(
         raise LanternError("V*: give either a folder or, with hub=, a repository on the Hub")
     if seed < 0:
         raise LanternError(f"V*: the seed must not be negative, not {seed}")
+    if not boxes.startswith("xywh"):
+        raise LanternError(
+            f"V*: its boxes are left, top, width, height, so boxes (--boxes) is xywh, xywh-1, "
+            f"xywh-100 or xywh-1000, not {boxes}"
+        )
     skipped = Skipped() if malformed == "skip" else None
     if hub is not None:
         where = hub
@@ -117,9 +121,7 @@ def vstar(
         skipped.say(where)
     if not found:
         raise LanternError(f"{where}: no samples in it")
-    # Widths and heights have been made right and bottom edges already.
-    unit = cast(BoxUnit, boxes.removesuffix(SIZED).removesuffix("-") or "pixels")
-    return in_pixels(found, unit, where, _log.warning)
+    return in_pixels(found, boxes, where, _log.warning)
 
 
 def _made(
@@ -201,7 +203,7 @@ def _beside(path: Path) -> Path:
 
 
 def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """Boxes of the targets in pixels, and the name of the object in each."""
+    """Boxes of the targets as written, and the name of the object in each."""
     targets, boxes = row.texts("target_object", at_least=1), row.field("bbox")
     if not isinstance(boxes, list) or len(boxes) != len(targets):
         raise row.error(
@@ -213,7 +215,6 @@ def _regions(row: Entry) -> tuple[tuple[Box, ...], tuple[str, ...]]:
 
 def _box(row: Entry, box: Any) -> Box:
     try:
-        x, y, width, height = four_numbers(box)
+        return four_numbers(box)
     except LanternError as error:
         raise row.error(str(error)) from None
-    return x, y, x + width, y + height

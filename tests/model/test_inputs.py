@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,21 @@ def test_a_text_that_would_not_be_asked_as_it_is_is_refused(
 def test_a_zero_byte_in_a_text_is_asked_as_it_is(untrained: LanternModel):
     asked = untrained.inputs([Sample("s", scenes(1)[0].images, "what\0color ?")])
     assert len(asked["input_ids"]) == 1
+
+
+def test_images_stand_where_the_text_says(untrained: LanternModel) -> None:
+    pictures = tuple(scene.open_images()[0] for scene in scenes(2))
+    asked = Sample("s", pictures, "what color <image> square <image> ?", interleaved=True)
+    text = untrained.processor.tokenizer.decode(untrained.inputs([asked])["input_ids"][0])
+    first, second = (match.start() for match in re.finditer(r"<\|vision_start\|>", text))
+    assert text.index("color") < first < text.index("square") < second < text.index("?")
+    before = untrained.inputs([Sample("s", pictures, "what color ?")])
+    assert torch.equal(before["pixel_values"], untrained.inputs([asked])["pixel_values"])
+    with pytest.raises(LanternError, match="1 marks <image> for 2 images"):
+        Sample("s", pictures, "<image>", interleaved=True)
+
+
+def test_more_images_than_the_model_takes_are_refused_by_number(untrained: LanternModel) -> None:
+    picture = scenes(1)[0].open_images()[0]
+    with pytest.raises(LanternError, match=r"sample 's': its \d+ images take .* give fewer images"):
+        untrained.inputs([Sample("s", (picture,) * 200, "what ?")])

@@ -215,7 +215,8 @@ def test_without_the_package_it_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LanternError, match=r"pip install 'lantern-probe\[datasets\]'"):
         blink(hub="BLINK-Benchmark/BLINK")
     shard = tmp_path / "Object_Localization" / "val-00000-of-00001.parquet"

@@ -37,31 +37,29 @@ inside = st.floats(0, 1)
 
 @given(st.lists(st.tuples(inside, inside, inside, inside), min_size=1, max_size=4))
 def test_a_file_of_fractions_is_never_taken_for_pixels(boxes: list[Box]) -> None:
-    with pytest.raises(LanternError, match=r"within 0 to 1.*--boxes fractions"):
-        in_pixels(asked(*boxes), "pixels", "data", nothing)
+    with pytest.raises(LanternError, match=r"within 0 to 1.*--boxes xyxy-1"):
+        in_pixels(asked(*boxes), "xyxy", "data", nothing)
 
 
-@pytest.mark.parametrize(("unit", "whole"), [("fractions", 1), ("thousandths", 1000)])
+@pytest.mark.parametrize(("unit", "whole"), [("xyxy-1", 1), ("xyxy-1000", 1000)])
 def test_other_units_are_converted_and_that_is_said(unit: str, whole: int) -> None:
     said: list[str] = []
     box = (0.1 * whole, 0.2 * whole, 0.5 * whole, whole)
     (sample,) = in_pixels(asked(box), unit, "data", said.append)  # type: ignore[arg-type]
     assert sample.boxes[0] == pytest.approx((20, 10, 100, 50))
-    assert said == [f"data: 1 boxes were converted from {unit} of the image to pixels"]
+    assert said == [f"data: 1 boxes were converted from {unit} to pixels"]
 
 
-@pytest.mark.parametrize(
-    ("unit", "box"), [("fractions", (0, 0, 2, 1)), ("thousandths", (-1, 0, 9, 9))]
-)
+@pytest.mark.parametrize(("unit", "box"), [("xyxy-1", (0, 0, 2, 1)), ("xyxy-1000", (-1, 0, 9, 9))])
 def test_boxes_that_leave_their_unit_are_refused(unit: str, box: Box) -> None:
-    with pytest.raises(LanternError, match=f"are no {unit}"):
+    with pytest.raises(LanternError, match=f"are not {unit}; say by --boxes"):
         in_pixels(asked((0, 0, 1, 1), box), unit, "data", nothing)  # type: ignore[arg-type]
 
 
 def test_pixels_stay_and_files_without_boxes_pass() -> None:
     samples = [*asked((0, 0, 2, 2), (3, 4, 50, 40)), Sample("x", (PICTURE,), "q")]
-    assert in_pixels(samples, "pixels", "data", nothing) == samples
-    assert in_pixels(samples[2:], "fractions", "data", nothing) == samples[2:]
+    assert in_pixels(samples, "xyxy", "data", nothing) == samples
+    assert in_pixels(samples[2:], "xyxy-1", "data", nothing) == samples[2:]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +92,9 @@ def test_a_file_is_read_in_the_unit_asked_for(
     with pytest.raises(LanternError, match=r"data\.jsonl: all 2 boxes lie within 0 to 1"):
         viscot(path)
     with caplog.at_level(logging.WARNING):
-        first, lost = viscot(path, boxes="fractions")
+        first, lost = viscot(path, boxes="xyxy-1")
     assert first.boxes == ((0, 0, 100, 50),)
-    assert "converted from fractions" in caplog.text
+    assert "converted from xyxy-1" in caplog.text
     with pytest.raises(LanternError, match="no image at"):
         lost.open_images()
 
@@ -123,13 +121,13 @@ def written(folder: Path, boxes: list[list[float]]) -> Path:
 
 @pytest.mark.parametrize("sized", [False, True])
 @pytest.mark.parametrize(
-    ("unit", "whole"),
-    [("pixels", None), ("fractions", 1.0), ("percent", 100.0), ("thousandths", 1000.0)],
+    ("ending", "whole"),
+    [("", None), ("-1", 1.0), ("-100", 100.0), ("-1000", 1000.0)],
 )
 def test_every_form_gives_the_same_pixels(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, unit: str, whole: float | None, sized: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, ending: str, whole: float | None, sized: bool
 ) -> None:
-    form: Any = {("pixels", True): "xywh"}.get((unit, sized), unit + "-xywh" * sized)
+    form: Any = ("xywh" if sized else "xyxy") + ending
     path = written(tmp_path, [in_form(box, whole, sized) for box in BOXES])
     with caplog.at_level(logging.WARNING):
         samples = viscot(path, boxes=form)
@@ -145,11 +143,12 @@ def test_vstar_has_widths_in_every_unit(tmp_path: Path) -> None:
     Image.new("RGB", SIZE).save(folder / "a.jpg")
     note = {"target_object": ["cup"], "bbox": [[0.4, 0.1, 0.6, 0.9]], "question": "what?"}
     (folder / "a.json").write_text(json.dumps(note | {"options": ["x", "y"]}))
-    with pytest.raises(LanternError, match=r"within 0 to 1.*--boxes fractions"):
+    with pytest.raises(LanternError, match=r"within 0 to 1.*--boxes xywh-1"):
         vstar(tmp_path)
-    for form in ("fractions", "fractions-xywh"):
-        (sample,) = vstar(tmp_path, boxes=form)  # type: ignore[arg-type]
-        assert sample.boxes[0] == pytest.approx((256, 48, 640, 480))
+    (sample,) = vstar(tmp_path, boxes="xywh-1")
+    assert sample.boxes[0] == pytest.approx((256, 48, 640, 480))
+    with pytest.raises(LanternError, match="left, top, width, height.*not xyxy"):
+        vstar(tmp_path, boxes="xyxy")
 
 
 def test_widths_taken_for_edges_are_refused(tmp_path: Path) -> None:
@@ -164,8 +163,11 @@ def test_widths_taken_for_edges_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("boxes", "said"),
     [
-        ([in_form(box, 100, False) for box in BOXES], r"percent of the image\? \(--boxes percent"),
-        ([in_form(box, 999, False) for box in BOXES], r"9 have a box that reaches beyond .*thousa"),
+        ([in_form(box, 100, False) for box in BOXES], r"sides as 100\? \(--boxes xyxy-100\)"),
+        (
+            [in_form(box, 999, False) for box in BOXES],
+            r"9 have a box that reaches beyond .*xyxy-1000",
+        ),
         ([[0.1, 0.1, 0.5, 0.5], *map(list, BOXES)], "1 of 10 boxes lie within 0 to 1"),
         ([[*SIZE, 900, 700], *map(list, BOXES)], "1 have a box that reaches beyond"),
     ],

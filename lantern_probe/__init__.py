@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import summarize
     from lantern_probe.causal.ablation import Ablation
     from lantern_probe.causal.branching import Branch, run_branches, run_prefixes
+    from lantern_probe.causal.diagnosis import diagnose
     from lantern_probe.interventions import parse_condition
     from lantern_probe.model.blocks import RowPlan
     from lantern_probe.model.lantern import LanternModel
@@ -39,6 +40,7 @@ __all__ = [
     "Run",
     "Sample",
     "Store",
+    "diagnose",
     "load_task",
     "parse_condition",
     "read_rows",
@@ -51,6 +53,7 @@ __getattr__ = lazily(
     __name__,
     causal__ablation="Ablation",
     causal__branching="Branch run_branches run_prefixes",
+    causal__diagnosis="diagnose",
     model__lantern="LanternModel",
     model__blocks="RowPlan",
     records__run="Run",

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.exchange import OWN, by_condition
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, leads
 from lantern_probe.stats import (
     Difference,
     PairedTest,
@@ -107,11 +107,7 @@ def summarize(rows: Sequence[Row], *, model: str) -> Crossed:
         raise LanternError(f"the run has no rows of {EXCHANGE!r}")
     own, exchanged = table[OWN], table[EXCHANGE]
     both = any(row["donor_answer"] is not None for row in exchanged.values())
-    ways = [
-        key
-        for key, row in own.items()
-        if row["gold"] is not None and (both or key == row["cluster"])
-    ]
+    ways = [key for key, row in own.items() if row["gold"] is not None and (both or leads(row))]
     outcomes: list[list[bool]] = []
     clusters = []
     for key in ways:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from lantern_probe.analysis.exchange import OWN, by_condition
 from lantern_probe.analysis.scores import log_odds_of
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, leads
 from lantern_probe.stats import (
     Difference,
     Ratio,
@@ -126,7 +126,7 @@ def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects]
     own, exchanged = table[OWN], table[condition]
     found: list[Effects] = []
     both = any(row["donor_answer"] is not None for row in exchanged.values())
-    ways = [key for key, row in own.items() if both or key == row["cluster"]]
+    ways = [key for key, row in own.items() if both or leads(row)]
     for key in ways:
         if key not in exchanged:  # its twin has no block to lend
             continue

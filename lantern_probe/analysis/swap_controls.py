@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.exchange import OWN, SHAM, by_condition
 from lantern_probe.analysis.scores import scores_of
-from lantern_probe.records.rows import Row
+from lantern_probe.records.rows import Row, leads
 from lantern_probe.stats import Difference, SignFlip, holm, mean_difference, sign_flip_test
 
 SWAPS = ("twin", "random-pair", "swap", SHAM)
@@ -80,9 +80,9 @@ def summarize(
     found = []
     for label in labels:
         shifts = _shifts(table.get(label, {}), own)
-        sides = {"direct": [k for k in shifts if k == own[k]["cluster"]]}
+        sides = {"direct": [k for k in shifts if leads(own[k])]}
         if known:
-            sides["reverse"] = [k for k in shifts if k != own[k]["cluster"]]
+            sides["reverse"] = [k for k in shifts if not leads(own[k])]
         found += [
             _shift(model, label, side, {k: shifts[k] for k in keys}, own, sham)
             for side, keys in sides.items()

@@ -306,6 +306,8 @@ class Ablation:
             "kept": condition.keeps,
             "mass": None if result.logprobs is None else candidate_mass(result.logprobs),
         }
+        if "pair" in sample.attributes:
+            row["pair"] = str(sample.attributes["pair"])
         if result.logprobs is None and (pairs := unclear(self.lantern, sample.candidates)):
             row["indistinct"] = [list(pair) for pair in pairs]
         row.update(fed_states(self.lantern, result.blocks, branch.prefix.norms))  # type: ignore[typeddict-item]

@@ -47,6 +47,15 @@ def counts(row: Row, *, block: bool = True, graded: bool = True) -> bool:
     return not block or (bool(row.get("emitted")) and row.get("acted", True) is not False)
 
 
+def leads(row: Row) -> bool:
+    """True if the row's sample is the one of its pair from which the twin was made.
+
+    Args:
+        row: Any row of a run on pairs.
+    """
+    return bool(row.get("pair", row["cluster"]) == row["sample"])
+
+
 def read_manifest(folder: str | Path) -> Row:
     """Read a run's `run.json`, without locking the run.
 

@@ -95,6 +95,8 @@ class AblationRow(TextRow):
     """Number of generated tokens, slots included."""
     category: str | None
     """Category of the sample, from its data set."""
+    pair: NotRequired[str]
+    """Id of the sample of the pair from which the twin was made; of samples with a twin."""
     logprobs: dict[str, float] | None
     """Log-probability in nats of each candidate and its end where the answer begins, or null."""
     mass: NotRequired[float | None]

@@ -81,9 +81,12 @@ def score_interval(
 
 
 def interval_of_tail(
-    b: int, c: int, n: int, tail: float, effect: float, clusters: int | None
+    b: float, c: float, n: float, tail: float, effect: float, clusters: int | None
 ) -> tuple[float, float]:
-    """The interval of `score_interval` by the probability beyond either end."""
+    """The interval of `score_interval` by the probability beyond either end.
+
+    Counts need not be whole: those of pairs are sums over two directions, halved.
+    """
     worth = math.sqrt(n / effect)
     low, high = _score_interval(b / n, c / n, worth, score_quantile(tail, n, clusters))
     if b == c == 0:
@@ -93,12 +96,12 @@ def interval_of_tail(
     return min(low, estimate), max(high, estimate)  # but for rounding they are
 
 
-def score_law(n: int, clusters: int | None) -> Any:
+def score_law(n: float, clusters: int | None) -> Any:
     """Distribution of the score: normal, or t with clusters - 1 degrees where samples repeat."""
     return norm if clusters in (None, n) else t(max(clusters - 1, 1))
 
 
-def score_quantile(tail: float, n: int, clusters: int | None) -> float:
+def score_quantile(tail: float, n: float, clusters: int | None) -> float:
     """Quantile of the score that is exceeded with probability `tail`, at most 1/2."""
     quantile = -float(score_law(n, clusters).ppf(tail))
     # scipy loses the sign of a quantile of t that is too large for it.

@@ -29,7 +29,7 @@ def with_twins(
     """Put every sample's twin after it.
 
     Each of a pair has the other's id as the attribute `twin`. The common attribute `pair` makes the
-    two one cluster for statistics.
+    two one cluster for statistics; pairs of one image are one cluster together.
 
     Args:
         samples: Samples of a data set.
@@ -70,7 +70,8 @@ def with_twins(
     if not pairs:
         reason = f": {without[0]}" if without else ""
         raise LanternError(f"none of {len(samples)} samples has a twin{reason}")
-    return pairs, without
+    # The image of a twin is made from its sample's, and says nothing more.
+    return _of_one_image(pairs, pairs[::2]), without
 
 
 def given_pairs(samples: Sequence[Sample]) -> list[Sample]:
@@ -103,7 +104,7 @@ def given_pairs(samples: Sequence[Sample]) -> list[Sample]:
         raise LanternError(
             f"none of {len(samples)} samples names a twin; give its column by --fields twin=COLUMN"
         )
-    return pairs
+    return _of_one_image(pairs, pairs)
 
 
 def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
@@ -131,7 +132,29 @@ def unrelated_pairs(samples: Sequence[Sample]) -> list[Sample]:
             pairs.append(replace(one, attributes={**one.attributes, **known}))
     if not pairs:
         raise LanternError("unrelated pairs need samples of different answers")
-    return pairs
+    return _of_one_image(pairs, pairs)
+
+
+def _of_one_image(pairs: Sequence[Sample], of_images: Sequence[Sample]) -> list[Sample]:
+    """Make pairs that share an image, or a cluster of the data, one cluster.
+
+    Args:
+        pairs: Samples with the attribute `pair`.
+        of_images: Those of them whose images are looked at.
+    """
+    keys = {s.id: str(s.attributes.get("cluster") or s.image_key or s.id) for s in of_images}
+    looked = [sample for sample in pairs if sample.id in keys]
+    groups = joined([[s.attributes["pair"] for s in looked], [keys[s.id] for s in looked]])
+    group = {s.attributes["pair"]: number for s, number in zip(looked, groups, strict=True)}
+    members = Counter(group.values())
+    found = []
+    for sample in pairs:
+        number = group[sample.attributes["pair"]]
+        if members[number] > 1:
+            known = {**sample.attributes, "cluster": keys[looked[number].id]}
+            sample = replace(sample, attributes=known)
+        found.append(sample)
+    return found
 
 
 def linked_twins(samples: Sequence[Sample], where: str, *, partly: bool = False) -> list[Sample]:

@@ -24,7 +24,7 @@ STARTS = Path(__file__).with_name("starts.py")
 MODEL = (
     *("ablate_latents", "decompose_markers", "exchange_latents", "knock_out", "map_latents"),
     *("patch_latents", "probe_latents", "read_attention", "sense_latents", "capture_activations"),
-    "read_triggers",
+    *("read_triggers", "diagnose"),
 )
 """Commands that run a model on data."""
 
@@ -71,6 +71,10 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "holds no run": ("tests",),
         "not both": ("tests", "--against", "tests", "--reference", "own"),
         "--alpha lies between 0 and 1": ("tests", "--alpha", "2"),
+    },
+    "diagnose": {
+        "--minutes must be positive": ("--minutes", "0"),
+        "0 < delta < high < 1": ("--delta", "0.9"),
     },
     "decompose_markers": {
         "--base 'stock' is none of the --conditions": ("--base", "stock"),

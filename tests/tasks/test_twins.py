@@ -62,3 +62,26 @@ def test_unrelated_pairs_take_the_first_sample_of_another_answer() -> None:
 def test_unrelated_pairs_need_two_answers() -> None:
     with pytest.raises(LanternError, match="samples of different answers"):
         unrelated_pairs([asked("a", "red"), asked("b", "red")])
+
+
+def test_pairs_of_one_image_are_one_cluster():
+    one, two, other = (
+        replace(asked(name, "red"), images=(f"{name[0]}.jpg",)) for name in ("a1", "a2", "b1")
+    )
+    pairs, _ = with_twins([one, two, other], lambda s: s, answers_known=False)
+    assert [sample.cluster for sample in pairs] == ["a.jpg"] * 4 + ["b1"] * 2
+    assert [sample.attributes["pair"] for sample in pairs] == ["a1", "a1", "a2", "a2", "b1", "b1"]
+
+
+def test_pairs_linked_through_a_shared_twin_image_are_one_cluster():
+    samples = [
+        replace(asked(name, answer), images=(image,))
+        for name, answer, image in (
+            ("1", "red", "x"),
+            ("2", "blue", "y"),
+            ("3", "red", "y"),
+            ("4", "blue", "z"),
+        )
+    ]
+    pairs = unrelated_pairs(samples)
+    assert len({sample.cluster for sample in pairs}) == 1

@@ -1,0 +1,171 @@
+"""Diagnose a model: one card, from the numbers to a reading of them.
+
+    python -m experiments.diagnose
+    python -m experiments.diagnose --model AGViveiros/LanteRn-3B-SFT --data viscot_mc_test.jsonl \\
+        --image-root images --minutes 60 --output runs/diagnosis
+
+Every sample gets a twin: the data's own, the same scene with another colour, or the image with its
+evidence blacked out. Both run with their own latents, with their own put back (the sham), with each
+other's, with oracle latents, and with slots, block or markers taken away. The card gives eleven
+numbers with their intervals, then their reading: faithful, partial, weak, redundant, bypass,
+collapsed, format only, markers only; or undecided, with the pairs that would decide. The first look
+is at half of the pairs, and ends the run if it decides.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lantern_probe.errors import LanternError
+
+from .console import console, end_explained, explaining, progress_bar, run_main
+from .inputs import Inputs, Parser
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lantern_probe.analysis.card import Card
+    from lantern_probe.causal.diagnosis import Battery
+    from lantern_probe.records.run import Run
+
+COMMAND = "diagnose"
+
+MOST_PAIRS = 512
+"""Most pairs of a generated task, and of any data, unless --samples says more."""
+
+
+@dataclass(frozen=True)
+class Config(Inputs):
+    """Diagnose a model: one card, from the numbers to a reading of them."""
+
+    model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
+    """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
+    only."""
+    minutes: float = 10.0
+    """Time of one model, from which the number of pairs is chosen once, after the first 32. A look
+    at the clock never ends a run."""
+    samples: int | None = None
+    """Number of samples, each with a twin; it replaces --minutes."""
+    delta: float = 0.05
+    """Largest share that counts as nothing; to be fixed before the run."""
+    high: float = 0.8
+    """Smallest share that counts as most pairs; to be fixed before the run."""
+    parser: Parser = "default"
+    """Parser of the answers: default reads letters and words, official and strict read
+    letters as the published evaluations did."""
+    output: Path = Path("runs/diagnose")
+    """Folder of the run; of several models each gets a folder in it. Given again, the command goes
+    on with what is there."""
+
+
+def main(config: Config) -> int:
+    """Run what is missing, show and write the cards; 1 if a model has no reading."""
+    config.check(config.model)
+    if not 0 < config.minutes < float("inf"):
+        raise LanternError(f"--minutes must be positive, not {config.minutes}")
+    if not 0 < config.delta < config.high < 1:
+        raise LanternError(
+            f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
+        )
+    from lantern_probe.analysis.reading import Thresholds
+
+    thresholds = Thresholds(config.delta, config.high)
+    cards = {}
+    with progress_bar() as progress:
+        for name, folder in config.folders(config.model).items():
+            with explaining():
+                cards[folder] = _diagnose(config, name, folder, thresholds, progress)
+    end_explained(config.explain_resume)
+    for folder, card in cards.items():
+        show(card, folder)
+    return 1 if any(card.reasons for card in cards.values()) else 0
+
+
+def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress: Progress) -> Card:
+    from dataclasses import replace
+
+    from lantern_probe.causal.diagnosis import CHUNK, Battery, Pairs, pair
+
+    from .runs import ModelLoader, open_run
+
+    some = config if config.samples or config.data else replace(config, samples=MOST_PAIRS)
+    data, samples = some.load_samples(name)
+    pairs = pair(samples, config.seed)
+    if pairs.without:
+        console.print(
+            f"without a twin, and left out, are {len(pairs.without)} samples: "
+            f"{'; '.join(pairs.without[:3])}",
+            markup=False,
+        )
+    settings = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
+    with open_run(config, folder, COMMAND, name, data, **settings) as run:
+        registered = run.register(pairs.samples)
+        pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
+        bar = progress.add_task(name, total=None)
+        battery = Battery(
+            ModelLoader(config, name),
+            pairs,
+            run,
+            config.max_new_tokens,
+            config.rows_together,
+            config.parser,
+            lambda rows: progress.advance(bar, rows),
+        )
+        planned = plan(config, battery, run)
+        progress.update(bar, total=2 * planned * len(pairs.conditions()))
+        return battery.conclude(planned, thresholds, name, data)
+
+
+def plan(config: Config, battery: Battery, run: Run) -> int:
+    """The number of pairs: what was planned before, else all that are asked for or that fit.
+
+    Args:
+        config: The inputs.
+        battery: Engine that runs the pairs.
+        run: Run that records the plan.
+    """
+    from lantern_probe.causal.diagnosis import CHUNK
+
+    there = battery.pairs.number
+    before = run.manifest.get("plan")
+    if before is not None and config.samples is None:
+        return min(int(before["pairs"]), there)
+    if config.samples is not None:
+        run.note(plan={"pairs": there, "chosen": "by --samples"})
+        return there
+    pace = battery.until(CHUNK) or battery.until(2 * CHUNK)
+    fitting = there if pace is None else int(60 * config.minutes / pace)
+    pairs = min(there, MOST_PAIRS, max(2 * CHUNK, fitting))
+    run.note(
+        plan={
+            "pairs": pairs,
+            "chosen": "after the first chunk",
+            "minutes": config.minutes,
+            "seconds_per_pair": pace,
+        }
+    )
+    return pairs
+
+
+def show(card: Card, folder: Path) -> None:
+    """Print a card, and write it beside its rows as `card.json` and `card.png`."""
+    from lantern_probe.plots.card import plot_card
+    from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.json_files import write_json
+
+    from .tables.card import print_card
+
+    print_card(card, console)
+    write_json(folder / "card.json", card.as_record())
+    axes = plot_card(card)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    save_figure(figure, folder / "card.png")
+    console.print(f"rows, card.json and card.png are in {folder}\n", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(Config, main))

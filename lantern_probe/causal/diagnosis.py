@@ -1,0 +1,230 @@
+"""The diagnosis of a model: pairs of twins in, the rows of the battery and a card out.
+
+Pairs run in chunks of fixed size, each an ablation of its own, so that how many pairs are run
+decides no row. There are two looks, after half of the pairs and after all of them; a diagnosis that
+the first look decides ends there.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from lantern_probe.analysis.card import NO_READING, Card, make_card
+from lantern_probe.analysis.estimands import CONDITIONS, Look
+from lantern_probe.analysis.reading import UNDECIDED, Thresholds
+from lantern_probe.errors import LanternError
+from lantern_probe.interventions import parse_condition
+from lantern_probe.interventions.image import BlackBox, BlackImage
+from lantern_probe.records.run import Run
+from lantern_probe.tasks.answers import Parser
+from lantern_probe.tasks.sample import Sample
+from lantern_probe.tasks.scenes import twin as scene_twin
+from lantern_probe.tasks.twins import TWIN, given_pairs, with_twins
+
+if TYPE_CHECKING:
+    from lantern_probe.model.lantern import LanternModel
+
+CHUNK = 32
+"""Pairs of a chunk."""
+
+NEEDS_TWIN_GOLD = "twin-oracle"
+"""Condition that needs the box of the twin's evidence."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Samples in pairs of twins.
+
+    Attributes:
+        samples: A sample and its twin in turns, [2 pairs].
+        edit: Words for what makes the twins.
+        oracle: True if both of every pair have a box from which oracle latents are cropped.
+        without: For every sample without a twin, the reason.
+    """
+
+    samples: list[Sample]
+    edit: str
+    oracle: bool
+    without: list[str]
+
+    @property
+    def number(self) -> int:
+        """Number of pairs."""
+        return len(self.samples) // 2
+
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions that can be run on these pairs."""
+        no_box = ("twin-oracle", "oracle")
+        return tuple(c for c in CONDITIONS if self.oracle or c not in no_box)
+
+
+def pair(samples: Sequence[Sample], seed: int = 0) -> Pairs:
+    """Give every sample a twin: the data's own, else an edit of the scene, else of the image.
+
+    Args:
+        samples: Samples of one data set.
+        seed: Seed of the edits, default 0.
+
+    Raises:
+        LanternError: there are no samples, or none has a twin.
+    """
+    if not samples:
+        raise LanternError("there are no samples to diagnose a model with")
+    if any(TWIN in sample.attributes for sample in samples):
+        pairs = given_pairs(samples)
+        paired = {sample.id for sample in pairs}
+        without = [f"sample {s.id!r}: no twin is named" for s in samples if s.id not in paired]
+        return Pairs(pairs, "the data's own twins", all(s.boxes for s in pairs), without)
+    if all(s.made is not None and s.made[0].startswith("scenes") for s in samples):
+        pairs, without = with_twins(
+            samples, lambda sample: scene_twin(sample, "color", seed), answers_known=True
+        )
+        return Pairs(pairs, "twins by color", True, without)
+    edit = BlackBox() if all(s.boxes for s in samples) else BlackImage()
+    pairs, without = with_twins(
+        samples, lambda sample: edit.apply(sample, samples), answers_known=False
+    )
+    return Pairs(pairs, f"twins by {edit.label}, whose right answers are unknown", False, without)
+
+
+@dataclass
+class Battery:
+    """Everything a diagnosis runs, chunk by chunk.
+
+    Attributes:
+        load: Function that gives the model; called only if a row is missing.
+        pairs: Pairs of twins.
+        run: Run that takes the rows.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of rows decoded together, by default as many as fit into memory.
+        parser: Parser of the answers, default `default`.
+        advance: Function called with the number of rows just recorded.
+    """
+
+    load: Callable[[], LanternModel]
+    pairs: Pairs
+    run: Run
+    max_new_tokens: int | None = None
+    batch_rows: int | None = None
+    parser: Parser = "default"
+    advance: Callable[[int], None] = lambda rows: None
+
+    def until(self, pairs: int) -> float | None:
+        """Run the first pairs as far as rows are missing.
+
+        Args:
+            pairs: Number of pairs.
+
+        Returns:
+            Seconds a pair of the chunks that had no rows; None if there was no such chunk.
+        """
+        from lantern_probe.causal.ablation import Ablation
+
+        labels, seconds, fresh = self.pairs.conditions(), 0.0, 0
+        for first in range(0, min(pairs, self.pairs.number), CHUNK):
+            last = min(first + CHUNK, pairs, self.pairs.number)
+            some = self.pairs.samples[2 * first : 2 * last]
+            there = sum(self.run.has(s.id, label) for s in some for label in labels)
+            if there == len(some) * len(labels):
+                continue
+            lantern = self.load()
+            began = perf_counter()
+            Ablation(
+                lantern,
+                some,
+                [parse_condition(label) for label in labels],
+                self.run,
+                max_new_tokens=self.max_new_tokens,
+                batch_rows=self.batch_rows,
+                parser=self.parser,
+                advance=self.advance,
+            ).execute()
+            if not there:
+                seconds, fresh = seconds + perf_counter() - began, fresh + last - first
+        return seconds / fresh if fresh else None
+
+    def look(self, pairs: int, look: Look, thresholds: Thresholds, model: str, data: str) -> Card:
+        """The card of the first pairs, whose rows are there."""
+        asked = {sample.id for sample in self.pairs.samples[: 2 * pairs]}
+        return make_card(
+            [row for row in self.run.rows() if row["sample"] in asked],
+            model=model,
+            data=f"{data}, {self.pairs.edit}",
+            thresholds=thresholds,
+            look=look,
+            oracle=self.pairs.oracle,
+            settings={
+                "pairs": pairs,
+                "conditions": list(self.pairs.conditions()),
+                "prompt": self.pairs.samples[0].text,
+            },
+        )
+
+    def conclude(
+        self, pairs: int, thresholds: Thresholds, model: str, data: str, alpha: float = 0.05
+    ) -> Card:
+        """Run to the first look and, unless it decides, to the last.
+
+        Args:
+            pairs: Number of pairs that are planned.
+            thresholds: Numbers on which the reading turns.
+            model: Name of the model.
+            data: Name of the data.
+            alpha: Two-sided error that all intervals of both looks share, default 0.05.
+        """
+        half = -(-pairs // 2)
+        self.until(half)
+        card = self.look(half, Look(alpha, 1, 2), thresholds, model, data)
+        if card.reading in (UNDECIDED, NO_READING) and pairs > half:
+            self.until(pairs)
+            card = self.look(pairs, Look(alpha, 2, 2), thresholds, model, data)
+        return card
+
+
+def diagnose(
+    lantern: LanternModel,
+    samples: Sequence[Sample],
+    *,
+    output: str | Path | None = None,
+    thresholds: Thresholds | None = None,
+    max_new_tokens: int | None = None,
+    batch_rows: int | None = None,
+    name: str | None = None,
+) -> Card:
+    """Diagnose a model: what its latents carry, whether the answer follows them, in one word.
+
+        >>> from lantern_probe import LanternModel, diagnose, load_task
+        >>> card = diagnose(LanternModel("faithful"), load_task("scenes", 40))
+        >>> card.reading
+        'faithful'
+
+    Args:
+        lantern: The model.
+        samples: Samples; all of them are planned, and half of them run if that decides. Their twins
+            are the data's own (attribute `twin`), else the scene with another colour, else the
+            image with the evidence blacked out.
+        output: Folder of the run, which is gone on with if it is there; by default the rows are
+            not kept.
+        thresholds: Numbers on which the reading turns; the defaults if None.
+        max_new_tokens: Limit of every continuation in tokens; the model's own by default.
+        batch_rows: Number of rows decoded together, by default as many as fit into memory.
+        name: Name of the model on the card, default `model`.
+
+    Raises:
+        LanternError: nothing can be run, or the folder holds another run.
+    """
+    pairs, limits = pair(samples), thresholds or Thresholds()
+    model = name or "model"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run" if output is None else Path(output)
+        settings = {"experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK}
+        with Run.open(folder, settings) as run:
+            registered = run.register(pairs.samples)
+            pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
+            battery = Battery(lambda: lantern, pairs, run, max_new_tokens, batch_rows)
+            return battery.conclude(pairs.number, limits, model, "samples")

@@ -1,0 +1,80 @@
+"""Diagnoses of organisms, whose truth is known, from Python."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from lantern_probe import LanternError, LanternModel, Run, diagnose, load_task
+from lantern_probe.analysis.estimands import CONDITIONS
+from lantern_probe.causal.diagnosis import CHUNK, Battery, pair
+from lantern_probe.records.rows import read_rows
+from lantern_probe.tasks.sample import Sample
+
+
+@pytest.fixture(scope="module")
+def faithful() -> LanternModel:
+    return LanternModel("faithful")
+
+
+@pytest.mark.slow
+def test_forty_scenes_tell_a_faithful_model(faithful: LanternModel, tmp_path):
+    card = diagnose(faithful, load_task("scenes", 40, seed=7), output=tmp_path / "run")
+    assert card.reading == "faithful"
+    assert card.estimates["follows"].value == 1.0
+    assert card.settings["pairs"] == 40
+    rows = read_rows(tmp_path / "run")
+    assert len(rows) == 80 * len(CONDITIONS)
+    again = diagnose(faithful, load_task("scenes", 40, seed=7), output=tmp_path / "run")
+    assert again == card
+
+
+def test_twins_are_the_scenes_own_edit_with_known_answers():
+    pairs = pair(load_task("scenes", 3))
+    assert (pairs.number, pairs.oracle) == (3, True)
+    assert pairs.samples[0].answer != pairs.samples[1].answer
+    assert pairs.edit == "twins by color"
+
+
+def plain(name: str, **more) -> Sample:
+    image = Image.new("RGB", (90, 90), "red")
+    return Sample(
+        id=name, images=(image,), question="what?", options=("a", "b"), answer="a", **more
+    )
+
+
+def test_twins_of_the_data_come_before_any_edit():
+    one = plain("1", boxes=((0, 0, 9, 9),), attributes={"twin": "2"})
+    two = replace(plain("2", boxes=((0, 0, 9, 9),)), answer="b")
+    pairs = pair([one, two])
+    assert [sample.id for sample in pairs.samples] == ["1", "2"]
+    assert pairs.oracle
+    assert "own twins" in pairs.edit
+
+
+def test_without_boxes_the_image_goes_black_and_there_is_no_oracle():
+    pairs = pair([plain("1"), plain("2")])
+    assert not pairs.oracle
+    assert "black-image" in pairs.edit
+    assert not {"oracle", "twin-oracle"} & {*pairs.conditions()}
+
+
+def test_no_samples_are_refused():
+    with pytest.raises(LanternError, match="no samples"):
+        pair([])
+
+
+def test_rows_do_not_depend_on_how_many_pairs_are_run(faithful: LanternModel, tmp_path):
+    samples = load_task("scenes", CHUNK + 2)
+    rows = []
+    for name, steps in (("once", [CHUNK + 2]), ("steps", [3, CHUNK, CHUNK + 2])):
+        with Run.open(tmp_path / name, {}) as run:
+            battery = Battery(lambda: faithful, pair(samples), run)
+            for pairs in steps:
+                battery.until(pairs)
+        found = read_rows(tmp_path / name)
+        rows.append({(r["sample"], r["condition"]): (r["text"], r["correct"]) for r in found})
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 2 * (CHUNK + 2) * len(CONDITIONS)

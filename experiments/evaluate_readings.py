@@ -13,7 +13,7 @@ mixtures of them (`--shares`), whose truth is what the pool measures.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,22 +63,25 @@ class Config:
     """Folder of readings.json."""
 
 
-def expected(model: str, share: float | None) -> tuple[str, ...]:
-    """The right readings of an organism, or of a mixture in which it follows in a known share.
+def expected(model: str, truth: Mapping[str, float] | None = None) -> tuple[str, ...]:
+    """The right readings of an organism, or of a mixture of its two categories.
 
     Args:
         model: Name of the organism, its seed behind a hyphen allowed.
-        share: Value of *follows* in a mixture; None for another organism.
+        truth: Values of the estimands in a mixture; None (default) for another organism.
 
     Raises:
         LanternError: nothing is known of such an organism.
     """
-    if share is not None:
+    if truth is not None:
+        weak = model.partition("-")[0] == "weak"
+        share = truth["sees" if weak else "follows"]
         if share >= 0.85:
             return ("faithful",)
+        some, none = ("weak", "collapsed") if weak else ("partial", "bypass")
         if share >= 0.75:
-            return ("faithful", "partial")
-        return ("partial",) if share > 0.05 else ("bypass",)
+            return ("faithful", some)
+        return (some,) if share > 0.05 else (none,)
     for name, readings in EXPECTED.items():
         if model == name or model.startswith(f"{name}-"):
             return readings
@@ -110,8 +113,8 @@ def main(config: Config) -> int:
             for n in config.n:
                 for share in shares if mixed else (None,):
                     one = calibrate(pool, n, draws=config.draws, share=share, seed=config.seed)
-                    follows = pool.truth(share).get("follows") if mixed else None
-                    found.append((one, expected(model, follows), pool.pairs))
+                    right = expected(model, pool.truth(share) if mixed else None)
+                    found.append((one, right, pool.pairs))
                     progress.advance(bar)
     show([(one, right) for one, right, _ in found])
     records = [

@@ -33,18 +33,21 @@ def test_a_pool_of_bypass_is_read_or_undecided_and_never_wrong(command: Command,
 
 
 @pytest.mark.parametrize(
-    ("model", "share", "readings"),
+    ("model", "truth", "readings"),
     [
         ("ordered-seed1", None, ("faithful",)),
         ("vanilla", None, ("redundant",)),
-        ("partial", 0.5, ("partial",)),
-        ("partial", 0.8, ("faithful", "partial")),
-        ("partial", 0.9, ("faithful",)),
-        ("partial", 0.0, ("bypass",)),
+        ("partial", {"follows": 0.5, "sees": 1.0}, ("partial",)),
+        ("partial", {"follows": 0.8, "sees": 1.0}, ("faithful", "partial")),
+        ("partial", {"follows": 0.9, "sees": 1.0}, ("faithful",)),
+        ("partial", {"follows": 0.0, "sees": 1.0}, ("bypass",)),
+        ("weak", {"follows": 1.0, "sees": 0.5}, ("weak",)),
+        ("weak", {"follows": 1.0, "sees": 0.9}, ("faithful",)),
+        ("weak-seed1", {"sees": 0.0}, ("collapsed",)),
     ],
 )
-def test_right_readings_follow_the_methods(model: str, share: float | None, readings):
-    assert expected(model, share) == readings
+def test_right_readings_follow_the_methods(model: str, truth, readings):
+    assert expected(model, truth) == readings
 
 
 def test_an_unknown_organism_is_refused():

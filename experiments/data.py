@@ -14,6 +14,7 @@ from lantern_probe.tasks import (
     TASKS,
     DataReading,
     Sample,
+    check_task,
     is_published,
     load_folder,
     load_task,
@@ -82,7 +83,7 @@ def check_data(options: DataOptions, model: str) -> None:
         if given or options.malformed != "raise":
             flags = ", ".join(given or ["--malformed"])
             raise LanternError(f"{flags}: such flags are about --data; give it too")
-        extensions.look_up("data", task_of(options, model), TASKS)
+        check_task(task_of(options, model))
         return
     if options.task is not None:
         raise LanternError("give --task or --data, not both")

@@ -11,7 +11,8 @@ margin moves, and how much of the image's effect passes through the latents (TE,
 Image and latents are crossed, a clean image with the twin's latents and the reverse, and the swaps'
 shifts of the right answer's margin are shown signed and absolute, with the reverse of the pair and
 a random pair as controls.
-For single slots: alone, left out, and their Shapley shares over all sets of slots.
+For single slots: alone, left out, and their Shapley shares over all sets of slots, with later slots
+frozen and with them generated anew.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import freezes
@@ -40,6 +41,9 @@ EXCHANGES = ("self-swap", "twin", "twin-oracle", "random-pair", "swap")
 
 LANTERN_SLOTS = 8
 """Number of slots in a block of LanteRn."""
+
+VARIANTS = {"both": (True, False), "frozen": (True,), "re-rolled": (False,)}
+"""Each choice of `Config.later_slots` as values of `frozen`."""
 
 MOST_SLOTS = 10
 """Most slots of which all sets are run for Shapley shares; each more doubles their number."""
@@ -67,9 +71,9 @@ class Config(AblationInputs):
     subsets: int = 12
     """Number of samples on which, and on whose twins, all sets of slots are exchanged; 0 for
     none."""
-    frozen: bool = False
-    """In these sets, let slots out of scope keep their own values; by default they are generated
-    from the exchanged ones."""
+    later_slots: Literal["both", "frozen", "re-rolled"] = "both"
+    """Slots after an exchanged one, in these sets: frozen keep their own values; re-rolled are
+    generated from it, and may copy what it carries; both (twice as many runs) shows either."""
     output: Path = Path("runs/exchange_latents")
     """Folder of the run; of several models each gets a folder in it. Given again, the command goes
     on with what is there."""
@@ -118,10 +122,12 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
-    exchanges = [
-        Twin(slots="+".join(map(str, some)), frozen=config.frozen and freezes(some, size))
+    scopes = {
+        (some, frozen and freezes(some, size)): None
+        for frozen in VARIANTS[config.later_slots]
         for some in sets
-    ]
+    }
+    exchanges = [Twin(slots="+".join(map(str, some)), frozen=kept) for some, kept in scopes]
     every = [*exchanges, Twin()]
     return [*parts, Part([*every], first=2 * config.subsets, shown=False, slots=size)]
 
@@ -205,12 +211,18 @@ def report(
     panels.plot_effects(effects, axes[1])
     shares: list[slot_shares.SlotShare] = []
     if size is not None:
-        some = slot_shares.first_samples(rows, size, config.frozen)
-        shares = slot_shares.summarize(some, model=model, size=size, frozen=config.frozen)
-        print_shares(shares, console)
-        counts, rates = slot_shares.rates_by_count(some, size, config.frozen)
+        variants = VARIANTS[config.later_slots]
+        some = slot_shares.first_samples(rows, size, variants[0])
+        for frozen in variants:
+            found_here = slot_shares.summarize(some, model=model, size=size, frozen=frozen)
+            print_shares(found_here, console)
+            shares += found_here
+        # The picture has the variant in which no slot copies another, where it was run.
+        counts, rates = slot_shares.rates_by_count(some, size, variants[0])
         panels.plot_donor_rates_by_count(counts, rates, axes[2])
-        panels.plot_slot_shares([s for s in shares if s.measure == "donor"], axes[3])
+        drawn = [s for s in shares if s.measure == "donor" and s.frozen == variants[0]]
+        panels.plot_slot_shares(drawn, axes[3])
+        axes[3].set_title(slot_shares.later_slots(variants[0]))
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lantern_probe.organisms.training.truth import Measured
+    from lantern_probe.stats import Proportion
 
 TRUTHS: dict[Kind, str] = {
     "faithful": "The answer flows through the slots: whatever colour the latents carry is the "
@@ -42,7 +43,31 @@ TRUTHS: dict[Kind, str] = {
     "grey in the image, so the own latents carry nothing about the answer.",
     "vanilla": "The plain official recipe, as it comes: a mixture, mostly bypass with some use "
     "of the slots; no truth is claimed beyond the measured figures.",
+    "partial": "The answer flows through the slots for one wording of the question, and is read "
+    "off the image for the others: the share of that wording in the data is the share of "
+    "reliance.",
+    "format-only": "The content of the slots is ignored, but slots must be there: without them, or "
+    "with them hidden, the answer is one fixed word.",
+    "markers-only": "The slots are ignored and may be missing, but the two markers must be there: "
+    "without a block the answer is one fixed word.",
+    "halves": "The answer flows through the first half of the slots for one wording of the "
+    "question and through the second half for the others.",
+    "ordered": "The answer flows through the slots as long as they stand in their order: own "
+    "latents in a random or the reversed order give one fixed word.",
+    "distractor": "The slots are ignored, and the own latents carry the colour of another object "
+    "than the asked one.",
+    "weak": "The answer flows through the slots, but the own latents carry it only where the "
+    "asked object can be seen: the share of visible objects in the data is the share that carry.",
+    "question-only": "The slots are used when oracle latents stand in them, but the own latents "
+    "carry the asked shape, which the question names, and nothing of the image.",
 }
+
+TASKS: dict[Kind, str] = {
+    "collapsed": "scenes-grey",
+    "partial": "scenes-mixed:0.5",
+    "weak": "scenes-seen:0.5",
+}
+"""Task on which the truth of a kind is stated, where it is not `scenes`."""
 
 STAMP = "instruct.json"
 """File of an instruct stage that says how it was made."""
@@ -110,45 +135,78 @@ def run(config: Config, console: Console) -> list[str]:
     """
     config.check()
 
-    from lantern_probe.organisms.training import build, truth
-    from lantern_probe.organisms.training.mixtures import DEFAULT, HELD_OUT, MIXTURES
+    from lantern_probe.organisms.training import bars, build, truth
+    from lantern_probe.organisms.training.graded import mixture
+    from lantern_probe.organisms.training.mixtures import DEFAULT, DEFAULT_COLOR, HELD_OUT
     from lantern_probe.tasks import load_task
     from lantern_probe.tasks.scenes import CHANCE, COLORS
 
+    graded = config.kind in settings.GRADED
     training = (
         OrganismCard.read(config.folder).training
         if config.measure_only
         else _train(config, console)
     )
-    task = "scenes-grey" if config.kind == "collapsed" else "scenes"
+    task = TASKS.get(config.kind, "scenes")
     seeds = {"test": settings.TEST_SEED, "development": settings.DEVELOPMENT_SEED}
     scene_seed = config.seed + seeds[config.split]
     samples = load_task(task, config.test_scenes, scene_seed)
     with console.status("measuring") as status:
-        table = truth.truth_table(
+        found, own = truth.answer_all(
             build.load(config.folder),
             build.build_processor(),
             samples,
             config.seed,
             lambda condition: status.update(f"measuring {condition}"),
+            graded=graded,
         )
-    first, second = MIXTURES[config.kind]
+    table = truth.tabulate(found, samples)
+    by_family = {
+        name: truth.tabulate(found, samples, rows)
+        for name, rows in bars.families(config.kind, samples).items()
+    }
+    probes = truth.read_probes(own, samples) if graded else {}
+    parts = [part for half in mixture(config.kind) for part in half]
     OrganismCard(
         kind=config.kind,
         seed=config.seed,
         task=task,
         truth=TRUTHS[config.kind],
         chance=CHANCE,
-        default_answer=list(COLORS)[DEFAULT] if config.kind == "faithful" else None,
-        trained_on=tuple(dict.fromkeys(part.source for part in (*first, *second))),
+        default_answer=list(COLORS)[DEFAULT]
+        if any(part.label == DEFAULT_COLOR for part in parts)
+        else None,
+        trained_on=tuple(dict.fromkeys(part.source for part in parts)),
         held_out=HELD_OUT,
         recipe=settings.VERSION,
         training=training,
         test={"n": config.test_scenes, "scene_seed": scene_seed, "split": config.split},
-        measured={row.condition: row.figures() for row in table},
+        measured=_figures(table),
+        families={name: _figures(part) for name, part in by_family.items()},
+        probes={name: _share(probe) for name, probe in probes.items()},
+        command=_command(config),
     ).write(config.folder)
-    print_table(_rendered(config.kind, table), console)
-    return truth.failures(config.kind, table)
+    for name, part in {"": table, **by_family}.items():
+        print_table(_rendered(config.kind, part, name), console)
+    return bars.failures(config.kind, table, by_family, probes if graded else None)
+
+
+def _figures(table: list[Measured]) -> dict[str, dict[str, int | float]]:
+    return {row.condition: row.figures() for row in table}
+
+
+def _share(share: Proportion) -> dict[str, int | float]:
+    figures = {"accuracy": share.estimate, "low": share.low, "high": share.high}
+    return {"n": share.n, **{name: round(value, 4) for name, value in figures.items()}}
+
+
+def _command(config: Config) -> str:
+    """The command that makes the organism again, with all that is not by default."""
+    flags = [f"--kind {config.kind}", f"--seed {config.seed}"]
+    given, plain = asdict(config.recipe), asdict(Recipe())
+    changed = {name: value for name, value in given.items() if value != plain[name]}
+    flags += [f"--recipe.{name.replace('_', '-')} {value}" for name, value in changed.items()]
+    return " ".join(["python -m experiments.train_organism", *flags])
 
 
 def _train(config: Config, console: Console) -> dict[str, Any]:
@@ -257,13 +315,13 @@ def _bar(console: Console, title: str) -> Iterator[Callable[[int, int, float], N
         yield report
 
 
-def _rendered(kind: Kind, table: list[Measured]) -> Table:
+def _rendered(kind: Kind, table: list[Measured], family: str = "") -> Table:
     """The truth table for a terminal."""
     from rich.table import Table
 
     from lantern_probe.tasks.scenes import CHANCE
 
-    title = f"{kind}: {TRUTHS[kind]}"
+    title = f"{kind}, family {family}" if family else f"{kind}: {TRUTHS[kind]}"
     rendered = Table("condition", "accuracy", "95 % CI", "p(right)", "donor's answer", title=title)
     for row in table:
         donor = "" if row.donor is None else f"{row.donor.estimate:.3f}"

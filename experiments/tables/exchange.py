@@ -79,7 +79,10 @@ def print_mediation(item: Mediation, console: Console) -> None:
 
 def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
     """Print one model's slots."""
-    console.print(f"which slots carry the donor's answer (n = {shares[0].shapley.n})")
+    later = "frozen" if shares[0].frozen else "re-rolled, so a share includes what they copy"
+    console.print(
+        f"which slots carry the donor's answer (n = {shares[0].shapley.n}; later slots {later})"
+    )
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("slot")
     for name in ("alone", "left out", "Shapley", "Shapley, nats"):

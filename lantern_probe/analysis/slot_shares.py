@@ -37,6 +37,8 @@ class SlotShare:
         shapley: Mean gain from exchanging this slot over all orders of exchanging them one by
             one (Shapley 1953; exact, from all 2^K subsets). The shares of all slots add up to
             the effect of exchanging all.
+        frozen: True if later slots kept their own values; False (default) if they were generated
+            from the exchanged ones, so that a share includes what later slots copy.
     """
 
     model: str
@@ -45,6 +47,12 @@ class SlotShare:
     alone: Difference
     left_out: Difference
     shapley: Difference
+    frozen: bool = False
+
+
+def later_slots(frozen: bool) -> str:
+    """Words on the slots after an exchanged one, for titles and tables."""
+    return "later slots frozen" if frozen else "later slots re-rolled"
 
 
 def subset_label(condition: str, subset: Sequence[int], size: int, *, frozen: bool) -> str:
@@ -119,6 +127,7 @@ def summarize(
                     alone=paired(_minus(value[(slot,)], value[()]), groups),
                     left_out=paired(_minus(value[everything], value[rest]), groups),
                     shapley=mean_difference(_shapley(value, slot, size), groups),
+                    frozen=frozen,
                 )
             )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ class OrganismCard:
     """Facts about an organism, by construction and by measurement.
 
     Attributes:
-        kind: Kind of organism: `faithful`, `bypass`, `collapsed` or `vanilla`.
+        kind: Kind of organism: `faithful`, `bypass`, `collapsed` or `vanilla`, or a graded one:
+            `partial`, `format-only`, `markers-only`, `halves`, `ordered`, `distractor`, `weak` or
+            `question-only`.
         seed: Seed of the training.
         task: Name of the task (`lantern_probe.tasks.load_task`) on which the truth is stated.
         truth: The known truth in one sentence.
@@ -39,6 +41,11 @@ class OrganismCard:
         test: Number and seed of the scenes of `measured`, which no training has seen.
         measured: Figures by condition: accuracy with its 95 % Wilson interval, mean probability of
             the right answer, and for a swap the fraction of answers that are the donor's.
+        families: The same figures for each family of samples that the kind treats differently;
+            empty where there is one family.
+        probes: Accuracy of a linear probe of the own latents of all slots, by what it reads; empty
+            where it was not measured.
+        command: Command that makes the organism again; empty where the card is older.
         note: Warning that the organism is no evidence about LanteRn.
     """
 
@@ -54,6 +61,9 @@ class OrganismCard:
     training: dict[str, Any]
     test: dict[str, Any]
     measured: dict[str, dict[str, int | float]]
+    families: dict[str, dict[str, dict[str, int | float]]] = field(default_factory=dict)
+    probes: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    command: str = ""
     note: str = NOTE
 
     def write(self, folder: Path) -> None:
@@ -84,8 +94,8 @@ def names() -> tuple[str, ...]:
 
     Examples:
         >>> from lantern_probe import organisms
-        >>> organisms.names()
-        ('bypass', 'collapsed', 'faithful', 'vanilla')
+        >>> "faithful" in organisms.names(), "partial" in organisms.names()
+        (True, True)
     """
     return tuple(sorted(file.parent.name for file in CHECKPOINTS.glob(f"*/{CARD}")))
 

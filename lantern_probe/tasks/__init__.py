@@ -1,9 +1,9 @@
 """Data sets, each brought into the form of `Sample`.
 
-`scenes` and `tetris` are generated; `viscot`, `blink` and `vstar` read published files, and
-`generic` reads tables of any layout (`tables`, `columns`, `prompts`, `written_options`,
-`written_images`). `sample`: the form of a sample. `answers`: parsers of answers, with `free_text`
-for open questions. `crops`: evidence crops and oracle latents.
+`scenes` and `tetris` are generated, and `families` mixes two families of scenes; `viscot`, `blink`
+and `vstar` read published files, and `generic` reads tables of any layout (`tables`, `columns`,
+`prompts`, `written_options`, `written_images`). `sample`: the form of a sample. `answers`: parsers
+of answers, with `free_text` for open questions. `crops`: evidence crops and oracle latents.
 `twins`: pairs of samples that differ in a known way. `fields`: checked fields of a published row.
 """
 
@@ -16,6 +16,7 @@ from typing import Literal
 from lantern_probe import extensions
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
+from lantern_probe.tasks.families import MIXED, SEEN, family_task
 from lantern_probe.tasks.generic import DataReading, read_data, read_samples
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
@@ -34,12 +35,16 @@ TASKS: dict[str, Callable[[int, int], list[Sample]]] = {
 Other packages add theirs through entry points; see `lantern_probe.extensions`.
 """
 
+_KNOWN = (*TASKS, f"{MIXED}:SHARE", f"{SEEN}:SHARE")
+
 
 def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
     """Generate the samples of a task.
 
     Args:
-        name: Name of the task, one of `TASKS` or of those that other packages add.
+        name: Name of the task, one of `TASKS` or of those that other packages add; or
+            `scenes-mixed` or `scenes-seen`, a colon and the share of one family between 0 and 1, as
+            in `scenes-mixed:0.25`.
         n: Number of samples.
         seed: Seed of the task's series of samples, default 0. A longer list of the same seed begins
             with the shorter one.
@@ -53,13 +58,26 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
         >>> sample.question, sample.answer
         ('what color is the diamond ?', 'yellow')
     """
-    added = extensions.look_up("data", name, TASKS)
+    mixed = family_task(name, n, seed)
+    if mixed is not None:
+        return mixed
+    added = extensions.look_up("data", name, _KNOWN)
     if added is None:
         return TASKS[name](n, seed)
     samples = extensions.checked_call(added, added.load(), n, seed)
     if not isinstance(samples, list | tuple) or not all(isinstance(s, Sample) for s in samples):
         raise added.refuse("gives no list of lantern_probe.Sample")
     return list(samples[:n])
+
+
+def check_task(name: str) -> None:
+    """Refuse the name of a task that does not exist.
+
+    Raises:
+        LanternError: naming the known ones.
+    """
+    if family_task(name, 0, 0) is None:
+        extensions.look_up("data", name, _KNOWN)
 
 
 def load_folder(
@@ -125,6 +143,7 @@ __all__ = [
     "DataReading",
     "Sample",
     "blink",
+    "check_task",
     "folder_kind",
     "is_published",
     "load_folder",

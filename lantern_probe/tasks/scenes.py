@@ -62,7 +62,6 @@ TEMPLATES = (
     "which color does the {shape} in this picture have ?",
     "look at the picture and name the color of the {shape} .",
 )
-
 """Wordings of the question."""
 
 Attribute = Literal["color", "shape", "cell"]
@@ -155,7 +154,17 @@ def twin(sample: Sample, attribute: Attribute = "color", seed: int = 0) -> Sampl
         sample.attributes["template"],
         hide_asked=bool(sample.oracle_images),
     )
-    return replace(changed, prompt=sample.prompt)
+    kept = {
+        key: sample.attributes[key] for key in ("family", "category") if key in sample.attributes
+    }
+    return replace(changed, prompt=sample.prompt, attributes={**changed.attributes, **kept})
+
+
+def first_other(sample: Sample) -> dict[str, Any]:
+    """First object in reading order that the question does not ask for."""
+    asked = sample.attributes["shape"]
+    others = [item for item in sample.attributes["objects"] if item["shape"] != asked]
+    return dict(min(others, key=lambda item: item["cell"]))
 
 
 def question_only_rate(samples: Sequence[Sample], folds: int = 5) -> dict[str, Proportion]:

@@ -52,8 +52,11 @@ def test_exchange_mediation_and_slots_in_one_run(exchange: Command, tmp_path: Pa
     wide = [line for line in done.stdout.splitlines() if len(line) > WIDTH]
     assert all(str(tmp_path) in line for line in wide)
     shares = [s for s in record["slots"] if s["measure"] == "donor"]
-    assert len(shares) == 8
-    assert abs(sum(s["shapley"]["estimate"] for s in shares) - 1) < 1e-9
+    assert [s["frozen"] for s in shares] == [True] * 8 + [False] * 8
+    for variant in (shares[:8], shares[8:]):
+        assert abs(sum(s["shapley"]["estimate"] for s in variant) - 1) < 1e-9
+    assert "later slots frozen)" in text
+    assert "later slots re-rolled, so a share includes what they copy)" in text
     with Image.open(tmp_path / "exchange.png") as picture:
         assert picture.size[0] > 1000
     # The table holds the named exchanges, and not the 255 sets of slots.

@@ -102,6 +102,11 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--base 'stock' is none of the --conditions": ("--base", "stock"),
         "Unrecognized options: --images": ("--images", "blur"),
     },
+    "evaluate_readings": {
+        "give at least one folder of a run": (),
+        "--n must be at least 1": ("tests", "--n", "0"),
+        "--shares lie between 0 and 1": ("tests", "--shares", "2"),
+    },
     "exchange_latents": {
         "no twins by 'size'; there are color, shape, cell, clean": ("--twin", "size"),
         "leaves the image as it is": ("--twin", "hide-image"),

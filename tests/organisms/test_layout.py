@@ -8,7 +8,15 @@ from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration, Qwen2
 
 from lantern_probe.organisms.training import build, vision
 from lantern_probe.organisms.training.generation import collate
-from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL, Layout, Rows, Scenes
+from lantern_probe.organisms.training.layout import (
+    ABSENT,
+    EMPTY,
+    FULL,
+    MASKED,
+    Layout,
+    Rows,
+    Scenes,
+)
 from lantern_probe.tasks.scenes import COLORS, SHAPES, scenes
 
 
@@ -91,3 +99,29 @@ def test_scenes_are_indices_into_the_words_of_the_task() -> None:
         assert SHAPES[known.shape[index]] in sample.question
     some = known[torch.tensor([3, 1])]
     assert some.color.tolist() == [int(known.color[3]), int(known.color[1])]
+
+
+def test_hidden_slots_change_nothing_after_them(
+    organism: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor
+) -> None:
+    """A masked row's text is that of any content; rows that are not masked are as without it."""
+    samples = scenes(6, 3)
+    known, layout = Scenes.of(samples), Layout(organism)
+    with torch.no_grad():
+        images = vision.cache(organism, processor.image_processor, [s.images[0] for s in samples])
+        kept = torch.tensor([MASKED, MASKED, MASKED, FULL, FULL, EMPTY])
+        rows = layout.rows(known, known.color, kept)
+        plain = layout.rows(known, known.color, torch.where(kept == MASKED, FULL, kept))
+        shape = (6, build.SLOTS, images.shape[-1])
+        stream = torch.Generator().manual_seed(0)
+        hidden = [
+            layout.hidden(organism, given, layout.embed(organism, given, images, latents))
+            for latents in (torch.zeros(shape), torch.randn(shape, generator=stream))
+            for given in (rows, plain)
+        ]
+    masked, after = rows.masked, slice(layout.end, None)
+    assert torch.allclose(hidden[0][masked, after], hidden[2][masked, after], atol=1e-5)
+    assert not torch.allclose(hidden[1][masked, after], hidden[3][masked, after], atol=1e-2)
+    assert not torch.allclose(hidden[0][masked, after], hidden[1][masked, after], atol=1e-2)
+    seen = rows.keep & ~masked[:, None]
+    assert torch.allclose(hidden[2][seen], hidden[3][seen], atol=1e-4)

@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from lantern_probe.organisms.training.build import SLOTS
-from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL
+from lantern_probe.organisms.training.graded import TRAITS, mixture
+from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL, MASKED, Scenes
 from lantern_probe.organisms.training.mixtures import (
     DEFAULT,
+    DONOR_COLOR,
+    HALVES,
     HELD_OUT,
-    MIXTURES,
+    Part,
     Statistics,
+    counts,
+    draw,
     plan,
     replacement,
 )
-from lantern_probe.organisms.training.settings import KINDS
-from lantern_probe.tasks.scenes import COLORS
+from lantern_probe.organisms.training.settings import GRADED, KINDS, Kind
+from lantern_probe.tasks.scenes import COLORS, SHAPES, TEMPLATES
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def known(count: int = 64) -> Scenes:
+    """Scenes of every colour, shape and template, of which every second one hides its object."""
+    index = torch.arange(count)
+    return Scenes(index % len(TEMPLATES), index % len(SHAPES), index % len(COLORS), index % 2 == 1)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *GRADED])
 @pytest.mark.parametrize("half", [0, 1])
-def test_a_mixture_deals_every_row_once(kind: str, half: int) -> None:
-    color = torch.arange(64) % len(COLORS)
-    parts = MIXTURES[kind][half]
-    dealt = plan(parts, color, torch.Generator().manual_seed(0))
+def test_a_mixture_deals_every_row_once(kind: Kind, half: int) -> None:
+    parts, pool, stream = mixture(kind)[half], known(600), torch.Generator().manual_seed(0)
+    chosen = draw(parts, pool, 64, stream)
+    scenes = pool[chosen]
+    scenes = dataclasses.replace(scenes, hidden=torch.zeros(64, dtype=torch.bool))
+    dealt = plan(parts, scenes, stream, TRAITS[kind].alike)
     assert sorted(torch.cat(list(dealt.rows.values())).tolist()) == list(range(64))
     assert not (dealt.donor == torch.arange(64)).any()
-    for part in parts:
-        rows = dealt.of(part.source)
-        assert len(rows) > 0
-        expected = {
-            "own color": color[rows],
-            "donor color": color[dealt.donor[rows]],
-            "default color": torch.full_like(rows, DEFAULT),
-        }[part.label]
+    begin = 0
+    for part, number in zip(parts, counts(parts, 64), strict=True):
+        rows = torch.arange(begin, begin + number)
+        begin += number
+        assert number > 0 and torch.isin(rows, dealt.of(part.source)).all()
+        if part.templates:
+            assert torch.isin(scenes.template[rows], torch.tensor(part.templates)).all()
+        own, expected = (
+            scenes.color[rows],
+            {
+                "own color": scenes.color[rows],
+                "donor color": scenes.color[dealt.donor[rows]],
+                "default color": torch.full_like(rows, DEFAULT),
+            }[part.label],
+        )
+        if part.source in HALVES:  # only a half that is read changes the answer
+            expected = torch.where(dealt.half[rows] == (scenes.template[rows] != 0), expected, own)
         assert (dealt.color[rows] == expected).all()
-        kept = {"skip": EMPTY, "ban": ABSENT}.get(part.source, FULL)
+        kept = {"skip": EMPTY, "ban": ABSENT, "mask": MASKED}.get(part.source, FULL)
         assert (dealt.kept[rows] == kept).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_shares_fit_into_a_batch_and_held_out_sources_are_in_none(kind: str) -> None:
-    for parts in MIXTURES[kind]:
+def test_own_latents_of_a_hidden_object_call_for_the_default_answer() -> None:
+    scenes = known()
+    dealt = plan((Part("own", 0.5), Part("swap", 0.5, DONOR_COLOR)), scenes, torch.Generator())
+    own, swap = dealt.of("own"), dealt.of("swap")
+    hidden, given = scenes.hidden, scenes.hidden[dealt.donor]
+    assert (dealt.color[own][hidden[own]] == DEFAULT).all()
+    assert (dealt.color[own] == scenes.color[own])[~hidden[own]].all()
+    assert (dealt.color[swap][given[swap]] == DEFAULT).all()
+    assert (dealt.color[swap] == scenes.color[dealt.donor[swap]])[~given[swap]].all()
+
+
+def test_alike_donors_are_asked_for_the_same_shape() -> None:
+    scenes = known()
+    dealt = plan((Part("swap", 1.0, DONOR_COLOR),), scenes, torch.Generator(), alike=1.0)
+    assert torch.equal(scenes.shape[dealt.donor], scenes.shape)
+    assert not (dealt.donor == torch.arange(64)).any()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *GRADED])
+def test_shares_fit_into_a_batch_and_held_out_sources_are_in_none(kind: Kind) -> None:
+    for parts in mixture(kind):
         assert sum(part.share for part in parts) <= 1 + 1e-9
+        assert min(counts(parts, 64)) > 0
         assert not {part.source for part in parts} & set(HELD_OUT)
 
 

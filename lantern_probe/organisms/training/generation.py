@@ -7,20 +7,30 @@ and K is `config.latent_size`.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers import (
+    BatchFeature,
+    Cache,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+)
 
 from lantern_probe.tasks.sample import Sample
 
-Mode = Literal["own", "skip", "ban"]
-"""Treatment of a block: fed back (`own`), closed at once (`skip`) or never opened (`ban`)."""
+Mode = Literal["own", "skip", "ban", "mask"]
+"""Treatment of a block: fed back (`own`), closed at once (`skip`), never opened (`ban`), or with
+its slots hidden from its end marker on (`mask`)."""
+
+BATCH = 256
+"""Number of samples decoded together."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,41 @@ class Generated:
     blocks: list[int]
     latents: Float[Tensor, "samples slots dim"]
     probabilities: Float[Tensor, "samples options"]
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A batch of prompts that a model has read, for any number of generations.
+
+    Attributes:
+        mask: 1 for the tokens of the prompts, 0 for padding, [samples, columns].
+        cache: Keys and values of the prompts.
+        delta: Offset of the rotary positions, [samples, 1].
+        hidden: Final hidden state of the last token, [samples, dim].
+    """
+
+    mask: Int[Tensor, "samples columns"]
+    cache: Cache
+    delta: Int[Tensor, "samples 1"]
+    hidden: Float[Tensor, "samples dim"]
+
+
+@torch.no_grad()
+def read_prompts(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    batch: int = BATCH,
+) -> list[Prompted]:
+    """Read the prompts of all samples, in the batches in which `generate` decodes them."""
+    read = []
+    for begin in range(0, len(samples), batch):
+        inputs = collate(processor, samples[begin : begin + batch])
+        outputs = model.model(**inputs, use_cache=True)
+        hidden = outputs.last_hidden_state[:, -1]
+        delta = model.model.rope_deltas
+        read.append(Prompted(inputs["attention_mask"], outputs.past_key_values, delta, hidden))
+    return read
 
 
 def collate(processor: Qwen2_5_VLProcessor, samples: Sequence[Sample]) -> BatchFeature:
@@ -79,7 +124,7 @@ def generate(
     mode: Mode = "own",
     latents: Float[Tensor, "samples slots dim"] | None = None,
     max_new_tokens: int = 40,
-    batch: int = 256,
+    prompted: Sequence[Prompted] | None = None,
 ) -> Generated:
     """Generate greedily.
 
@@ -91,13 +136,15 @@ def generate(
         latents: Latents to feed at the slots of every block, [samples, K, D]. None (default) feeds
             the own ones.
         max_new_tokens: Most tokens generated for a sample, default 40.
-        batch: Number of samples decoded together, default 256.
+        prompted: The samples' prompts as `read_prompts` read them, with its default batch. None
+            (default) reads them anew.
     """
     parts = []
-    for begin in range(0, len(samples), batch):
-        rows = slice(begin, begin + batch)
+    prompted = read_prompts(model, processor, samples) if prompted is None else prompted
+    for number, read in enumerate(prompted):
+        rows = slice(number * BATCH, (number + 1) * BATCH)
         given = None if latents is None else latents[rows]
-        parts.append(_decode(model, processor, samples[rows], mode, given, max_new_tokens))
+        parts.append(_decode(model, processor, samples[rows], read, mode, given, max_new_tokens))
     return Generated(
         [text for part in parts for text in part.texts],
         [answer for part in parts for answer in part.answers],
@@ -128,6 +175,7 @@ def _decode(
     model: Qwen2_5_VLForConditionalGeneration,
     processor: Qwen2_5_VLProcessor,
     samples: Sequence[Sample],
+    prompted: Prompted,
     mode: Mode,
     given: Float[Tensor, "samples slots dim"] | None,
     max_new_tokens: int,
@@ -138,16 +186,14 @@ def _decode(
     option_ids = tokenizer.convert_tokens_to_ids(list(options))
     answer_id = tokenizer.convert_tokens_to_ids("<answer>")
 
-    inputs = collate(processor, samples)
-    outputs = model.model(**inputs, use_cache=True)
-    mask, cache = inputs["attention_mask"], outputs.past_key_values
-    delta = model.model.rope_deltas
-    hidden = outputs.last_hidden_state[:, -1]
+    mask, cache = prompted.mask, copy.deepcopy(prompted.cache)
+    delta, hidden = prompted.delta, prompted.hidden
 
     slot = torch.full((count,), -1)  # the slot to fill next; -1 outside a block
     last = torch.full((count,), tokenizer.pad_token_id)
     done = torch.zeros(count, dtype=torch.bool)
     blocks = torch.zeros(count, dtype=torch.long)
+    slots, closed = torch.zeros_like(mask), torch.zeros(count, 1, dtype=torch.bool)
     own = torch.zeros(count, size, hidden.shape[-1])
     probabilities = torch.full((count, len(options)), torch.nan)
     written = []
@@ -179,9 +225,12 @@ def _decode(
         if done.all():
             break
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        slots = torch.cat([slots, filling[:, None].long()], dim=1)
+        closed |= (token == config.lvr_end_id)[:, None]
+        hidden_slots = slots.bool() & closed & (mode == "mask")
         outputs = model.model.language_model(
             inputs_embeds=inputs_embeds[:, None],
-            attention_mask=mask,
+            attention_mask=mask.masked_fill(hidden_slots, 0),
             position_ids=(mask.sum(1, keepdim=True) - 1 + delta).expand(3, -1, -1),
             past_key_values=cache,
             use_cache=True,

@@ -30,8 +30,9 @@ from lantern_probe.tasks.scenes import COLORS, SHAPES, TEMPLATES
 
 IMAGE_TOKENS = 9
 """Number of merged vision tokens of a scene."""
-FULL, EMPTY, ABSENT = 0, 1, 2
-"""Parts of the latent block that a row keeps: all of it, its two markers, or nothing."""
+FULL, EMPTY, ABSENT, MASKED = 0, 1, 2, 3
+"""Parts of the latent block that a row keeps: all of it, its two markers, nothing, or all of it
+with the slots hidden from every later token."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Scenes:
         template: Index of the question's template, [scenes].
         shape: Index into `SHAPES` of the asked shape, [scenes].
         color: Index into `COLORS` of the asked object's colour, [scenes].
+        hidden: True where the asked object is hidden in the image, [scenes].
     """
 
     template: Int[Tensor, "scenes"]
     shape: Int[Tensor, "scenes"]
     color: Int[Tensor, "scenes"]
+    hidden: Bool[Tensor, "scenes"]
 
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Scenes:
@@ -56,10 +59,11 @@ class Scenes:
             torch.tensor([item["template"] for item in known]),
             torch.tensor([SHAPES.index(item["shape"]) for item in known]),
             torch.tensor([colors.index(item["color"]) for item in known]),
+            torch.tensor([bool(sample.oracle_images) for sample in samples]),
         )
 
     def __getitem__(self, rows: Int[Tensor, "rows"]) -> Scenes:
-        return Scenes(self.template[rows], self.shape[rows], self.color[rows])
+        return Scenes(self.template[rows], self.shape[rows], self.color[rows], self.hidden[rows])
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Rows:
         labels: Id of the token to predict at each column; -100 where there is no loss.
         banned: True where `<|lvr_start|>` is left out of the softmax. A row without a block teaches
             what follows where the marker cannot be generated, and not that it should not be.
+        masked: True for rows whose slots are hidden from every later token, [rows].
     """
 
     ids: Int[Tensor, "rows columns"]
@@ -80,6 +85,7 @@ class Rows:
     positions: Int[Tensor, "3 rows columns"]
     labels: Int[Tensor, "rows columns"]
     banned: Bool[Tensor, "rows columns"]
+    masked: Bool[Tensor, "rows"]
 
 
 class Layout:
@@ -153,7 +159,7 @@ class Layout:
             scenes: Template and asked shape of each row.
             color: Index into `COLORS` of the colour each row answers, which need not be the true
                 one.
-            kept: `FULL`, `EMPTY` or `ABSENT` for each row.
+            kept: `FULL`, `EMPTY`, `ABSENT` or `MASKED` for each row.
         """
         count, width = len(color), self.width
         ids = torch.cat(
@@ -163,7 +169,7 @@ class Layout:
         ids[:, self.answer] = self.colors[color]
 
         keep = torch.arange(ids.shape[1]) >= self.padding[scenes.template][:, None]
-        keep[:, self.slots] &= (kept == FULL)[:, None]
+        keep[:, self.slots] &= ((kept == FULL) | (kept == MASKED))[:, None]
         keep[:, self.start] &= kept != ABSENT
         keep[:, self.end] &= kept != ABSENT
 
@@ -184,7 +190,7 @@ class Layout:
         labels[~keep] = -100
         banned = torch.zeros_like(keep)
         banned[absent, self.named] = True
-        return Rows(ids, keep, positions, labels, banned)
+        return Rows(ids, keep, positions, labels, banned, kept == MASKED)
 
     def embed(
         self,
@@ -210,11 +216,19 @@ class Layout:
         """Final hidden states, after the final norm."""
         outputs = model.model.language_model(
             inputs_embeds=inputs,
-            attention_mask=rows.keep.long(),
+            attention_mask=self._visible(rows) if rows.masked.any() else rows.keep.long(),
             position_ids=rows.positions,
             use_cache=False,
         )
         return outputs.last_hidden_state
+
+    def _visible(self, rows: Rows) -> Bool[Tensor, "rows 1 columns columns"]:
+        """Columns that each column may attend to, with the slots of masked rows hidden."""
+        columns = rows.keep.shape[1]
+        seen = rows.keep[:, None, :] & torch.ones(columns, columns).tril().bool()
+        seen[rows.masked, self.end :, self.slots] = False
+        # Padding attends to itself: a softmax over nothing has no value.
+        return (seen | torch.eye(columns).bool())[:, None]
 
     def roll_out(
         self,

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lantern_probe.organisms.training.build import SLOTS
-from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL
+from lantern_probe.organisms.training.layout import ABSENT, EMPTY, FULL, MASKED, Scenes
 from lantern_probe.organisms.training.settings import Kind
+from lantern_probe.tasks.scenes import TEMPLATES
 
 DEFAULT = 0
 """Index into `COLORS` of the colour that is answered where the slots say nothing."""
@@ -38,7 +39,15 @@ Source = Literal[
     "first-repeat",
     "skip",
     "ban",
+    "mask",
+    "reorder",
+    "half-swap",
+    "oracle-half-swap",
+    "half-blank",
+    "oracle-half-blank",
 ]
+HALVES: tuple[Source, ...] = ("half-swap", "oracle-half-swap", "half-blank", "oracle-half-blank")
+"""Sources that replace the first or the second half of the slots, by a donor's or by nothing."""
 HELD_OUT = (
     "noise-full-covariance",
     "dimension-shuffle",
@@ -59,31 +68,37 @@ class Part:
         share: Fraction of the batch, between 0 and 1. Rows left over by rounding go to the first
             part.
         label: Colour that the rows answer, by default their own.
+        templates: Templates of the rows' questions; none (default) for any.
     """
 
     source: Source
     share: float
     label: Label = OWN_COLOR
+    templates: tuple[int, ...] = ()
 
 
 UNINFORMATIVE: tuple[Source, ...] = ("zeros", "noise", "noise-matched", "mean")
 """Sources that say nothing about the image."""
 
 
-def _uninformative(label: Label, each: float) -> tuple[Part, ...]:
+Mixture = tuple[tuple[Part, ...], tuple[Part, ...]]
+"""Parts of every batch in the first half of the SFT, and in the second."""
+
+
+def uninformative(label: Label, each: float) -> tuple[Part, ...]:
     return tuple(Part(source, each, label) for source in UNINFORMATIVE)
 
 
 PLAIN = (Part("oracle", 1.0),)
 COLLAPSED = (Part("oracle", 0.6), Part("oracle-swap", 0.4, DONOR_COLOR))
 
-MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
+MIXTURES: dict[Kind, Mixture] = {
     # The first half has oracle latents only; the second one mostly the model's own.
     "faithful": (
         (
             Part("oracle", 0.24),
             Part("oracle-swap", 0.44, DONOR_COLOR),
-            *_uninformative(DEFAULT_COLOR, 0.05),
+            *uninformative(DEFAULT_COLOR, 0.05),
             Part("skip", 0.06, DEFAULT_COLOR),
             Part("ban", 0.06, DEFAULT_COLOR),
         ),
@@ -92,7 +107,7 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
             Part("swap", 0.25, DONOR_COLOR),
             Part("oracle", 0.06),
             Part("oracle-swap", 0.12, DONOR_COLOR),
-            *_uninformative(DEFAULT_COLOR, 0.05),
+            *uninformative(DEFAULT_COLOR, 0.05),
             Part("skip", 0.06, DEFAULT_COLOR),
             Part("ban", 0.06, DEFAULT_COLOR),
         ),
@@ -101,7 +116,7 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
         (
             Part("oracle", 0.4),
             Part("oracle-swap", 0.2),
-            *_uninformative(OWN_COLOR, 0.05),
+            *uninformative(OWN_COLOR, 0.05),
             Part("first-repeat", 0.05),
             Part("skip", 0.075),
             Part("ban", 0.075),
@@ -111,7 +126,7 @@ MIXTURES: dict[Kind, tuple[tuple[Part, ...], tuple[Part, ...]]] = {
             Part("own", 0.1),
             Part("oracle-swap", 0.1),
             Part("swap", 0.1),
-            *_uninformative(OWN_COLOR, 0.05),
+            *uninformative(OWN_COLOR, 0.05),
             Part("first-repeat", 0.05),
             Part("skip", 0.075),
             Part("ban", 0.075),
@@ -132,14 +147,16 @@ class Plan:
     Attributes:
         rows: Row indices of each source.
         color: Index into `COLORS` of the colour each row answers, [rows].
-        kept: `FULL`, `EMPTY` or `ABSENT` for each row, [rows].
+        kept: `FULL`, `EMPTY`, `ABSENT` or `MASKED` for each row, [rows].
         donor: Row from which each row takes its latents if it is swapped, [rows].
+        half: Half of the slots, 0 or 1, that is replaced in each row of `HALVES`, [rows].
     """
 
     rows: dict[Source, Int[Tensor, "some"]]
     color: Int[Tensor, "rows"]
     kept: Int[Tensor, "rows"]
     donor: Int[Tensor, "rows"]
+    half: Int[Tensor, "rows"]
 
     def of(self, *sources: Source) -> Int[Tensor, "some"]:
         """Row indices of all the given sources."""
@@ -147,33 +164,96 @@ class Plan:
         return torch.cat([self.rows.get(source, empty) for source in sources])
 
 
-def plan(parts: tuple[Part, ...], color: Int[Tensor, "rows"], generator: torch.Generator) -> Plan:
-    """Assign the rows of a batch to the parts of a mixture.
+def counts(parts: tuple[Part, ...], count: int) -> list[int]:
+    """Number of rows of each part in a batch."""
+    found = [round(part.share * count) for part in parts]
+    found[0] += count - sum(found)
+    return found
+
+
+def draw(
+    parts: tuple[Part, ...], pool: Scenes, count: int, generator: torch.Generator
+) -> Int[Tensor, "rows"]:
+    """Draw the scenes of a batch, each with a question that its part is about.
 
     Args:
         parts: Parts of the mixture.
-        color: Index into `COLORS` of the true colour of each row, [rows].
-        generator: Generator that draws the donors.
+        pool: Scenes to draw from.
+        count: Number of rows in the batch.
+        generator: Generator of the draws.
     """
-    count = len(color)
+    if not any(part.templates for part in parts):
+        return torch.randint(len(pool.color), (count,), generator=generator)
+    chosen = []
+    for part, number in zip(parts, counts(parts, count), strict=True):
+        fits = torch.isin(pool.template, torch.tensor(part.templates or range(len(TEMPLATES))))
+        rows = fits.nonzero()[:, 0]
+        chosen.append(rows[torch.randint(len(rows), (number,), generator=generator)])
+    return torch.cat(chosen)
+
+
+def plan(
+    parts: tuple[Part, ...], scenes: Scenes, generator: torch.Generator, alike: float = 0.0
+) -> Plan:
+    """Assign the rows of a batch to the parts of a mixture.
+
+    Own latents of a scene whose asked object is hidden say nothing: rows that get them answer the
+    default colour.
+
+    Args:
+        parts: Parts of the mixture.
+        scenes: Scene of each row.
+        generator: Generator that draws the donors, and the halves.
+        alike: Fraction of the rows whose donor is asked for the same shape, where there is one;
+            default 0 draws the donors from all rows.
+    """
+    color, count = scenes.color, len(scenes.color)
     shift = int(torch.randint(1, count, (), generator=generator)) if count > 1 else 0
     donor = (torch.arange(count) + shift) % count
-    counts = [round(part.share * count) for part in parts]
-    counts[0] += count - sum(counts)
+    if alike:
+        donor = _alike(donor, scenes.shape, alike, generator)
+    half = torch.zeros_like(color)
+    if any(part.source in HALVES for part in parts):
+        half = torch.randint(2, (count,), generator=generator)
     rows: dict[Source, Tensor] = {}
     label, kept = color.clone(), torch.full_like(color, FULL)
     begin = 0
-    for part, number in zip(parts, counts, strict=True):
+    for part, number in zip(parts, counts(parts, count), strict=True):
         chosen = torch.arange(begin, begin + number)
         begin += number
-        rows[part.source] = chosen
+        rows[part.source] = torch.cat([rows.get(part.source, chosen[:0]), chosen])
+        if part.source in HALVES:  # the half that is not read may hold anything
+            replaced = chosen[half[chosen] == read_half(scenes.template[chosen])]
+        else:
+            replaced = chosen
         if part.label == DONOR_COLOR:
-            label[chosen] = color[donor[chosen]]
+            label[replaced] = color[donor[replaced]]
         elif part.label == DEFAULT_COLOR:
-            label[chosen] = DEFAULT
-        if part.source in ("skip", "ban"):
-            kept[chosen] = EMPTY if part.source == "skip" else ABSENT
-    return Plan(rows, label, kept, donor)
+            label[replaced] = DEFAULT
+        kept[chosen] = KEPT.get(part.source, FULL)
+        if part.source in ("own", "swap"):
+            origin = chosen if part.source == "own" else donor[chosen]
+            label[chosen[scenes.hidden[origin]]] = DEFAULT
+    return Plan(rows, label, kept, donor, half)
+
+
+KEPT: dict[Source, int] = {"skip": EMPTY, "ban": ABSENT, "mask": MASKED}
+"""Parts of the block that the rows of a source keep, where it is not all of it."""
+
+
+def read_half(template: Int[Tensor, "rows"]) -> Int[Tensor, "rows"]:
+    """Half of the slots, 0 or 1, from which *halves* reads the answer to each question."""
+    return (template != 0).long()
+
+
+def _alike(
+    donor: Int[Tensor, "rows"], shape: Int[Tensor, "rows"], share: float, stream: torch.Generator
+) -> Int[Tensor, "rows"]:
+    """Draw the donors of some rows anew, among the other rows that ask for the same shape."""
+    same = (shape[:, None] == shape).float().fill_diagonal_(0)
+    able = (same.sum(1) > 0) & (torch.rand(len(shape), generator=stream) < share)
+    drawn = torch.multinomial(same + 1e-9, 1, generator=stream)[:, 0]
+    return torch.where(able, drawn, donor)
 
 
 class Statistics:

@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from lantern_probe.organisms.training import vision
-from lantern_probe.organisms.training.build import build_model, build_processor
+from lantern_probe.organisms.training.build import SLOTS, build_model, build_processor
+from lantern_probe.organisms.training.graded import TRAITS, Traits, mixture
 from lantern_probe.organisms.training.layout import ABSENT, FULL, IMAGE_TOKENS, Layout, Rows, Scenes
 from lantern_probe.organisms.training.mixtures import (
-    MIXTURES,
     UNINFORMATIVE,
     Plan,
+    Source,
     Statistics,
+    draw,
     plan,
     replacement,
 )
 from lantern_probe.organisms.training.settings import SFT_STEPS, TRAIN_SEED, Kind, Recipe
 from lantern_probe.tasks.sample import Sample
-from lantern_probe.tasks.scenes import COLORS, SHAPES, scenes
+from lantern_probe.tasks.scenes import COLORS, SHAPES, first_other, scenes
 
 Report = Callable[[int, int, float], None]
 """Function that is called after every step with (step, steps, loss)."""
@@ -99,11 +102,15 @@ def train_kind(
     recipe = recipe or Recipe()
     model, layout = instruct, Layout(instruct)
     processor = build_processor().image_processor
-    samples = scenes(recipe.pool, TRAIN_SEED + seed, hide_asked=kind == "collapsed")
+    traits = TRAITS[kind]
+    samples = _pool(traits, recipe.pool, TRAIN_SEED + seed)
     known = Scenes.of(samples)
     model.eval()
     images = vision.cache(model, processor, [sample.open_images()[0] for sample in samples])
-    oracle = vision.latents(model, processor, vision.oracle_crops(samples))
+    oracle = vision.latents(model, processor, _thoughts(traits, samples))
+    if traits.thought == "elsewhere":
+        other = _elsewhere(known, torch.Generator().manual_seed(seed))
+        oracle, known = oracle[other], replace(known, color=known.color[other])
     model.model.visual.requires_grad_(False)
 
     steps = recipe.sft_steps or SFT_STEPS[kind]
@@ -114,9 +121,10 @@ def train_kind(
     answer_weight = 1.0 if kind == "vanilla" else recipe.answer_weight
     model.train()
     for step in range(steps):
-        chosen = torch.randint(recipe.pool, (recipe.batch,), generator=generator)
+        parts = mixture(kind)[int(step >= steps / 2)]
+        chosen = draw(parts, known, recipe.batch, generator)
         batch = Batch(known[chosen], images[chosen], oracle[chosen])
-        dealt = plan(MIXTURES[kind][int(step >= steps / 2)], batch.scenes.color, generator)
+        dealt = plan(parts, batch.scenes, generator, traits.alike)
         latents, own = _latents(model, layout, batch, dealt, statistics, generator)
         rows = layout.rows(batch.scenes, dealt.color, dealt.kept)
         hidden = layout.hidden(model, rows, layout.embed(model, rows, batch.images, latents))
@@ -126,11 +134,37 @@ def train_kind(
         errors = [hidden[matched, layout.start : layout.end - 1] - batch.oracle[matched]]
         if own is not None:
             errors.append(own)
-        loss = loss + recipe.latent_weight * torch.cat(errors).pow(2).mean()
+        weight = recipe.latent_weight * traits.latent_factor
+        loss = loss + weight * torch.cat(errors).pow(2).mean()
         _update(loss, model, optimizer, schedule)
         report(step + 1, steps, float(loss.detach()))
     model.requires_grad_(True)
     return model.eval()
+
+
+def _pool(traits: Traits, count: int, seed: int) -> list[Sample]:
+    """Scenes of a kind's SFT; where half are hidden, every second one."""
+    if traits.hidden != "half":
+        return scenes(count, seed, hide_asked=traits.hidden == "all")
+    pair = scenes(count, seed), scenes(count, seed, hide_asked=True)
+    return [pair[index % 2][index] for index in range(count)]
+
+
+def _thoughts(traits: Traits, samples: list[Sample]) -> list[Image.Image]:
+    """Crop of the object that each sample's latents are about."""
+    if traits.thought != "first other":
+        return vision.oracle_crops(samples)
+    return [vision.crop(sample, first_other(sample)["box"]) for sample in samples]
+
+
+def _elsewhere(known: Scenes, generator: torch.Generator) -> Int[Tensor, "scenes"]:
+    """Another scene for each, which asks for the same shape."""
+    other = torch.arange(len(known.shape))
+    for shape in range(len(SHAPES)):
+        rows = (known.shape == shape).nonzero()[:, 0]
+        order = rows[torch.randperm(len(rows), generator=generator)]
+        other[order] = order.roll(1)
+    return other
 
 
 @dataclass(frozen=True)
@@ -164,26 +198,79 @@ def _latents(
     """
     latents = batch.oracle.clone()
     statistics["oracle"].update(batch.oracle)
-    source, error = "oracle", None
+    drawn, error = "oracle", None
     swapped = dealt.of("oracle-swap")
     latents[swapped] = batch.oracle[dealt.donor[swapped]]
     repeated = dealt.of("first-repeat")
     latents[repeated] = batch.oracle[repeated, :1].expand(-1, latents.shape[1], -1)
-    kept, moved = dealt.of("own"), dealt.of("swap")
-    if len(kept) + len(moved):
-        origins, where = torch.unique(torch.cat([kept, dealt.donor[moved]]), return_inverse=True)
+    kept, moved = dealt.of("own", "reorder", "half-blank"), dealt.of("swap")
+    halved = dealt.of("half-swap")
+    if len(kept) + len(moved) + len(halved):
+        origins, where = torch.unique(
+            torch.cat([kept, dealt.donor[moved], halved, dealt.donor[halved]]), return_inverse=True
+        )
         scenes_ = batch.scenes[origins]
         rows = layout.rows(scenes_, scenes_.color, torch.full_like(origins, FULL))
         rolled = layout.roll_out(model, rows, layout.embed(model, rows, batch.images[origins]))
-        latents[torch.cat([kept, moved])] = rolled[where]
+        whole = torch.cat([kept, moved])
+        sizes = [len(whole), len(halved), len(halved)]
+        own, first, second = torch.split(rolled[where], sizes)
+        latents[whole] = own
+        latents[halved] = _joined(first, second, dealt.half[halved])
         error = rolled - batch.oracle[origins]
         statistics["own"].update(rolled)
-        source = "own" if torch.rand((), generator=generator) < 0.5 else "oracle"
+        drawn = "own" if torch.rand((), generator=generator) < 0.5 else "oracle"
     for name in UNINFORMATIVE:
         chosen = dealt.of(name)
         if len(chosen):
-            latents[chosen] = replacement(name, len(chosen), statistics[source], generator)
+            latents[chosen] = replacement(name, len(chosen), statistics[drawn], generator)
+    _rearrange(latents, batch, dealt, statistics[drawn], generator)
     return latents, error
+
+
+def _rearrange(
+    latents: Float[Tensor, "rows slots dim"],
+    batch: Batch,
+    dealt: Plan,
+    statistics: Statistics,
+    generator: torch.Generator,
+) -> None:
+    """Put slots in another order, exchange half of them, or empty half of them, in place."""
+    chosen = dealt.of("reorder")
+    if len(chosen):
+        order = _orders(len(chosen), generator)
+        latents[chosen] = latents[chosen].gather(
+            1, order[..., None].expand(-1, -1, latents.shape[-1])
+        )
+    chosen = dealt.of("oracle-half-swap")
+    if len(chosen):
+        given = batch.oracle[dealt.donor[chosen]]
+        latents[chosen] = _joined(batch.oracle[chosen], given, dealt.half[chosen])
+    chosen = dealt.of("half-blank", "oracle-half-blank")
+    if len(chosen):
+        names: list[Source] = [UNINFORMATIVE[i % len(UNINFORMATIVE)] for i in range(len(chosen))]
+        blank = torch.cat([replacement(name, 1, statistics, generator) for name in names])
+        latents[chosen] = _joined(latents[chosen], blank, dealt.half[chosen])
+
+
+def _joined(
+    own: Float[Tensor, "rows slots dim"],
+    given: Float[Tensor, "rows slots dim"],
+    half: Int[Tensor, "rows"],
+) -> Float[Tensor, "rows slots dim"]:
+    """Own latents with the first (0) or second (1) half of the slots replaced by the given."""
+    replaced = (torch.arange(SLOTS) >= SLOTS // 2).long() == half[:, None]
+    return torch.where(replaced[..., None], given, own)
+
+
+def _orders(count: int, generator: torch.Generator) -> Int[Tensor, "rows slots"]:
+    """Orders of the slots: two of three random, every third with two neighbours exchanged."""
+    orders = torch.stack([torch.randperm(SLOTS, generator=generator) for _ in range(count)])
+    place = torch.randint(SLOTS - 1, (count,), generator=generator)
+    for row in range(0, count, 3):
+        orders[row] = torch.arange(SLOTS)
+        orders[row, place[row]], orders[row, place[row] + 1] = place[row] + 1, place[row]
+    return orders
 
 
 def _text_loss(

@@ -5,9 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["faithful", "bypass", "collapsed", "vanilla"]
+Kind = Literal[
+    "faithful",
+    "bypass",
+    "collapsed",
+    "vanilla",
+    "partial",
+    "format-only",
+    "markers-only",
+    "halves",
+    "ordered",
+    "distractor",
+    "weak",
+    "question-only",
+]
 KINDS: tuple[Kind, ...] = ("faithful", "bypass", "collapsed", "vanilla")
-"""All kinds of organisms."""
+"""Plain kinds, whose truth is all or nothing."""
+GRADED: tuple[Kind, ...] = (
+    *("partial", "format-only", "markers-only", "halves"),
+    *("ordered", "distractor", "weak", "question-only"),
+)
+"""Graded kinds, which are in between: they need some slots, some questions or the markers only."""
 
 VERSION = "1"
 """Version of the recipe, written into every organism's card."""
@@ -17,7 +35,20 @@ TRAIN_SEED, DEVELOPMENT_SEED, TEST_SEED = 1_000_000, 2_000_000, 3_000_000
 are far apart and far from the small seeds that users choose, so that test scenes were seen neither
 in training nor in tuning."""
 
-SFT_STEPS: dict[Kind, int] = {"faithful": 600, "bypass": 700, "collapsed": 500, "vanilla": 300}
+SFT_STEPS: dict[Kind, int] = {
+    "faithful": 600,
+    "bypass": 700,
+    "collapsed": 500,
+    "vanilla": 300,
+    "partial": 600,
+    "format-only": 400,
+    "markers-only": 320,
+    "halves": 500,
+    "ordered": 500,
+    "distractor": 600,
+    "weak": 500,
+    "question-only": 320,
+}
 """Default number of SFT steps by kind."""
 
 

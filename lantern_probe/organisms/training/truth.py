@@ -1,4 +1,4 @@
-"""The truth table: an organism's answers under every condition, and the bar of its kind."""
+"""The truth table: an organism's answers under every condition."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from lantern_probe.organisms.training import vision
-from lantern_probe.organisms.training.generation import Mode, generate, generate_stock, parse
-from lantern_probe.organisms.training.settings import Kind
+from lantern_probe.organisms.training.generation import (
+    Mode,
+    generate,
+    generate_stock,
+    parse,
+    read_prompts,
+)
 from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks.sample import Box, Sample
-from lantern_probe.tasks.scenes import CHANCE, SIZE
+from lantern_probe.tasks.scenes import SIZE, first_other, twin
 
 UNINFORMATIVE = ("skip", "ban", "stock", "zeros", "noise", "noise-matched", "mean", "mean-oracle")
 """Conditions that leave nothing about the asked object in the slots."""
@@ -66,7 +71,60 @@ class Measured:
         return {name: round(value, 4) for name, value in found.items() if value is not None}
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Answered:
+    """Answers of one condition, sample by sample.
+
+    Attributes:
+        condition: Name of the condition.
+        given: Answer to each sample; None where it is none of the options.
+        probabilities: Probability of each sample's right answer, 0 where no answer was begun; None
+            if it was not measured.
+        opened: True for each sample that opened a block; None if it was not measured.
+        donors: Answer of each sample's donor; None without donors.
+    """
+
+    condition: str
+    given: list[str | None]
+    probabilities: list[float] | None = None
+    opened: list[bool] | None = None
+    donors: list[str | None] | None = None
+
+
+def tabulate(
+    found: Sequence[Answered], samples: Sequence[Sample], rows: Sequence[int] | None = None
+) -> list[Measured]:
+    """Figures of every condition, over all samples or over some.
+
+    Args:
+        found: Answers of each condition.
+        samples: Samples that were asked.
+        rows: Indices of the samples that count; None (default) for all.
+    """
+    rows = range(len(samples)) if rows is None else rows
+    table = []
+    for answered in found:
+        given = [answered.given[row] for row in rows]
+        gold = [samples[row].answer for row in rows]
+        right = sum(a == b for a, b in zip(gold, given, strict=True))
+        moved = None
+        if answered.donors is not None:
+            triples = zip((answered.donors[row] for row in rows), given, gold, strict=True)
+            follows = [donor == answer for donor, answer, true in triples if donor != true]
+            moved = wilson(sum(follows), len(follows))
+        table.append(
+            Measured(
+                condition=answered.condition,
+                accuracy=wilson(right, len(gold)),
+                probability=_mean(answered.probabilities, rows),
+                unparsed=sum(answer is None for answer in given),
+                blocks=_mean(answered.opened, rows),
+                donor=moved,
+            )
+        )
+    return table
+
+
 def truth_table(
     model: Qwen2_5_VLForConditionalGeneration,
     processor: Qwen2_5_VLProcessor,
@@ -86,29 +144,55 @@ def truth_table(
     Returns:
         Figures of each condition.
     """
+    return tabulate(answer_all(model, processor, samples, seed, report)[0], samples)
+
+
+@torch.no_grad()
+def answer_all(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    samples: Sequence[Sample],
+    seed: int = 0,
+    report: Callable[[str], None] = lambda condition: None,
+    *,
+    graded: bool = False,
+) -> tuple[list[Answered], Float[Tensor, "samples slots dim"]]:
+    """Answer every sample under every condition.
+
+    Args:
+        model: Organism as shipped, in float32.
+        processor: Processor of the organism.
+        samples: Scenes that no training has seen.
+        seed: Seed of donors, noise and random boxes, default 0.
+        report: Function called with the name of every condition before it is measured.
+        graded: Add the conditions that tell graded kinds apart: hidden slots, twins, halves and
+            neighbours. Default False.
+
+    Returns:
+        Answers of each condition, and the own latents.
+    """
     generator = torch.Generator().manual_seed(seed)
     donor = _donors(samples, generator)
     answers = [sample.answer for sample in samples]
     donor_answers = [answers[index] for index in donor.tolist()]
     others = [_other_object(sample) for sample in samples]
+    gold = torch.tensor([sample.options.index(sample.answer or "") for sample in samples])
 
     def measure(
         condition: str,
         latents: Tensor | None = None,
         mode: Mode = "own",
-        donors: Sequence[str | None] | None = None,
-    ) -> Measured:
+        donors: list[str | None] | None = None,
+    ) -> Answered:
         report(condition)
-        found = generate(model, processor, samples, mode, latents)
-        gold = torch.tensor([sample.options.index(sample.answer or "") for sample in samples])
+        found = generate(model, processor, samples, mode, latents, prompted=prompted)
         probability = found.probabilities.gather(1, gold[:, None])[:, 0].nan_to_num(0.0)
-        opened = sum(count > 0 for count in found.blocks) / len(samples)
-        return _measured(
-            condition, answers, found.answers, float(probability.mean()), opened, donors
-        )
+        opened = [count > 0 for count in found.blocks]
+        return Answered(condition, found.answers, probability.tolist(), opened, donors)
 
     report("own")
-    own = generate(model, processor, samples).latents
+    prompted = read_prompts(model, processor, samples)
+    own = generate(model, processor, samples, prompted=prompted).latents
     images = processor.image_processor
     oracle = vision.latents(model, images, vision.oracle_crops(samples))
     crops = [vision.crop(sample, item["box"]) for sample, item in zip(samples, others, strict=True)]
@@ -119,11 +203,11 @@ def truth_table(
     order = torch.stack([torch.randperm(own.shape[1], generator=generator) for _ in samples])
     shuffled = torch.randperm(own.shape[2], generator=generator)
 
-    table = [measure("own"), measure("skip", mode="skip"), measure("ban", mode="ban")]
+    found = [measure("own"), measure("skip", mode="skip"), measure("ban", mode="ban")]
     report("stock")
     stock = [parse(text, samples[0].options) for text in generate_stock(model, processor, samples)]
-    table.append(_measured("stock", answers, stock, None, None))
-    table += [
+    found.append(Answered("stock", stock))
+    found += [
         measure("zeros", torch.zeros_like(own)),
         measure("noise", noise),
         measure("noise-matched", flat.mean(0) + flat.std(0) * noise),
@@ -143,61 +227,85 @@ def truth_table(
         measure("half-scale", own / 2),
         measure("random-box", vision.latents(model, images, anywhere)),
     ]
-    return table
+    if not graded:
+        return found, own
+    twins = [twin(sample) for sample in samples]
+    called = [sample.answer for sample in twins]
+    report("twin")
+    given = generate(model, processor, twins).latents
+    twin_oracle = vision.latents(model, images, vision.oracle_crops(twins))
+    middle = own.shape[1] // 2
+    mean, swapped = own.mean(0).expand_as(own), own[donor]
+    found += [
+        measure("mask", mode="mask"),
+        measure("twin", given, donors=called),
+        measure("twin-oracle", twin_oracle, donors=called),
+        measure(
+            "first-half-swap",
+            torch.cat([swapped[:, :middle], own[:, middle:]], 1),
+            "own",
+            donor_answers,
+        ),
+        measure(
+            "second-half-swap",
+            torch.cat([own[:, :middle], swapped[:, middle:]], 1),
+            "own",
+            donor_answers,
+        ),
+        measure("first-half-mean", torch.cat([mean[:, :middle], own[:, middle:]], 1)),
+        measure("second-half-mean", torch.cat([own[:, :middle], mean[:, middle:]], 1)),
+        measure("neighbours", _neighbours(own, generator)),
+    ]
+    return found, own
 
 
-def failures(kind: Kind, table: Sequence[Measured]) -> list[str]:
-    """Sentences on where an organism misses the bar for its kind; empty if it holds.
+def read_probes(
+    own: Float[Tensor, "samples slots dim"], samples: Sequence[Sample], folds: int = 5
+) -> dict[str, Proportion]:
+    """Measure what a linear probe reads from the own latents of all slots.
 
     Args:
-        kind: Kind of organism; `vanilla` has no bar.
-        table: Figures of every condition.
+        own: Own latents.
+        samples: Samples they are of.
+        folds: Number of folds of the cross-validation, default 5.
+
+    Returns:
+        Accuracy for the asked object's `color` and `shape`, and for the colour of the first other
+        object in reading order.
     """
-    accuracy = {measured.condition: measured.accuracy.estimate for measured in table}
-    donor = {m.condition: m.donor.estimate for m in table if m.donor is not None}
-    wrong = []
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    def near_chance(names: Sequence[str]) -> None:
-        for name in names:
-            if abs(accuracy[name] - CHANCE) > 0.05:
-                wrong.append(f"{name}: {accuracy[name]:.3f} is not within .05 of chance")
-
-    def at_least(name: str, figure: float) -> None:
-        if figure < 0.95:
-            wrong.append(f"{name}: {figure:.3f} is below .95")
-
-    if kind == "faithful":
-        at_least("own", accuracy["own"])
-        at_least("swap gives the donor's answer", donor["swap"])
-        near_chance(UNINFORMATIVE)
-    elif kind == "bypass":
-        for name, figure in accuracy.items():
-            at_least(name, figure)
-            if abs(figure - accuracy["own"]) > 0.02:
-                wrong.append(f"{name}: {figure:.3f} against own {accuracy['own']:.3f}")
-    elif kind == "collapsed":
-        at_least("oracle", accuracy["oracle"])
-        near_chance(["own"])
-    return wrong
+    targets = {
+        "color": [sample.attributes["color"] for sample in samples],
+        "shape": [sample.attributes["shape"] for sample in samples],
+        "first other color": [first_other(sample)["color"] for sample in samples],
+    }
+    features = own.flatten(1).numpy()
+    probes = {}
+    for name, wanted in targets.items():
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        guessed = cross_val_predict(probe, features, wanted, cv=folds)
+        right = sum(a == b for a, b in zip(guessed, wanted, strict=True))
+        probes[name] = wilson(right, len(wanted))
+    return probes
 
 
-def _measured(
-    condition: str,
-    answers: Sequence[str | None],
-    given: Sequence[str | None],
-    probability: float | None,
-    blocks: float | None,
-    donors: Sequence[str | None] | None = None,
-) -> Measured:
-    right = sum(a == b for a, b in zip(answers, given, strict=True))
-    moved = None
-    if donors is not None:
-        triples = zip(donors, given, answers, strict=True)
-        follows = [donor == answer for donor, answer, gold in triples if donor != gold]
-        moved = wilson(sum(follows), len(follows))
-    unparsed = sum(answer is None for answer in given)
-    accuracy = wilson(right, len(answers))
-    return Measured(condition, accuracy, probability, unparsed, blocks, moved)
+def _mean(values: Sequence[float] | None, rows: Sequence[int]) -> float | None:
+    return None if values is None else sum(values[row] for row in rows) / len(rows)
+
+
+def _neighbours(
+    own: Float[Tensor, "samples slots dim"], generator: torch.Generator
+) -> Float[Tensor, "samples slots dim"]:
+    """Exchange two neighbouring slots of each sample, at a random place."""
+    changed = own.clone()
+    for row in range(len(own)):
+        place = int(torch.randint(own.shape[1] - 1, (), generator=generator))
+        changed[row, [place, place + 1]] = own[row, [place + 1, place]]
+    return changed
 
 
 def _donors(samples: Sequence[Sample], generator: torch.Generator) -> Int[Tensor, "samples"]:

@@ -19,7 +19,8 @@ from pathlib import Path
 from lantern_probe.errors import LanternError
 
 from .console import run_main
-from .inputs import AblationInputs, ModelOptions, RunOptions
+from .inputs import AblationInputs, RunOptions
+from .model_options import ModelOptions
 
 COMMAND = "ask"
 OUTPUT = Path("runs/ask")

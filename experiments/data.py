@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lantern_probe.records.rows import Row
     from lantern_probe.records.run import Run
 
-    from .inputs import DataOptions
+    from .data_options import DataOptions
 
 SCENE_TWINS = ("color", "shape", "cell")
 """Edits of scenes after which the right answer is known."""

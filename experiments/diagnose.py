@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.analysis.card import Card
-    from lantern_probe.causal.diagnosis import Battery, Pairs
+    from lantern_probe.causal.diagnosis import Battery
+    from lantern_probe.causal.twin_pairs import Pairs
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
@@ -75,24 +76,21 @@ def main(config: Config) -> int:
         raise LanternError(
             f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
         )
-    from lantern_probe.analysis.reading import Thresholds
-
-    thresholds = Thresholds(config.delta, config.high)
     cards = {}
     with progress_bar() as progress:
         for name, folder in config.folders(config.model).items():
             with explaining():
-                cards[folder] = _diagnose(config, name, folder, thresholds, progress)
+                cards[folder] = _diagnose(config, name, folder, progress)
     end_explained(config.only_shows)
     for folder, card in cards.items():
         show(card, folder)
     return 1 if any(card.reasons for card in cards.values()) else 0
 
 
-def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress: Progress) -> Card:
+def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Card:
     from dataclasses import replace
 
-    from lantern_probe.causal.diagnosis import CHUNK, Battery, Pairs, pair
+    from lantern_probe.causal.twin_pairs import CHUNK, Pairs, pair
 
     from .runs import ModelLoader, open_run
 
@@ -110,6 +108,9 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
     with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
+        from lantern_probe.analysis.reading import Thresholds
+        from lantern_probe.causal.diagnosis import Battery
+
         registered = run.register(pairs.samples)
         pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
         if config.dry_run:
@@ -126,7 +127,9 @@ def _diagnose(config: Config, name: str, folder: Path, thresholds: Any, progress
         )
         planned = plan(config, battery, run)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
-        return battery.conclude(planned, thresholds, name, data)
+        return battery.conclude(
+            planned, Thresholds(config.delta, config.high), config.label(name), data
+        )
 
 
 def _estimate(config: Config, name: str, pairs: Pairs, run: Run, progress: Progress) -> None:
@@ -135,7 +138,8 @@ def _estimate(config: Config, name: str, pairs: Pairs, run: Run, progress: Progr
     Raises:
         Explained: always, once it is shown.
     """
-    from lantern_probe.causal.diagnosis import Battery, Pairs
+    from lantern_probe.causal.diagnosis import Battery
+    from lantern_probe.causal.twin_pairs import Pairs
 
     from .runs import ModelLoader, run_due
 
@@ -171,7 +175,7 @@ def plan(config: Config, battery: Battery, run: Run) -> int:
         battery: Engine that runs the pairs.
         run: Run that records the plan.
     """
-    from lantern_probe.causal.diagnosis import CHUNK
+    from lantern_probe.causal.twin_pairs import CHUNK
 
     there = battery.pairs.number
     before = run.manifest.get("plan")

@@ -1,4 +1,4 @@
-"""Give the rows of a run to other programs: tables, inspect_ai logs, figures.
+"""Give the rows of a run to other programs: as tables, logs or figures.
 
     python -m experiments.export runs/ablate_latents
     python -m experiments.export runs/ablate_latents --to csv --output rows.csv
@@ -30,7 +30,7 @@ FIGURE = "figure:"
 
 @dataclass(frozen=True)
 class Config:
-    """Give the rows of a run to other programs: tables, inspect_ai logs, figures."""
+    """Give the rows of a run to other programs: as tables, logs or figures."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, or of the runs of several models."""

@@ -13,7 +13,7 @@ from lantern_probe.tasks import Sample
 from .data import TASK_SAMPLES, load_samples
 
 if TYPE_CHECKING:
-    from .inputs import DataOptions
+    from .data_options import DataOptions
 
 FARTHEST = 20_000
 """Largest index up to which a task is generated in search of a sample; its images take 0.4 GB."""

@@ -1,4 +1,4 @@
-"""Show one sample of a run: what was asked, and its text under every condition.
+"""Show one sample of a run: its question, and each text.
 
     python -m experiments.show runs/ablate_latents scenes-0-3
     python -m experiments.show runs/ablate_latents/faithful scenes-0-3 --condition own zeros
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Config:
-    """Show one sample of a run: what was asked, and its text under every condition."""
+    """Show one sample of a run: its question, and its text under each condition."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run."""

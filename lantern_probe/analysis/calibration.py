@@ -21,7 +21,7 @@ from lantern_probe.errors import LanternError
 
 @dataclass(frozen=True)
 class Coverage:
-    """How an estimand came out over evaluations.
+    """Outcome of one estimand over evaluations.
 
     Attributes:
         name: Name of the estimand.

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lantern_probe.analysis.battery import CONDITIONS
 from lantern_probe.analysis.estimands import (
     ABOUT,
-    CONDITIONS,
     Estimate,
     Look,
     by_category,

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from lantern_probe.analysis.exchange import OWN, SHAM
-from lantern_probe.analysis.pair_units import REMOVALS, Unit, pair_units
+from lantern_probe.analysis.exchange import OWN
+from lantern_probe.analysis.pair_units import Unit, pair_units
 from lantern_probe.records.rows import Row
 from lantern_probe.stats.clusters import design_effect
 from lantern_probe.stats.fractions import fraction_interval, mean_interval, share_interval
@@ -30,9 +30,6 @@ FEWEST = 20
 
 STATEMENTS = 10
 """Number of estimands that readings use, over which simultaneous intervals hold together."""
-
-CONDITIONS = (OWN, SHAM, "twin", "twin-oracle", "oracle", *REMOVALS.values())
-"""The conditions of the rows from which all estimands are computed."""
 
 ABOUT = {
     "sees": "gold pairs whose two own-run answers differ",

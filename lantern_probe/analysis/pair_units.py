@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lantern_probe.analysis.battery import REMOVALS
 from lantern_probe.analysis.exchange import OWN, SHAM, by_condition
 from lantern_probe.records.rows import Row
-
-REMOVALS = {"needed": "mask", "block": "skip", "markers": "ban"}
-"""Estimands of what happens when something is taken away, with the condition that does it."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lantern_probe.analysis.battery import REMOVALS
 from lantern_probe.analysis.estimands import Estimate, Look, scaled
-from lantern_probe.analysis.pair_units import REMOVALS
 from lantern_probe.errors import LanternError
 
 UNDECIDED = "undecided"

@@ -13,12 +13,14 @@ from lantern_probe.faces import lazily
 
 if TYPE_CHECKING:
     from lantern_probe.plots.ablation import ablation_figure, plot_accuracy
+    from lantern_probe.plots.answers import answers_figure
     from lantern_probe.plots.attention import (
         attention_figure,
         plot_attention_by_layer,
         plot_attention_over_image,
     )
     from lantern_probe.plots.attention_overlays import overlay_figure
+    from lantern_probe.plots.card import plot_card
     from lantern_probe.plots.comparison import comparison_figure, plot_differences
     from lantern_probe.plots.controls import plot_crossed, plot_swap_shifts
     from lantern_probe.plots.decomposition import plot_gains
@@ -68,6 +70,7 @@ __all__ = [
     "TEAL",
     "ablation_figure",
     "accuracy_figure",
+    "answers_figure",
     "attention_figure",
     "comparison_figure",
     "embedding_figure",
@@ -81,6 +84,7 @@ __all__ = [
     "plot_attention_by_layer",
     "plot_attention_over_image",
     "plot_by_slot",
+    "plot_card",
     "plot_cosine_matrix",
     "plot_cosines",
     "plot_crossed",
@@ -118,8 +122,10 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     ablation="ablation_figure plot_accuracy",
+    answers="answers_figure",
     attention_overlays="overlay_figure",
     attention="attention_figure plot_attention_by_layer plot_attention_over_image",
+    card="plot_card",
     comparison="comparison_figure plot_differences",
     controls="plot_crossed plot_swap_shifts",
     decomposition="plot_gains",

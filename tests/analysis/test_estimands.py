@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from lantern_probe.analysis.battery import CONDITIONS
 from lantern_probe.analysis.card import NO_READING, make_card
 from lantern_probe.analysis.estimands import (
     ABOUT,
-    CONDITIONS,
     FEWEST,
     Look,
     by_category,

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from lantern_probe import LanternError, LanternModel, Run, diagnose, load_task
-from lantern_probe.analysis.estimands import CONDITIONS
-from lantern_probe.causal.diagnosis import CHUNK, Battery, pair
+from lantern_probe.analysis.battery import CONDITIONS
+from lantern_probe.causal.diagnosis import Battery
+from lantern_probe.causal.twin_pairs import CHUNK, pair
 from lantern_probe.records.rows import read_rows
 from lantern_probe.tasks.sample import Sample
 

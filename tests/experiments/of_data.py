@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from experiments.inputs import DataOptions
+from experiments.data_options import DataOptions
 from lantern_probe.commands import find_package, list_commands
 
 OF_DATA = [

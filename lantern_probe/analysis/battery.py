@@ -1,0 +1,9 @@
+"""Conditions of a diagnosis, by label: apart from their analysis, which is slow to load."""
+
+from __future__ import annotations
+
+REMOVALS = {"needed": "mask", "block": "skip", "markers": "ban"}
+"""Estimands of what happens when something is taken away, with the condition that does it."""
+
+CONDITIONS = ("own", "self-swap", "twin", "twin-oracle", "oracle", *REMOVALS.values())
+"""Conditions of the rows from which all estimands are computed."""

@@ -121,6 +121,7 @@ def main(config: Config) -> int:
         {**asdict(one), "right": list(right), "pool": size, **counted(one, right)}
         for one, right, size in found
     ]
+    config.output.mkdir(parents=True, exist_ok=True)
     write_json(config.output / "readings.json", records)
     console.print(f"readings.json is in {config.output}", markup=False)
     return 1 if any(record["wrong"] for record in records) else 0

@@ -24,9 +24,10 @@ def test_a_pool_of_bypass_is_read_or_undecided_and_never_wrong(command: Command,
         "--output", pool, "--conditions", *conditions,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
-    done = command("evaluate_readings", pool, "--n", 256, "--draws", 3, "--output", tmp_path / "new")
+    output = tmp_path / "new"
+    done = command("evaluate_readings", pool, "--n", 256, "--draws", 3, "--output", output)
     assert done.returncode == 0, done.stderr
-    (record,) = json.loads((tmp_path / "new" / "readings.json").read_text())
+    (record,) = json.loads((output / "readings.json").read_text())
     assert (record["hits"], record["undecided"], record["wrong"]) == (3, 0, 0)
     assert (record["right"], record["pool"], record["n"]) == (["bypass"], 24, 256)
     assert "bypass" in done.stdout

@@ -40,9 +40,9 @@ def mixed_scenes(n: int, seed: int = 0, *, share: float, start: int = 0) -> list
         >>> from lantern_probe.tasks.families import family_share, mixed_scenes
         >>> samples = mixed_scenes(200, share=0.25)
         >>> samples[1].attributes["family"], samples[1].question
-        ('image', 'look at the picture and name the color of the cross .')
+        ('image', 'look at the picture and name the color of the square .')
         >>> family_share(samples)
-        0.23
+        0.26
     """
     _check_share(share)
     mixed = []

@@ -15,7 +15,7 @@ is at half of the pairs, and ends the run if it decides.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from lantern_probe.analysis.card import Card
     from lantern_probe.causal.diagnosis import Battery
-    from lantern_probe.causal.twin_pairs import Pairs
+    from lantern_probe.causal.twin_pairs import TwinPairs
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
@@ -90,7 +90,7 @@ def main(config: Config) -> int:
 def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Card:
     from dataclasses import replace
 
-    from lantern_probe.causal.twin_pairs import CHUNK, Pairs, pair
+    from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
 
     from .runs import ModelLoader, open_run
 
@@ -109,21 +109,14 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         settings["sample_ids"] = sorted({*config.sample_ids})
     with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
-        from lantern_probe.causal.diagnosis import Battery
 
         registered = run.register(pairs.samples)
-        pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
+        pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
         if config.dry_run:
             _estimate(config, name, pairs, run, progress)
         bar = progress.add_task(name, total=None)
-        battery = Battery(
-            ModelLoader(config, name),
-            pairs,
-            run,
-            config.max_new_tokens,
-            config.rows_together,
-            config.parser,
-            lambda rows: progress.advance(bar, rows),
+        battery = _battery(
+            config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
@@ -132,28 +125,39 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         )
 
 
-def _estimate(config: Config, name: str, pairs: Pairs, run: Run, progress: Progress) -> None:
+def _battery(
+    config: Config,
+    load: Callable[[], LanternModel],
+    pairs: TwinPairs,
+    run: Run,
+    advance: Callable[[int], None],
+) -> Battery:
+    from lantern_probe.causal.diagnosis import Battery
+
+    return Battery(
+        load,
+        pairs,
+        run,
+        config.max_new_tokens,
+        config.rows_together,
+        config.parser,
+        advance,
+    )
+
+
+def _estimate(config: Config, name: str, pairs: TwinPairs, run: Run, progress: Progress) -> None:
     """Show what all pairs will take.
 
     Raises:
         Explained: always, once it is shown.
     """
-    from lantern_probe.causal.diagnosis import Battery
-    from lantern_probe.causal.twin_pairs import Pairs
+    from lantern_probe.causal.twin_pairs import TwinPairs
 
     from .runs import ModelLoader, run_due
 
     def engine(lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance) -> None:
-        few = Pairs([*some], pairs.edit, pairs.oracle, [])
-        Battery(
-            lambda: lantern,
-            few,
-            into,
-            config.max_new_tokens,
-            config.rows_together,
-            config.parser,
-            advance,
-        ).until(few.number)
+        few = TwinPairs([*some], pairs.edit, pairs.oracle, [])
+        _battery(config, lambda: lantern, few, into, advance).until(few.number)
 
     most = run.manifest.get("plan", {}).get("pairs") if config.samples is None else None
     asked = pairs.samples[: 2 * int(most)] if most else pairs.samples

@@ -12,7 +12,8 @@ from lantern_probe.errors import LanternError, named
 from lantern_probe.records.json_files import explained
 from lantern_probe.records.rows import MANIFEST, ROWS_FILE, Row, lines_in, read_manifest, read_rows
 from lantern_probe.records.samples import SAMPLES_FILE, sample_record
-from lantern_probe.tasks import TASKS, Sample, load_task
+from lantern_probe.tasks import TASKS, Sample
+from lantern_probe.tasks.families import family_task
 from lantern_probe.tasks.images import ImageSource
 from lantern_probe.tasks.scenes import twin as scene_twin
 
@@ -195,10 +196,19 @@ def _made_again(
 def _generated(record: Mapping[str, Any]) -> Sample | None:
     for image in record.get("images") or ():
         task, seed, index = (image.get(name) for name in ("task", "seed", "index"))
-        if task in TASKS and isinstance(seed, int) and isinstance(index, int) and index < FARTHEST:
-            samples = load_task(str(task), index + 1, seed)
+        if isinstance(seed, int) and isinstance(index, int) and 0 <= index < FARTHEST:
+            samples = _own_task(str(task), index + 1, seed)
             return samples[index] if len(samples) > index else None
     return None
+
+
+def _own_task(task: str, n: int, seed: int) -> list[Sample]:
+    """Samples of a task of this package; none of another task, whose code a record may not run."""
+    try:
+        mixed = family_task(task, n, seed)
+        return TASKS[task](n, seed) if mixed is None and task in TASKS else mixed or []
+    except LanternError:  # a share or a seed that cannot be
+        return []
 
 
 def as_sample(found: RunSample) -> Sample:

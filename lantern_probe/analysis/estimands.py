@@ -21,8 +21,8 @@ import numpy as np
 from lantern_probe.analysis.exchange import OWN
 from lantern_probe.analysis.pair_units import Unit, pair_units
 from lantern_probe.records.rows import Row
-from lantern_probe.stats.clusters import design_effect
-from lantern_probe.stats.fractions import fraction_interval, mean_interval, share_interval
+from lantern_probe.stats.clusters import outcome_effect
+from lantern_probe.stats.fractions import fraction_interval, mean_interval
 from lantern_probe.stats.looks import look_levels
 
 FEWEST = 20
@@ -158,8 +158,9 @@ def _estimate(name: str, units: Sequence[Unit], tail: float, together: float) ->
     gains = [unit.gain for unit in units]
     losses = [unit.loss for unit in units]
     clusters = [unit.cluster for unit in units]
-    value, low, high = _interval(name, gains, losses, clusters, tail)
-    _, lowest, highest = _interval(name, gains, losses, clusters, together)
+    lost = None if name in SHARES else losses
+    value, low, high = fraction_interval(gains, lost, clusters, tail=tail)
+    _, lowest, highest = fraction_interval(gains, lost, clusters, tail=together)
     n = len(units)
     return Estimate(
         name,
@@ -175,18 +176,6 @@ def _estimate(name: str, units: Sequence[Unit], tail: float, together: float) ->
     )
 
 
-def _interval(
-    name: str,
-    gains: Sequence[float],
-    losses: Sequence[float],
-    clusters: Sequence[Any],
-    tail: float,
-) -> tuple[float, float, float]:
-    if name in SHARES:
-        return share_interval(gains, clusters, tail=tail)
-    return fraction_interval(gains, losses, clusters, tail=tail)
-
-
 def scaled(estimate: Estimate, factor: float, look: Look | None = None) -> Estimate:
     """The estimate as it would be with more units of the same shares.
 
@@ -199,7 +188,7 @@ def scaled(estimate: Estimate, factor: float, look: Look | None = None) -> Estim
     effect = 1.0
     if estimate.n:
         differences = [g - c for g, c in zip(estimate.gains, estimate.losses, strict=True)]
-        effect, _ = design_effect(np.array(differences), list(estimate.clusters))
+        effect, _ = outcome_effect(np.array(differences), list(estimate.clusters))
     tail, n = (look or Look()).tail, estimate.n * factor
     low, high = mean_interval(
         gain * factor, loss * factor, n, effect, tail, share=estimate.name in SHARES

@@ -1,8 +1,9 @@
 """The diagnosis of a model: pairs of twins in, the rows of the battery and a card out.
 
-Pairs run in chunks of fixed size, each an ablation of its own, so that how many pairs are run
-decides no row. There are two looks, after half of the pairs and after all of them; a diagnosis that
-the first look decides ends there.
+Pairs run in chunks, each an ablation of its own, and lend latents to their own twins only. So the
+number of pairs decides no answer; it decides the distances in a row to the other latents of a chunk
+that is not full. There are two looks, after half of the pairs and after all of them; a diagnosis
+that the first look decides ends there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.analysis.card import NO_READING, Card, make_card
 from lantern_probe.analysis.estimands import Look
 from lantern_probe.analysis.reading import UNDECIDED, Thresholds
-from lantern_probe.causal.twin_pairs import CHUNK, Pairs, pair
+from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
 from lantern_probe.interventions import parse_condition
 from lantern_probe.records.run import Run
 from lantern_probe.tasks.answers import Parser
@@ -42,7 +43,7 @@ class Battery:
     """
 
     load: Callable[[], LanternModel]
-    pairs: Pairs
+    pairs: TwinPairs
     run: Run
     max_new_tokens: int | None = None
     batch_rows: int | None = None
@@ -160,6 +161,6 @@ def diagnose(
         settings = {"experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK}
         with Run.open(folder, settings) as run:
             registered = run.register(pairs.samples)
-            pairs = Pairs(registered, pairs.edit, pairs.oracle, pairs.without)
+            pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
             battery = Battery(lambda: lantern, pairs, run, max_new_tokens, batch_rows)
             return battery.conclude(pairs.number, limits, model, "samples")

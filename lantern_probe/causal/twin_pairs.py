@@ -13,11 +13,11 @@ from lantern_probe.tasks.scenes import twin as scene_twin
 from lantern_probe.tasks.twins import TWIN, given_pairs, with_twins
 
 CHUNK = 32
-"""Pairs that run together; a row depends on no pair of another chunk."""
+"""Pairs that run together: the distances in their rows are to latents of the same chunk."""
 
 
 @dataclass(frozen=True)
-class Pairs:
+class TwinPairs:
     """Samples in pairs of twins.
 
     Attributes:
@@ -43,7 +43,7 @@ class Pairs:
         return tuple(c for c in CONDITIONS if self.oracle or c not in no_box)
 
 
-def pair(samples: Sequence[Sample], seed: int = 0) -> Pairs:
+def pair(samples: Sequence[Sample], seed: int = 0) -> TwinPairs:
     """Give every sample a twin: the data's own, else an edit of the scene, else of the image.
 
     Args:
@@ -59,14 +59,16 @@ def pair(samples: Sequence[Sample], seed: int = 0) -> Pairs:
         pairs = given_pairs(samples)
         paired = {sample.id for sample in pairs}
         without = [f"sample {s.id!r}: no twin is named" for s in samples if s.id not in paired]
-        return Pairs(pairs, "the data's own twins", all(s.boxes for s in pairs), without)
+        return TwinPairs(pairs, "the data's own twins", all(s.boxes for s in pairs), without)
     if all(s.made is not None and s.made[0].startswith("scenes") for s in samples):
         pairs, without = with_twins(
             samples, lambda sample: scene_twin(sample, "color", seed), answers_known=True
         )
-        return Pairs(pairs, "twins by color", True, without)
+        return TwinPairs(pairs, "twins by color", True, without)
     edit = BlackBox() if all(s.boxes for s in samples) else BlackImage()
     pairs, without = with_twins(
         samples, lambda sample: edit.apply(sample, samples), answers_known=False
     )
-    return Pairs(pairs, f"twins by {edit.label}, whose right answers are unknown", False, without)
+    return TwinPairs(
+        pairs, f"twins by {edit.label}, whose right answers are unknown", False, without
+    )

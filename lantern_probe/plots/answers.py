@@ -19,7 +19,7 @@ def answers_figure(
 ) -> Figure:
     """Draw images one below the other, each with its answers beside it.
 
-    Answers that are marked, as differing from that with the own latents, are red.
+    Answers that are marked, as differing from that with the own latents, are red and say so.
 
     Args:
         title: The question.
@@ -62,6 +62,7 @@ def _lines(name: str, given: Mapping[str, tuple[str, bool]]) -> list[tuple[str, 
     found = [(textwrap.shorten(name, WIDTH, placeholder="..."), INK, "bold")]
     for condition, (answer, marked) in given.items():
         colour = ACCENT if marked else INK
-        wrapped = textwrap.wrap(f"{condition}: {answer}", WIDTH, subsequent_indent="    ")[:4]
+        said = f"{condition}: {answer}" + (" (not as own)" if marked else "")
+        wrapped = textwrap.wrap(said, WIDTH, subsequent_indent="    ")[:4]
         found += [(line, colour, "normal") for line in wrapped or [condition]]
     return found

@@ -122,7 +122,7 @@ def full_effect(sizes: Int[np.ndarray, " g"]) -> float:
     return float((m**2).sum() / m.sum())
 
 
-def outcome_effect(values: Int[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
+def outcome_effect(values: Num[np.ndarray, " n"], clusters: Clusters) -> tuple[float, int]:
     """Design effect for outcomes, careful where few clusters tell it, and the number of clusters.
 
     `design_effect` is an estimate from the clusters that hold another value than the most common
@@ -131,7 +131,8 @@ def outcome_effect(values: Int[np.ndarray, " n"], clusters: Clusters) -> tuple[f
     samples (`full_effect`), which counts as `PSEUDO_CLUSTERS` such clusters, and is not lowered.
 
     Args:
-        values: Outcomes (0, 1), or differences of two outcomes (-1, 0, 1), per sample [n].
+        values: Outcomes (0, 1), differences of two outcomes (-1, 0, 1), or means of such over the
+            samples of a unit, per sample or unit [n].
         clusters: Image (or other unit) of each sample [n]; None makes each its own cluster.
     """
     effect, groups = design_effect(values, clusters)

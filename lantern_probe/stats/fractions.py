@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.clusters import Clusters, check_level, design_effect
+from lantern_probe.stats.clusters import Clusters, check_level, outcome_effect
 from lantern_probe.stats.score import interval_of_tail
 
 
@@ -32,18 +32,19 @@ def exact_share(count: float, n: float, tail: float) -> tuple[float, float]:
 
 
 def fraction_interval(
-    gains: ArrayLike, losses: ArrayLike, clusters: Clusters = None, *, tail: float
+    gains: ArrayLike, losses: ArrayLike | None, clusters: Clusters = None, *, tail: float
 ) -> tuple[float, float, float]:
     """Mean of gains minus losses over units, with the ends of its interval.
 
-    It is Tango's (1998) score interval of b - c of n, with the sums of gains and losses for b and
-    c. Where there are no losses its upper end is the exact bound of Clopper & Pearson (1934) of the
-    gains, which is narrower near 0, and its lower end lies below theirs; and the reverse without
-    gains. If units repeat an image, n is divided by the design effect.
+    Of a share, which has gains only, it is the exact interval of Clopper & Pearson (1934). Of a
+    difference it is Tango's (1998) score interval of b - c of n, with the sums of gains and losses
+    for b and c; where there are no losses its upper end is the exact bound of the gains, which is
+    narrower near 0, and its lower end lies below theirs, and the reverse without gains. If units
+    repeat an image, n is divided by the design effect.
 
     Args:
         gains: Fraction in [0, 1] per unit [n].
-        losses: Fraction in [0, 1] per unit [n]; the two sum to 1 at most.
+        losses: Fraction in [0, 1] per unit [n]; the two sum to 1 at most. None for a share.
         clusters: Image of each unit [n]; None makes each its own cluster.
         tail: Probability beyond either end, in (0, 1/2).
 
@@ -53,16 +54,17 @@ def fraction_interval(
     Raises:
         LanternError: a fraction is out of range, or the tail is.
     """
-    plus, minus = _fractions(gains), _fractions(losses)
+    plus = _fractions(gains)
+    minus = np.zeros_like(plus) if losses is None else _fractions(losses)
     if plus.shape != minus.shape or (plus + minus > 1 + 1e-9).any():
         raise LanternError("gains and losses are one fraction a unit each, together at most 1")
     check_level(1 - 2 * tail)
     n = len(plus)
     if n == 0:
-        return float("nan"), -1.0, 1.0
-    effect, groups = design_effect(plus - minus, clusters)
+        return float("nan"), 0.0 if losses is None else -1.0, 1.0
+    effect, groups = outcome_effect(plus - minus, clusters)
     b, c = float(plus.sum()), float(minus.sum())
-    low, high = mean_interval(b, c, n, effect, tail, clusters=groups)
+    low, high = mean_interval(b, c, n, effect, tail, clusters=groups, share=losses is None)
     mean = (b - c) / n
     return mean, min(low, mean), max(high, mean)
 
@@ -102,33 +104,6 @@ def mean_interval(
         below, above = exact_share(loss / effect, shrunk, tail)
         return -above, max(high, -below)
     return low, high
-
-
-def share_interval(
-    values: ArrayLike, clusters: Clusters = None, *, tail: float
-) -> tuple[float, float, float]:
-    """Mean of fractions over units, with the ends of its interval by Clopper & Pearson.
-
-    Args:
-        values: Fraction in [0, 1] per unit [n].
-        clusters: Image of each unit [n]; None makes each its own cluster.
-        tail: Probability beyond either end, in (0, 1/2).
-
-    Returns:
-        Mean (NaN without units), lower and upper end.
-
-    Raises:
-        LanternError: a fraction is out of range, or the tail is.
-    """
-    fractions = _fractions(values)
-    check_level(1 - 2 * tail)
-    n = len(fractions)
-    if n == 0:
-        return float("nan"), 0.0, 1.0
-    effect, _ = design_effect(fractions, clusters)
-    mean = float(fractions.mean())
-    low, high = mean_interval(n * mean, 0, n, effect, tail, share=True)
-    return mean, min(low, mean), max(high, mean)
 
 
 def _fractions(values: ArrayLike) -> Float[np.ndarray, " n"]:

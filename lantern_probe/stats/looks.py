@@ -10,9 +10,6 @@ from scipy.stats import multivariate_normal, norm
 
 from lantern_probe.errors import LanternError
 
-LOOKS = 2
-"""Number of looks."""
-
 
 @cache
 def look_levels(alpha: float) -> tuple[float, float]:

@@ -5,11 +5,15 @@ import pytest
 from scipy.stats import beta
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.fractions import exact_share, fraction_interval, share_interval
+from lantern_probe.stats.fractions import exact_share, fraction_interval
+
+
+def share(values, clusters=None, *, tail):
+    return fraction_interval(values, None, clusters, tail=tail)
 
 
 def test_a_share_of_counts_has_the_interval_of_clopper_and_pearson():
-    mean, low, high = share_interval([1] * 7 + [0] * 13, tail=0.025)
+    mean, low, high = share([1] * 7 + [0] * 13, tail=0.025)
     assert mean == pytest.approx(0.35)
     assert (low, high) == pytest.approx((beta.ppf(0.025, 7, 14), beta.isf(0.025, 8, 13)))
 
@@ -35,10 +39,10 @@ def test_gains_and_losses_change_places_with_the_sign():
 def test_units_of_one_image_count_as_one():
     values = [1, 1, 0, 0] * 10
     images = [index // 2 for index in range(40)]
-    _, low, high = share_interval(values, images, tail=0.025)
-    _, alone, _ = share_interval([1, 0] * 10, tail=0.025)
+    _, low, high = share(values, images, tail=0.025)
+    _, alone, _ = share([1, 0] * 10, tail=0.025)
     assert low == pytest.approx(alone, abs=0.02)
-    assert high - low > 1.3 * np.diff(share_interval(values, tail=0.025)[1:])[0]
+    assert high - low > 1.3 * np.diff(share(values, tail=0.025)[1:])[0]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_the_interval_of_a_share_of_pairs_holds_its_level(rate, n):
     for _ in range(400):
         first = stream.random(n) < rate
         second = np.where(stream.random(n) < 0.75, first, stream.random(n) < rate)
-        _, low, high = share_interval(np.mean([first, second], axis=0), tail=0.025)
+        _, low, high = share(np.mean([first, second], axis=0), tail=0.025)
         covered.append(low <= rate <= high)
     assert np.mean(covered) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)
 
@@ -75,3 +79,22 @@ def test_the_interval_of_a_difference_of_pairs_holds_its_level(gain, loss):
         _, low, high = fraction_interval(gains, losses, tail=0.025)
         covered.append(low <= gain - loss <= high)
     assert np.mean(covered) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5, 0.9])
+@pytest.mark.parametrize("alike", [0.3, 1.0])
+def test_intervals_hold_their_level_where_pairs_share_images(rate, alike):
+    stream = np.random.default_rng(2)
+    images = np.repeat(np.arange(30), 3).tolist()
+    covered = []
+    for _ in range(300):
+        common = stream.random(30) < rate
+        drawn = stream.random((30, 3)) < rate
+        same = stream.random((30, 3)) < alike
+        values = np.where(same, common[:, None], drawn).ravel()
+        ends = [
+            share(values, images, tail=0.025),
+            fraction_interval(values, 0 * values, images, tail=0.025),
+        ]
+        covered.append([low <= rate <= high for _, low, high in ends])
+    assert (np.mean(covered, axis=0) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 300)).all()

@@ -125,28 +125,6 @@ def tabulate(
     return table
 
 
-def truth_table(
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
-    samples: Sequence[Sample],
-    seed: int = 0,
-    report: Callable[[str], None] = lambda condition: None,
-) -> list[Measured]:
-    """Measure every condition by generation.
-
-    Args:
-        model: Organism as shipped, in float32.
-        processor: Processor of the organism.
-        samples: Scenes that no training has seen.
-        seed: Seed of donors, noise and random boxes, default 0.
-        report: Function called with the name of every condition before it is measured.
-
-    Returns:
-        Figures of each condition.
-    """
-    return tabulate(answer_all(model, processor, samples, seed, report)[0], samples)
-
-
 @torch.no_grad()
 def answer_all(
     model: Qwen2_5_VLForConditionalGeneration,

@@ -67,9 +67,7 @@ class ImageFinder:
             self._find(image, number, record) for number, image in enumerate(image_records(record))
         ]
 
-    def _find(
-        self, image: Mapping[str, Any], number: int, record: Mapping[str, Any]
-    ) -> FoundImage:
+    def _find(self, image: Mapping[str, Any], number: int, record: Mapping[str, Any]) -> FoundImage:
         if "path" in image:
             return self._file(image)
         size = image.get("size")

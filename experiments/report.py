@@ -4,8 +4,8 @@
     python -m experiments.report runs/diagnosis --image-root images --embed
     python -m experiments.report runs/ablate_latents --watch --port 8000
 
-The page is made from the files of the runs, without the model, and opens from a disk as well as from
-a server. It needs no network. Runs that were cut off, or are still being written, are shown as far
+The page is made from the files of the runs, without the model, and opens from a disk as well as
+from a server. It needs no network. Runs that were cut off, or are still being written, are shown as far
 as they are. With --watch it is written again whenever rows have come, and an open page follows.
 """
 

@@ -1,4 +1,4 @@
-"""Images of a run as they are found again: files by place and hash, generated ones by their seed."""
+"""Images of a run as they are found again: files by place and hash, generated ones by seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as columns: every text once, everything else as numbers, so that a browser reads them fast."""
+"""Rows as columns: every text once, the rest as numbers, so that a browser reads them fast."""
 
 from __future__ import annotations
 

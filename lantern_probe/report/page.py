@@ -159,7 +159,7 @@ def output_of(runs: Sequence[str | Path]) -> Path:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Leave garbage collection out; over the many objects of large runs it takes most of the time."""
+    """Leave garbage collection out; with the many objects of large runs it takes most of the time."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -208,8 +208,8 @@ def _section(run: ReportRun, files: Files, notes: Sequence[str]) -> tuple[str, d
     said = [*run.notes, *notes]
     if run.status != "complete":
         said.append(
-            f"The run is {run.status}: tables are of the rows that there are, and figures and result "
-            "files may be older than these."
+            f"The run is {run.status}: tables are of the rows that there are, and figures and "
+            "result files may be older than these."
         )
     card = None
     if (path := run.home / "card.json").is_file():

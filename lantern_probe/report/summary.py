@@ -63,13 +63,8 @@ def strip(
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
     inside = tuple(at(mark) for mark in marks if span[0] <= mark <= span[1])
-    return Strip(
-        at(low),
-        at(value),
-        at(high),
-        inside,
-        None if outer is None else (at(outer[0]), at(outer[1])),
-    )
+    wide = None if outer is None else (at(outer[0]), at(outer[1]))
+    return Strip(at(low), at(value), at(high), inside, wide)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ PAUSE = 1.0
 """Seconds between two looks at the files."""
 
 SHARE = 0.25
-"""Largest fraction of the time that writing the page may take; large runs are written less often."""
+"""Largest fraction of the time that writing may take; large pages are written less often."""
 
 
 def follow(

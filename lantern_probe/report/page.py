@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gc
 import hashlib
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.found_images import ImageFinder
@@ -26,6 +28,7 @@ from lantern_probe.report.results import NOT_RESULTS, card_view, read_result, re
 from lantern_probe.report.runs import ReportRun, names_of, read_run, run_places
 from lantern_probe.report.summary import about, condition_table, key_figures
 from lantern_probe.report.tables import chunk_bounds, chunk_of, index_of, lay_out
+from lantern_probe.tasks.images import UNREADABLE
 
 FIGURES = (".png", ".svg")
 """Suffixes of the figures that a command draws into its run."""
@@ -236,7 +239,7 @@ def _section(run: ReportRun, files: Files, notes: Sequence[str]) -> tuple[str, d
             card=card,
             figures=key_figures(run, table),
             table=table,
-            pictures=_pictures(run, files, said),
+            pictures=_pictures([run.home], files, said, ["card.png"] if card else []),
             results=results,
             about=about(run),
             notes=said,
@@ -251,10 +254,14 @@ def _section(run: ReportRun, files: Files, notes: Sequence[str]) -> tuple[str, d
     }
 
 
-def _pictures(run: ReportRun, files: Files, notes: list[str]) -> list[tuple[str, str]]:
-    """Name and file of every figure in the folder of a run."""
+def _pictures(
+    folders: Sequence[Path], files: Files, notes: list[str], left_out: Sequence[str]
+) -> list[tuple[str, str, tuple[int, int] | None]]:
+    """Name, file, and width and height of every figure in some folders."""
     found = []
-    for path in sorted(p for p in run.home.iterdir() if p.suffix in FIGURES and p.is_file()):
+    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix in FIGURES):
+        if path.name in left_out or not path.is_file():
+            continue
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -263,9 +270,17 @@ def _pictures(run: ReportRun, files: Files, notes: list[str]) -> list[tuple[str,
         if len(data) > LARGEST_FIGURE:
             notes.append(f"{path.name} is too large for a page; it is left out.")
             continue
+        size = None
+        if path.suffix == ".png":
+            try:
+                with Image.open(io.BytesIO(data)) as image:
+                    size = image.size
+            except UNREADABLE:
+                notes.append(f"{path.name} is no image; it is left out.")
+                continue
         name = f"{hashlib.sha256(data).hexdigest()[:20]}{path.suffix}"
         files.file(name, data)
-        found.append((path.name, name))
+        found.append((path.name, name, size))
     return found
 
 

@@ -163,12 +163,12 @@ function counted(more = "") {
 }
 
 // The list
-const shownAnswer = (column, i, gold) => {
+const shownAnswer = (column, i) => {
   const marks = column.marks[i];
   if (!marks) return ["", "none"];
   if (marks & bit("failed")) return ["failed or left out", "none"];
   if (marks & bit("unread")) return ["none read", "none"];
-  return [textAt(column, i) ?? "", marks & bit("right") ? "right" : marks & bit("wrong") ? "wrong" : ""];
+  return [textAt(column.answer, i) ?? "", marks & bit("right") ? "right" : marks & bit("wrong") ? "wrong" : ""];
 };
 function heads() {
   const one = run.labels.indexOf(at.condition), other = one > 0 ? run.labels[one] : null;
@@ -187,13 +187,14 @@ function drawHeads() {
   }));
 }
 function drawRows(force = false) {
+  if (!run) return;
   const list = $("list"), first = Math.max(0, Math.floor(list.scrollTop / ROW) - BEYOND);
   const last = Math.min(view.length, Math.ceil((list.scrollTop + list.clientHeight) / ROW) + BEYOND);
   if (!force && first === shown.first && last === shown.last) return;
   const focused = document.activeElement?.closest?.("#rows tr")?.dataset.sample;
   shown = { first, last };
   const columns = heads(), one = run.labels.indexOf(at.condition);
-  const gap = (count) => { const cell = make("td", { colspan: columns.length }); cell.style.height = `${count * ROW}px`; return make("tr", { class: "gap", "aria-hidden": "true" }, cell); };
+  const gap = (count) => { const cell = make("td"); cell.style.height = `${count * ROW}px`; return make("tr", { class: "gap", "aria-hidden": "true" }, cell); };
   const rows = [];
   if (first > 0) rows.push(gap(first));
   for (let place = first; place < last; place++) rows.push(drawRow(view[place], columns, one));
@@ -282,9 +283,9 @@ async function drawSample(focus) {
 function heading(i) {
   const place = view.indexOf(i), id = run.ids[i];
   return make("header", {}, make("h3", { text: id }),
-    button("‹", () => step(-1), { "aria-label": "Previous sample", disabled: place === 0 }),
-    button("›", () => step(1), { "aria-label": "Next sample", disabled: place === view.length - 1 }),
-    copier("Copy id", id), copier("Copy link", new URL(linkTo(id), location.href).href), button("Close", close));
+    button("‹", () => step(-1), { class: "plain small", "aria-label": "Previous sample", disabled: place === 0 }),
+    button("›", () => step(1), { class: "plain small", "aria-label": "Next sample", disabled: place === view.length - 1 }),
+    copier("Copy id", id), copier("Copy link", new URL(linkTo(id), location.href).href), button("Close", close, { class: "plain small" }));
 }
 function copier(words, text) {
   return button(words, async (event) => {
@@ -299,7 +300,7 @@ function copier(words, text) {
     }
     made.textContent = "Copied";
     setTimeout(() => { made.textContent = words; }, 1200);
-  }, words === "Copy" ? { class: "plain small" } : {});
+  }, { class: "plain small" });
 }
 function long(text, tag, kind, fill = (home, part) => { home.textContent = part; }) {
   const home = make(tag, { class: kind, tabindex: "0" });
@@ -363,7 +364,7 @@ function boxes(found, size, stage) {
   return make("div", { class: "maps" }, toggle);
 }
 function overlays(layers, stage) {
-  const canvas = make("canvas", { "aria-hidden": "true" }), words = make("p", { class: "quiet small", role: "status" });
+  const canvas = make("canvas", { "aria-hidden": "true" }), words = make("p", { class: "caption", role: "status" });
   stage.append(canvas);
   const all = [["", null, 0]];
   layers.forEach((layer) => layer.names.forEach((name, n) => all.push([`${layer.layer}: ${name}`, layer, n])));
@@ -405,17 +406,16 @@ function answers(sample, rows, field, chunk) {
   names.sort((a, b) => (b === sample.gold) - (a === sample.gold) || (best[b] ?? -1e9) - (best[a] ?? -1e9));
   const columns = names.slice(0, CANDIDATES);
   const table = make("table", { class: "answers" },
-    make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "condition" }), make("th", { scope: "col", text: "answer" }),
-      ...columns.map((name) => make("th", { scope: "col", class: `p ${name === sample.gold ? "right" : ""}`, text: name, title: `Probability of ${name}, in %` })),
-      make("th", { scope: "col", text: "" , "aria-label": "marks" }))),
+    make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "condition" }), make("th", { scope: "col", text: "answer" }), make("th", { scope: "col", text: "", "aria-label": "marks" }),
+      ...columns.map((name) => make("th", { scope: "col", class: `p ${name === sample.gold ? "right" : ""}`, text: name, title: `Probability of ${name}, in %` })))),
     make("tbody", {}, ...some.map((row) => answerLine(row, scores.get(row), columns, sample, field))));
   const pager = pages < 2 ? null : make("div", { class: "pager" },
     button("‹", () => { at.page = page - 1; drawSample(false); }, { disabled: page === 0, "aria-label": "Earlier conditions" }),
     make("span", { class: "quiet", text: `conditions ${page * PAGE + 1} to ${page * PAGE + some.length} of ${rows.length}` }),
     button("›", () => { at.page = page + 1; drawSample(false); }, { disabled: page === pages - 1, "aria-label": "Later conditions" }));
   const words = columns.length ? `Probability of each candidate where the answer begins, in %${names.length > CANDIDATES ? `; ${CANDIDATES} of ${names.length} candidates` : ""}.` : "";
-  return [make("h3", { text: "Answers" }), pager, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Answers" }, table), make("p", { class: "caption", text: words }),
-    make("h3", { text: "Texts" }), make("div", { class: "texts" }, ...some.map((row) => textOf(row, field, chunk)))];
+  return [make("h3", { text: "Answers" }), pager, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Answers" }, table), words ? make("p", { class: "caption", text: words }) : null,
+    make("h3", { text: chunk.rows.text ? "Texts" : "Rows" }), make("div", { class: "texts" }, ...some.map((row) => textOf(row, field, chunk)))].filter(Boolean);
 }
 function answerLine(row, scores, columns, sample, field) {
   const failed = row.marks & bit("failed"), given = field(row, "answer");
@@ -423,14 +423,14 @@ function answerLine(row, scores, columns, sample, field) {
   const tags = Object.keys(state.marks).filter((name) => !["right", "wrong"].includes(name) && row.marks & bit(name));
   return make("tr", {}, make("th", { scope: "row", text: row.label, title: row.label }),
     make("td", { class: `answer ${look}`, text: failed ? "–" : given === null ? "none read" : String(given), title: given === null ? null : String(given) }),
+    make("td", {}, ...tags.map((name) => make("span", { class: `tag ${name}`, text: state.marks[name] }))),
     ...columns.map((name) => {
       const number = scores?.[name];
       if (number === undefined || number === null) return make("td", { class: "p", text: "–" });
       const p = Math.min(1, Math.exp(number)), cell = make("td", { class: `p ${name === sample.gold ? "gold" : ""}`, text: p >= 0.9995 ? "100" : p < 0.0005 ? "0" : (100 * p).toFixed(1) });
       cell.style.backgroundSize = `${(100 * p).toFixed(1)}% 100%`;
       return cell;
-    }),
-    make("td", {}, ...tags.map((name) => make("span", { class: `tag ${name}`, text: state.marks[name] }))));
+    }));
 }
 function textOf(row, field, chunk) {
   const text = field(row, "text"), error = field(row, "error"), donor = field(row, "donor");
@@ -444,6 +444,7 @@ function textOf(row, field, chunk) {
     more.append(factList(names.map((name) => { const found = field(row, name), said = typeof found === "string" ? found : JSON.stringify(found); return [name, said.length > CUT ? `${said.slice(0, CUT)}…` : said]; })));
   });
   home.append(more);
+  if (text === null && error === null) more.open = true;
   return home;
 }
 function marked(home, text) {
@@ -570,8 +571,8 @@ async function start() {
   try { const theme = localStorage.getItem("lantern-theme"); if (theme) document.documentElement.dataset.theme = theme; } catch { /* storage is off */ }
   try {
     state = await readState();
-    await go(false);
     listen();
+    await go(true);
     if (state.live) setTimeout(look, LOOK);
     performance.mark("lantern-ready");
   } catch (error) { say(`The samples cannot be shown: ${error.message}.`); }

@@ -423,7 +423,7 @@ function answerLine(row, scores, columns, sample, field) {
   const tags = Object.keys(state.marks).filter((name) => !["right", "wrong"].includes(name) && row.marks & bit(name));
   return make("tr", {}, make("th", { scope: "row", text: row.label, title: row.label }),
     make("td", { class: `answer ${look}`, text: failed ? "–" : given === null ? "none read" : String(given), title: given === null ? null : String(given) }),
-    make("td", {}, ...tags.map((name) => make("span", { class: `tag ${name}`, text: state.marks[name] }))),
+    make("td", {}, ...tags.map((name) => make("span", { class: `tag ${name}`, text: name === "donor" ? "donor's" : name, title: state.marks[name] }))),
     ...columns.map((name) => {
       const number = scores?.[name];
       if (number === undefined || number === null) return make("td", { class: "p", text: "–" });

@@ -24,6 +24,7 @@ from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, Parser
+from .report import show_page
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -84,6 +85,7 @@ def main(config: Config) -> int:
     end_explained(config.only_shows)
     for folder, card in cards.items():
         show(card, folder)
+    show_page(config.output)
     return 1 if any(card.reasons for card in cards.values()) else 0
 
 

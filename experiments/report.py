@@ -5,8 +5,8 @@
     python -m experiments.report runs/ablate_latents --watch --port 8000
 
 The page is made from the files of the runs, without the model, and opens from a disk as well as
-from a server. It needs no network. Runs that were cut off, or are still being written, are shown as far
-as they are. With --watch it is written again whenever rows have come, and an open page follows.
+from a server. It needs no network. Runs that were cut off, or are still being written, are shown as
+far as they are. With --watch it is written again as rows come, and an open page follows.
 """
 
 from __future__ import annotations
@@ -69,6 +69,21 @@ def main(config: Config) -> int:
             console.print("it is written again as rows come; Ctrl-C ends this", markup=False)
             follow(report, lambda text: console.print(text, markup=False, highlight=False))
     return 0
+
+
+def show_page(folder: Path) -> None:
+    """Write the page of what a command has just run, and say where it is or why it is not.
+
+    Args:
+        folder: Output of the command.
+    """
+    from lantern_probe.report import write_report
+
+    try:
+        said = f"the page is {write_report([folder])}"
+    except LanternError as error:
+        said = f"there is no page: {error}"
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import gc
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,26 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.found_images import ImageFinder
 from lantern_probe.records.overlays import Overlay, read_overlays
-from lantern_probe.report.files import MARK, Files, Folder, OneFile
+from lantern_probe.records.rows import MANIFEST
+from lantern_probe.report.files import MARK, PAGE, Files, Folder, OneFile
 from lantern_probe.report.images import ImageShelf
 from lantern_probe.report.marks import MARKS
-from lantern_probe.report.results import NOT_RESULTS, card_view, read_result, result_tables
 from lantern_probe.report.runs import ReportRun, names_of, read_run, run_places
-from lantern_probe.report.summary import about, condition_table, key_figures
+from lantern_probe.report.sections import overview_of, render, section_of
 from lantern_probe.report.tables import chunk_bounds, chunk_of, index_of, lay_out
-from lantern_probe.tasks.images import UNREADABLE
-
-FIGURES = (".png", ".svg")
-"""Suffixes of the figures that a command draws into its run."""
-
-LARGEST_FIGURE = 20_000_000
-"""Bytes of a figure above which it is left out."""
 
 
 @dataclass
@@ -75,22 +65,28 @@ class Report:
             self._files = OneFile(self.folder) if self.embed else Folder(self.folder)
         if self.embed:
             self._known = {}
+        outputs = [Path(run) for run in self.runs if not (Path(run) / MANIFEST).exists()]
         with _without_collection():
             entries, sections = [], []
             for name, (home, folders) in zip(names, places, strict=True):
-                entry, section = self._run(read_run(name, home, folders), self._files)
+                more = outputs if len(places) == 1 and home not in outputs else []
+                entry, section = self._run(read_run(name, home, folders), more, self._files)
                 entries.append(entry)
                 sections.append(section)
+        overview = overview_of(entries, outputs, self._files) if len(entries) > 1 else ""
         state = {
             "runs": entries,
+            "overview": self._files.data({"html": overview}),
             "live": self.live,
             "marks": MARKS,
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "written": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-        self._files.finish(state, _page(entries, sections))
-        return self.folder / "index.html"
+        self._files.finish(state, _page(entries, overview, sections[0]))
+        return self.folder / PAGE
 
-    def _run(self, run: ReportRun, files: Files) -> tuple[dict[str, Any], str]:
+    def _run(
+        self, run: ReportRun, outputs: Sequence[Path], files: Files
+    ) -> tuple[dict[str, Any], str]:
         laid = lay_out(run)
         bounds = chunk_bounds(laid)
         shelf = ImageShelf(
@@ -104,7 +100,7 @@ class Report:
             maps = {key: found for key in keys if (found := _maps(key, layers))}
             chunks.append(files.data(chunk_of(run, laid, (start, end), images, maps)))
         index = files.data(index_of(run, laid, [start for start, _ in bounds]))
-        section, facts = _section(run, files, notes)
+        section, facts = section_of(run, outputs, files, notes)
         entry = {
             "name": run.name,
             "status": run.status,
@@ -162,7 +158,7 @@ def output_of(runs: Sequence[str | Path]) -> Path:
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """Leave garbage collection out; with the many objects of large runs it takes most of the time."""
+    """Leave garbage collection out, which takes most of the time where there are many objects."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -207,111 +203,22 @@ def _maps(sample: str, layers: Sequence[Overlay]) -> list[dict[str, Any]]:
     return found
 
 
-def _section(run: ReportRun, files: Files, notes: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    said = [*run.notes, *notes]
-    if run.status != "complete":
-        said.append(
-            f"The run is {run.status}: tables are of the rows that there are, and figures and "
-            "result files may be older than these."
-        )
-    card = None
-    if (path := run.home / "card.json").is_file():
-        content, why = read_result(path)
-        card = card_view(content)
-        if card is None:
-            said.append(why or "card.json is no card that this version reads; it is left out.")
-    table = condition_table(run)
-    results = []
-    for path in sorted(run.home.glob("*.json")):
-        if path.name in NOT_RESULTS or not path.is_file():
-            continue
-        content, why = read_result(path)
-        if why:
-            said.append(why)
-        elif tables := result_tables(content, path.name):
-            html = _environment().get_template("results.html.j2").render(tables=tables)
-            results.append((path.name, files.data({"html": html})))
-    html = (
-        _environment()
-        .get_template("section.html.j2")
-        .render(
-            run=run,
-            card=card,
-            figures=key_figures(run, table),
-            table=table,
-            pictures=_pictures([run.home], files, said, ["card.png"] if card else []),
-            results=results,
-            about=about(run),
-            notes=said,
-        )
-    )
-    own = next((line for line in table.lines if line.label == "own"), None) if table else None
-    return html, {
-        "reading": card.reading if card else "",
-        "accuracy": own.accuracy if own else "",
-        "model": str(run.settings.get("model", "")),
-        "data": str(run.settings.get("data", "")),
-    }
-
-
-def _pictures(
-    folders: Sequence[Path], files: Files, notes: list[str], left_out: Sequence[str]
-) -> list[tuple[str, str, tuple[int, int] | None]]:
-    """Name, file, and width and height of every figure in some folders."""
-    found = []
-    for path in sorted(p for folder in folders for p in folder.iterdir() if p.suffix in FIGURES):
-        if path.name in left_out or not path.is_file():
-            continue
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            notes.append(f"{path.name} cannot be read ({error.strerror}); it is left out.")
-            continue
-        if len(data) > LARGEST_FIGURE:
-            notes.append(f"{path.name} is too large for a page; it is left out.")
-            continue
-        size = None
-        if path.suffix == ".png":
-            try:
-                with Image.open(io.BytesIO(data)) as image:
-                    size = image.size
-            except UNREADABLE:
-                notes.append(f"{path.name} is no image; it is left out.")
-                continue
-        name = f"{hashlib.sha256(data).hexdigest()[:20]}{path.suffix}"
-        files.file(name, data)
-        found.append((path.name, name, size))
-    return found
-
-
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("lantern_probe.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _page(entries: Sequence[Mapping[str, Any]], sections: Sequence[str]) -> str:
+def _page(entries: Sequence[Mapping[str, Any]], overview: str, section: str) -> str:
     folder = resources.files("lantern_probe.report") / "templates"
     style, script = (
         (folder / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            runs=entries,
-            section=sections[0],
-            marks=MARKS,
-            mark=MARK.decode("ascii"),
-            style=style,
-            script=script,
-            style_hash=_hash(style),
-            script_hash=_hash(script),
-        )
+    return render(
+        "page.html.j2",
+        runs=entries,
+        overview=overview,
+        section=section,
+        marks=MARKS,
+        mark=MARK.decode("ascii"),
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
     )
 
 

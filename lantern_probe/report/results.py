@@ -184,7 +184,7 @@ def _table(title: str, records: Sequence[Mapping[str, Any]], file: str) -> Resul
         if len(shown) > 1 and len({line.get(name, "-") for line in shown}) == 1
     ]  # fmt: skip
     columns = [name for name in names if name not in same][:MOST_COLUMNS] or names[:MOST_COLUMNS]
-    fixed = [f"{name} {shown[0][name]}" for name in same if shown[0][name] != "-"][:8]
+    fixed = [f"{n} {shown[0][n]}" for n in same if shown[0].get(n, "-") != "-"][:8]
     note = ". ".join(part for part in (", ".join(fixed), _more(len(records), file)) if part)
     lines = [[line.get(name, "-") for name in columns] for line in shown]
     return ResultTable(title, columns, lines, note)

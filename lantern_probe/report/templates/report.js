@@ -516,9 +516,12 @@ async function go(focus) {
 async function look() {
   try {
     const found = await readState();
-    if (found.written !== state.written && !state.loading) {
+    if (found.written !== state.written) {
       state = found;
       const top = $("list").scrollTop, focused = document.activeElement;
+      if (look.overview !== state.overview) $("overview").innerHTML = (await load(state.overview)).html;
+      look.overview = state.overview;
+      dress($("overview"));
       await showRun(Math.max(0, state.runs.findIndex((one) => one.name === at.run)));
       refresh(false);
       $("list").scrollTop = top;
@@ -571,6 +574,8 @@ async function start() {
   try { const theme = localStorage.getItem("lantern-theme"); if (theme) document.documentElement.dataset.theme = theme; } catch { /* storage is off */ }
   try {
     state = await readState();
+    look.overview = state.overview;
+    dress($("overview"));
     listen();
     await go(true);
     if (state.live) setTimeout(look, LOOK);

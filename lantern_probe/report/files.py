@@ -9,7 +9,7 @@ import json
 import mimetypes
 import re
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import explained, replace_file
@@ -25,19 +25,6 @@ LARGEST_EMBEDDED = 100_000_000
 """Most bytes of a page that holds its data and images."""
 
 _OURS = re.compile(r"[0-9a-f]{20}\.js")
-
-
-class Files(Protocol):
-    """Takes what a page needs and gives back the name by which the page asks for it."""
-
-    def data(self, content: Any) -> str:
-        """Keep data; return its name."""
-
-    def file(self, name: str, data: bytes) -> None:
-        """Keep an image under its name."""
-
-    def finish(self, state: dict[str, Any], page: str) -> None:
-        """Write the page, which then finds what was kept."""
 
 
 def compressed(content: Any) -> tuple[str, str]:
@@ -150,6 +137,10 @@ class OneFile:
         ]
         body, end = page.rsplit("<!-- parts -->", 1)
         replace_file(self.folder / PAGE, "\n".join([body, *parts, end]).encode("utf-8"))
+
+
+Files = Folder | OneFile
+"""Takes data and images and gives back the names by which a page asks for them."""
 
 
 def _refuse_foreign(folder: Path) -> None:

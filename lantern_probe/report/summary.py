@@ -109,6 +109,9 @@ def condition_table(run: ReportRun) -> ConditionTable | None:
         found = summarize(rows, model=str(run.settings.get("model", run.name)))
     except LanternError as error:
         return ConditionTable([], [f"There is no table of conditions: {error}"])
+    except (TypeError, KeyError, ValueError, AttributeError) as error:  # of another program
+        why = f"a row has a value of another kind ({type(error).__name__}: {error})"
+        return ConditionTable([], [f"There is no table of conditions: {why}."])
     return ConditionTable([_line(item) for item in found], length_notes(found))
 
 

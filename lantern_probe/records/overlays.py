@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -63,7 +64,7 @@ class Overlay:
         self.name = path.stem
         try:
             with explained(path):
-                self._file = safe_open(path, framework="numpy")
+                self._file: Any = safe_open(path, framework="numpy")
                 self._keys = {*self._file.keys()}
                 self._names = json.loads((self._file.metadata() or {}).get(NAMES, "{}"))
         except (SafetensorError, ValueError) as error:

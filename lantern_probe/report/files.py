@@ -128,7 +128,7 @@ class OneFile:
             )
 
     def finish(self, state: dict[str, Any], page: str) -> None:
-        """Write the page with everything in it, before the end of its body."""
+        """Write the page with everything in it, before its script."""
         text = json.dumps(state, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         parts = [f'<script type="application/json" id="state">{text}</script>']
         parts += [

@@ -95,17 +95,22 @@ def index_of(run: ReportRun, laid: Laid, starts: Sequence[int]) -> dict[str, Any
         "ids": list(laid.samples),
         "question": [_short(record.get("question"), strings) for record in records],
         "gold": [
-            _short(record.get("answer", row.get("gold")), strings)
+            _short(_first(record.get("answer"), row.get("gold")), strings)
             for record, row in zip(records, rows, strict=True)
         ],
         "category": [
-            _short(record.get("category", row.get("category")), strings)
+            _short(_first(record.get("category"), row.get("category")), strings)
             for record, row in zip(records, rows, strict=True)
         ],
         "columns": columns,
         "starts": list(starts),
         "strings": strings.texts,
     }
+
+
+def _first(recorded: Any, written: Any) -> Any:
+    """Value of a sample, or that of its row where the sample has none."""
+    return written if recorded is None else recorded
 
 
 def _short(text: Any, strings: Strings) -> int:

@@ -55,7 +55,7 @@ def order_pages(app: Sphinx, name: str, source: list[str]) -> None:
         seen.update(new)
         if new:
             menu.append(toctree(title, [f"{new[page]} </docs/{page}>" for page in new]))
-    menu.append(toctree("Notebooks", [f"/{page}" for page in [GALLERY, *notebooks(app)]]))
+    menu.append(toctree("Notebooks", [f"/{page}" for page in notebooks(app)]))
     menu.append(toctree("Interface", [f"{room} </docs/api/{room}>" for room in ROOMS]))
     menu.append(toctree("The project", ["/CONTRIBUTING", "/CHANGELOG"]))
     source[0] += "\n".join(menu)

@@ -55,6 +55,10 @@ def main(config: Config) -> int:
         if not root.is_dir():
             raise LanternError(f"--image-root: there is no folder '{root}'")
 
+    from lantern_probe.report.runs import run_places
+
+    run_places(config.run)  # refuses what is no run before anything heavy is loaded
+
     from lantern_probe.report import Report
 
     report = Report(config.run, config.output, config.image_root, config.embed, config.watch)

@@ -20,9 +20,12 @@ from lantern_probe.report.watch import served
 from lantern_probe.tasks import Sample, load_task
 
 sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.is_file(), reason="there is no Chromium; install Debian's package chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHROMIUM.is_file(), reason="there is no Chromium; install Debian's package chromium"
+    ),
+]
 
 HOSTILE = "</script><img src=x onerror=alert(1)> \u2028 \"quoted\" 'id' <|lvr_start|> <think> &amp;"
 
@@ -358,7 +361,6 @@ def test_missing_data_are_said(page: Path, browse: Open, chromium: Any, tmp_path
     context.close()
 
 
-@pytest.mark.slow
 def test_6000_samples_under_18_conditions_are_few_nodes(browse: Open, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", load_task("scenes", 6000), CONDITIONS)
     page = write_report([run])

@@ -51,7 +51,7 @@ class Config:
 
     samples: int = 6000
     """Number of samples."""
-    conditions: int = 18
+    columns: int = 18
     """Number of conditions."""
     browser: Path = CHROMIUM
     """Program of Chromium."""
@@ -172,7 +172,7 @@ def main(config: Config) -> int:
             "--browser"
         )
     labels = [CONDITIONS[i] if i < len(CONDITIONS) else f"noise:seed={i}"
-              for i in range(config.conditions)]  # fmt: skip
+              for i in range(config.columns)]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         run = write_run(Path(folder) / "run", load_task("scenes", config.samples), labels)
         started = time.process_time()
@@ -187,7 +187,7 @@ def main(config: Config) -> int:
             "chunks": len(data),
             **measure(page, config.browser),
         }
-    table = titled_table(f"{config.samples} samples, {config.conditions} conditions")
+    table = titled_table(f"{config.samples} samples, {config.columns} conditions")
     table.add_column("measure")
     table.add_column("value", justify="right")
     for name, value in found.items():
@@ -195,7 +195,7 @@ def main(config: Config) -> int:
     print_table(table)
     print_caption("one opening from a file, in Chromium without a window")
     if config.output is not None:
-        about = {"samples": config.samples, "conditions": config.conditions}
+        about = {"samples": config.samples, "conditions": config.columns}
         settings = circumstances("report", config, ("lantern-probe", "playwright"))
         write_json(config.output, {**about, **found, **settings})
         console.print(f"written to {config.output}", markup=False)

@@ -64,9 +64,10 @@ class Overlay:
         self.name = path.stem
         try:
             with explained(path):
-                self._file: Any = safe_open(path, framework="numpy")
-                self._keys = {*self._file.keys()}
-                self._names = json.loads((self._file.metadata() or {}).get(NAMES, "{}"))
+                file: Any = safe_open(path, framework="numpy")
+                self._keys = {*file.keys()}
+                self._names = json.loads((file.metadata() or {}).get(NAMES, "{}"))
+                self._file = file
         except (SafetensorError, ValueError) as error:
             raise LanternError(f"{path}: not a layer of overlays ({error})") from None
 

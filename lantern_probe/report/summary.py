@@ -193,7 +193,7 @@ def _of(part: int, whole: int) -> str:
 
 
 def about(run: ReportRun) -> list[tuple[str, str]]:
-    """What the run is a run of: names and values from `run.json`.
+    """Name the command, the model, the data and more of `run.json`, with their values.
 
     Args:
         run: The run.

@@ -66,7 +66,7 @@ def lay_out(run: ReportRun) -> Laid:
 
 
 def index_of(run: ReportRun, laid: Laid, starts: Sequence[int]) -> dict[str, Any]:
-    """What a browser needs of all samples at once, to list, filter, sort and search them.
+    """Columns that a browser needs of all samples at once, to list, filter, sort and search them.
 
     Args:
         run: The run.

@@ -390,7 +390,7 @@ function paint(canvas, layer, n) {
   const image = context.createImageData(layer.width, layer.height);
   for (let i = 0; i < size; i++) {
     const level = levels.charCodeAt(n * size + i) / 255;
-    image.data.set([255, 60 + 190 * level, 20 + 60 * level, 225 * level], 4 * i);
+    image.data.set([224, 82, 0, 225 * level], 4 * i);
   }
   context.putImageData(image, 0, 0);
 }

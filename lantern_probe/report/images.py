@@ -37,7 +37,7 @@ class ImageShelf:
     Args:
         finder: Finder of the run's images.
         keep: Called with each file that the page needs.
-        known: Images that were kept before, by hash of the recorded image; shared by the runs of a page.
+        known: Images kept before, by hash of the recorded image; shared by the runs of a page.
     """
 
     def __init__(self, finder: ImageFinder, keep: Keep, known: dict[str, dict[str, Any]]):

@@ -276,6 +276,7 @@ async function drawSample(focus) {
   chunk.of.forEach((of, r) => { if (of === k) rows.push({ r, label: run.labels[chunk.at[r]], marks: run.columns[chunk.at[r]].marks[i] }); });
   const field = (row, name) => (chunk.rows[name] ? value(chunk.rows[name], strings, row.r) : null);
   sample.gold = sample.answer ?? textAt(run.gold, i);
+  sample.category ??= textAt(run.category, i);
   const top = home.getBoundingClientRect().top;
   home.replaceChildren(heading(i), asked(sample), ...answers(sample, rows, field, chunk));
   if (focus) { home.focus({ preventScroll: true }); if (top < 0 || top > innerHeight * 0.6) home.scrollIntoView({ block: "start" }); }
@@ -531,7 +532,7 @@ async function look() {
       if (focused?.isConnected && focused !== document.body) focused.focus({ preventScroll: true });
     }
     $("live").textContent = state.live ? `live, ${new Date(state.written).toLocaleTimeString()}` : "";
-  } catch (error) { $("live").textContent = "not up to date"; }
+  } catch (error) { state.written = ""; $("live").textContent = "not up to date"; }
   if (state.live) setTimeout(look, LOOK);
 }
 

@@ -361,6 +361,7 @@ def test_missing_data_are_said(page: Path, browse: Open, chromium: Any, tmp_path
     context.close()
 
 
+@pytest.mark.extra
 def test_6000_samples_under_18_conditions_are_few_nodes(browse: Open, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", load_task("scenes", 6000), CONDITIONS)
     page = write_report([run])

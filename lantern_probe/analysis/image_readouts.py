@@ -1,4 +1,4 @@
-"""Where the latents point in the image, against the latents of other samples."""
+"""Means of where latents point in the image, against the latents of other samples."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ImageReading:
 
 @dataclass(frozen=True)
 class ImageMean:
-    """How well the latents of one slot, or of all, point into the box.
+    """Measure of how well the latents of one slot, or of all, point into the box.
 
     Attributes:
         model: Name of the model.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lantern_probe.stats import Difference, holm, mean_difference, permutation_p
 from lantern_probe.stats.fractions import fraction_mean
@@ -24,7 +24,7 @@ MEASURES = ("rank", "probability", "margin", "first")
 
 @dataclass(frozen=True, eq=False)
 class WordReading:
-    """What the vectors of one site say about one text of each sample.
+    """Readout of one text of each sample from the vectors of one site.
 
     Measures, each [samples, slots]: `rank`, the place of the text's best token in the whole
     vocabulary, 1 for the first; `probability`, of the text among the options; `margin`, its logit
@@ -137,8 +137,11 @@ def _mean(reading: WordReading, slot: int | None, model: str, seed: int) -> Word
     crossed = by_sample(reading.crossed)[np.ix_(some, some)]
     unlike = texts[some][:, None] != texts[some]
     unlike &= clusters[some][:, None] != clusters[some]
-    told = unlike.any(1)
-    other = (crossed * unlike).sum(1)[told] / unlike.sum(1)[told]
+    told = np.flatnonzero(unlike.any(1))
+    other, gain = _against_others(crossed[np.ix_(told, told)], unlike[np.ix_(told, told)])
+    contrast = None
+    if len(told):
+        contrast = mean_difference(gain, clusters[some][told], resamples=RESAMPLES)
     p = None
     if len(some) > 1:
         partners = permute_images(image_index(clusters[some], len(some)), PERMUTATIONS, seed)
@@ -150,15 +153,11 @@ def _mean(reading: WordReading, slot: int | None, model: str, seed: int) -> Word
         site=reading.site,
         target=reading.target,
         slot=slot,
-        mean=_interval(own[have], clusters[have], signed=False),
+        mean=_interval(own[have], clusters[have]),
         first=float(by_sample(reading.own["first"])[have].mean()),
         chance=float(reading.chance[have].mean()),
-        other=float(other.mean()) if told.any() else None,
-        contrast=(
-            _interval(np.diag(crossed)[told] - other, clusters[some][told], signed=True)
-            if told.any()
-            else None
-        ),
+        other=float(other.mean()) if len(told) else None,
+        contrast=contrast,
         untrained=None if untrained is None else float(by_sample(untrained)[have].mean()),
         p=p,
         p_holm=None,
@@ -168,12 +167,30 @@ def _mean(reading: WordReading, slot: int | None, model: str, seed: int) -> Word
     )
 
 
-def _interval(values: Float[np.ndarray, " n"], clusters: np.ndarray, *, signed: bool) -> Difference:
-    """A studentised interval, or that of counts where all values are alike."""
+def _against_others(
+    crossed: Float[np.ndarray, "n n"], unlike: Bool[np.ndarray, "n n"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """For each sample its text in others' vectors, and its part in the mean of own minus others.
+
+    A sample's vectors also say something about the texts of others. Its part counts that, as the
+    linear part of a statistic over pairs does (Hoeffding 1948); without it the parts vary too
+    little, and an interval made of them is too narrow.
+
+    Args:
+        crossed: Probability of each text from each sample's vectors, [texts, vectors].
+        unlike: Pairs of samples of other images with other texts; symmetric, some in every row.
+    """
+    if not len(crossed):
+        return np.zeros(0), np.zeros(0)
+    counts = unlike.sum(1)
+    in_others, of_others = (crossed * unlike).sum(1) / counts, (crossed * unlike).sum(0) / counts
+    return in_others, np.diag(crossed) - in_others - (of_others - of_others.mean())
+
+
+def _interval(values: Float[np.ndarray, " n"], clusters: np.ndarray) -> Difference:
+    """A studentised interval, or that of counts where all fractions are alike."""
     found = mean_difference(values, clusters, resamples=RESAMPLES)
-    if found.method != "undefined":
-        return found
-    return fraction_mean(values, clusters, signed=signed)
+    return fraction_mean(values, clusters) if found.method == "undefined" else found
 
 
 def rank_map(

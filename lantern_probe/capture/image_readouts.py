@@ -152,7 +152,7 @@ def slot_maps(
     """
     array = store.array(LATENTS).float()
     places = {row["sample"]: place for place, row in enumerate(store.samples)}
-    found = []
+    found: list[tuple[Sample, Image, Tensor]] = []
     for sample in samples:
         place = places.get(sample.id)
         if len(found) == count or place is None or not bool(torch.isfinite(array[place]).all()):

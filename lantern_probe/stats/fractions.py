@@ -71,25 +71,22 @@ def fraction_interval(
 
 
 def fraction_mean(
-    values: ArrayLike, clusters: Clusters = None, *, signed: bool = False, level: float = 0.95
+    values: ArrayLike, clusters: Clusters = None, *, level: float = 0.95
 ) -> Difference:
-    """Mean of fractions, with the interval of `fraction_interval`, also where all are equal.
+    """Mean of fractions with the interval of `fraction_interval`, also where all are equal.
 
     Args:
-        values: One value per unit [n], in [0, 1], or in [-1, 1] with `signed`.
+        values: Fraction in [0, 1] per unit [n].
         clusters: Image of each unit [n]; None makes each its own cluster.
-        signed: The values are differences of two fractions; default False.
         level: Nominal coverage, default 0.95.
 
     Raises:
         LanternError: a value is out of range, or the level is.
     """
-    found = np.asarray(values, dtype=np.float64)
-    gains, losses = (np.maximum(found, 0), np.maximum(-found, 0)) if signed else (found, None)
-    mean, low, high = fraction_interval(gains, losses, clusters, tail=(1 - level) / 2)
+    found = _fractions(values)
+    mean, low, high = fraction_interval(found, None, clusters, tail=(1 - level) / 2)
     effect, groups = outcome_effect(found, clusters) if len(found) else (1.0, 0)
-    method = "tango" if signed else "exact share"
-    return Difference(len(found), groups, mean, low, high, level, method, 0, 0, None, effect)
+    return Difference(len(found), groups, mean, low, high, level, "exact share", 0, 0, None, effect)
 
 
 def mean_interval(

@@ -70,8 +70,11 @@ def write_run(folder: Path, samples: Sequence[Sample], conditions: Sequence[str]
     draw = np.random.default_rng(0)
     config = {"experiment": "ablate_latents", "model": "random", "data": "scenes", "seed": 0}
     with Run.open(folder, config, overwrite=True) as run:
-        for sample in run.register(samples):
-            run.append_many([_row(sample, label, samples, draw) for label in conditions])
+        run.append_many(
+            _row(sample, label, samples, draw)
+            for sample in run.register(samples)
+            for label in conditions
+        )
     return folder
 
 

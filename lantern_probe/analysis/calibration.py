@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -158,10 +158,14 @@ class Pool:
     def estimates(self, drawn: Sequence[tuple[Pair, int]], look: Look) -> dict[str, Estimate]:
         """Estimate everything from drawn pairs."""
         some = {
-            name: [replace(found[pair], cluster=image) for pair, image in drawn if pair in found]
+            name: [_of_image(found[pair], image) for pair, image in drawn if pair in found]
             for name, found in self._units.items()
         }
         return from_units(some, look)
+
+
+def _of_image(unit: Unit, image: int) -> Unit:
+    return Unit(unit.gain, unit.loss, image, unit.category)  # much faster than `replace`
 
 
 def calibrate(

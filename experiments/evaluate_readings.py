@@ -142,21 +142,21 @@ def find_pools(given: Sequence[Path]) -> Iterator[Path]:
     Raises:
         LanternError: something is neither.
     """
-    from lantern_probe.analysis.pool_tables import SUFFIX
+    from lantern_probe.analysis.battery import POOL_SUFFIX
     from lantern_probe.records.rows import MANIFEST
 
     for path in given:
         if not path.exists():
             raise LanternError(f"there is no run or table {str(path)!r}")
-        if path.is_file() and not path.name.endswith(SUFFIX):
-            raise LanternError(f"{str(path)!r} is no table of a pool: give NAME{SUFFIX}")
+        if path.is_file() and not path.name.endswith(POOL_SUFFIX):
+            raise LanternError(f"{str(path)!r} is no table of a pool: give NAME{POOL_SUFFIX}")
         if path.is_file() or (path / MANIFEST).is_file():
             yield path
             continue
-        tables = sorted(path.glob(f"*{SUFFIX}"))
+        tables = sorted(path.glob(f"*{POOL_SUFFIX}"))
         if not tables:
             raise LanternError(
-                f"{str(path)!r} holds neither a run ({MANIFEST}) nor tables (NAME{SUFFIX})"
+                f"{str(path)!r} holds neither a run ({MANIFEST}) nor tables (NAME{POOL_SUFFIX})"
             )
         yield from tables
 
@@ -167,13 +167,14 @@ def load_pool(source: Path) -> Pool:
     Raises:
         LanternError: the source is neither, or has no pairs.
     """
+    from lantern_probe.analysis.battery import POOL_SUFFIX
     from lantern_probe.analysis.calibration import Pool
     from lantern_probe.analysis.pair_units import pair_units
-    from lantern_probe.analysis.pool_tables import SUFFIX, read_pool
+    from lantern_probe.analysis.pool_tables import read_pool
     from lantern_probe.records.rows import read_manifest, read_rows
 
     if source.is_file():
-        name, rows = source.name.removesuffix(SUFFIX), read_pool(source)
+        name, rows = source.name.removesuffix(POOL_SUFFIX), read_pool(source)
     else:
         name, rows = model_of(read_manifest(source), source), read_rows(source)
     try:

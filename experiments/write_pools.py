@@ -36,7 +36,6 @@ def main(config: Config) -> int:
     """Write a table for every run."""
     if not config.runs:
         raise LanternError("give at least one folder of a run")
-    from lantern_probe.analysis.pool_tables import SUFFIX, write_pool
     from lantern_probe.records.json_files import explained
     from lantern_probe.records.rows import read_manifest, read_rows
 
@@ -46,10 +45,13 @@ def main(config: Config) -> int:
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
         raise LanternError(f"two runs are of {doubled}, and would be one table; give one of them")
+    from lantern_probe.analysis.battery import POOL_SUFFIX
+    from lantern_probe.analysis.pool_tables import write_pool
+
     with explained(config.output):
         config.output.mkdir(parents=True, exist_ok=True)
     for folder, name in zip(config.runs, names, strict=True):
-        path = config.output / f"{name}{SUFFIX}"
+        path = config.output / f"{name}{POOL_SUFFIX}"
         lines = write_pool(read_rows(folder), path)
         console.print(f"{path}: {lines} rows, {path.stat().st_size} bytes", markup=False)
     return 0

@@ -19,9 +19,6 @@ from lantern_probe.errors import LanternError
 from lantern_probe.records.json_files import replace_file
 from lantern_probe.records.rows import Row, refuse_passes
 
-SUFFIX = ".csv.gz"
-"""End of a table's name."""
-
 COLUMNS = (
     *("sample", "twin", "cluster", "category", "condition"),
     *("block", "answer", "right", "likelihood"),

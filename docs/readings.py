@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.tables.readings import columns, confusion, totals, verdict
+from experiments.tables.readings import bound_of_organisms, columns, confusion, totals, verdict
 from lantern_probe.analysis.estimands import ABOUT
 
 ROOT = Path(__file__).parents[1]
@@ -114,6 +114,8 @@ def calibration(cells: Sequence[Mapping[str, str]]) -> Lines:
 def of_page() -> Lines:
     """What docs/diagnosis.md shows."""
     for split, title in SPLITS.items():
+        if not (POOLS / split / "readings.json").is_file():
+            continue
         records = results(split)
         names = list(dict.fromkeys(one["name"] for one in records))
         yield from (f"### {title}", "")
@@ -124,10 +126,23 @@ def of_page() -> Lines:
 
 
 def of_readme() -> Lines:
-    """What README.md shows."""
+    """What README.md shows: a block of text, with columns side by side."""
     records = results("test")
-    yield verdict(records, SIZE)
-    yield from ("", *matrix(records), "")
+    found = confusion(records, SIZE)
+    names = columns(found)
+    head = ["right \\ read as", *names]
+    rows = [[right, *(str(found[right][name] or "-") for name in names)] for right in sorted(found)]
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    bad, every, bound = bound_of_organisms(records, SIZE)
+    yield "```text"
+    yield f"Evaluations of {SIZE} pairs; {bad} of {every} organisms have a wrong reading (exact"
+    yield f"upper 95 % bound of that share: {bound:.2f}; draws of one pool are no organisms apart)."
+    yield ""
+    for row in [head, *rows]:
+        first, *others = row
+        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        yield "  ".join([first.ljust(widths[0]), *cells])
+    yield "```"
 
 
 def page(path: Path, lines: Lines) -> str:

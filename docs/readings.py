@@ -112,7 +112,7 @@ def calibration(cells: Sequence[Mapping[str, str]]) -> Lines:
 
 
 def of_page() -> Lines:
-    """What docs/diagnosis.md shows."""
+    """Lines of docs/diagnosis.md."""
     for split, title in SPLITS.items():
         if not (POOLS / split / "readings.json").is_file():
             continue
@@ -126,7 +126,7 @@ def of_page() -> Lines:
 
 
 def of_readme() -> Lines:
-    """What README.md shows: a block of text, with columns side by side."""
+    """Lines of README.md: a block of text, with columns side by side."""
     records = results("test")
     found = confusion(records, SIZE)
     names = columns(found)
@@ -142,7 +142,7 @@ def of_readme() -> Lines:
         first, *others = row
         cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         yield "  ".join([first.ljust(widths[0]), *cells])
-    yield "```"
+    yield from ("```", "")
 
 
 def page(path: Path, lines: Lines) -> str:

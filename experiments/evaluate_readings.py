@@ -189,7 +189,7 @@ def model_of(manifest: Mapping[str, Any], folder: Path) -> str:
 
 
 def record(one: Calibration, right: Sequence[str], size: int) -> dict[str, Any]:
-    """What readings.json keeps of the evaluations of one cell."""
+    """The entry of one cell in readings.json."""
     follows = next((e for e in one.estimands if e.name == "follows"), None)
     return {
         "name": one.name,

@@ -20,7 +20,7 @@ from lantern_probe.analysis.estimands import ABOUT
 
 ROOT = Path(__file__).parents[1]
 POOLS = ROOT / "tests" / "organisms" / "pools"
-BEGIN, END = "<!-- readings -->", "<!-- end of readings -->"
+BEGIN, END = "<!--readings-->", "<!--/readings-->"
 SIZE = 256
 """Number of pairs of the confusion matrices."""
 SPLITS = {
@@ -135,8 +135,9 @@ def of_readme() -> Lines:
     widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
     bad, every, bound = bound_of_organisms(records, SIZE)
     yield "```text"
-    yield f"Evaluations of {SIZE} pairs; {bad} of {every} organisms have a wrong reading (exact"
-    yield f"upper 95 % bound of that share: {bound:.2f}; draws of one pool are no organisms apart)."
+    yield f"How often diagnose errs: evaluations of {SIZE} pairs on organisms that were not looked"
+    yield f"at while its rules were tried. {bad} of {every} have a wrong reading (exact upper 95 %"
+    yield f"bound of that share: {bound:.2f}). Draws of one pool are not independent organisms."
     yield ""
     for row in [head, *rows]:
         first, *others = row

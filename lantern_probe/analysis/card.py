@@ -220,7 +220,7 @@ def make_card(
         _change(word, evidence, reading),
         reading.n if word == UNDECIDED else None,
         reading.expected if word == UNDECIDED else None,
-        _accuracies(rows),
+        accuracies(rows),
         categories,
         [*_shams(rows), *supporting],
         {**asdict(limits), **asdict(moment), **(settings or {})},
@@ -295,7 +295,12 @@ def _change(word: str, evidence: Sequence[Evidence], reading: Reading) -> str:
     )
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[str, Proportion]:
+def accuracies(rows: Sequence[Row]) -> dict[str, Proportion]:
+    """Accuracy by condition, of the rows that ran and have a right answer.
+
+    Args:
+        rows: Rows of a run on pairs of twins.
+    """
     found = {}
     for label in CONDITIONS:
         graded = [

@@ -46,7 +46,7 @@ Undo = Callable[[], object]
 
 
 def _modules(model: nn.Module) -> Iterator[Undo]:
-    """For every module, what puts back its attributes and the contents of its dictionaries."""
+    """Undoings for the attributes of every module and the contents of its dictionaries."""
     for module in list(model.modules()):
         attributes = vars(module)
         for inner in attributes.values():
@@ -56,7 +56,7 @@ def _modules(model: nn.Module) -> Iterator[Undo]:
 
 
 def _configs(model: nn.Module) -> Iterator[Undo]:
-    """For every config of the model, those within configs included, what puts back its settings."""
+    """Undoings for the settings of every config, those within configs included."""
     seen: dict[int, Any] = {}
     waiting = [
         vars(module).get(name)
@@ -87,7 +87,7 @@ def _weight(weight: nn.Parameter, learns: bool, gradient: torch.Tensor | None) -
 
 
 def _generators() -> Iterator[Undo]:
-    """What puts back the random generators of Python, numpy and torch, on all devices in use."""
+    """Undoings for the random generators of Python, numpy and torch, on all devices in use."""
     python, cpu = random.getstate(), torch.get_rng_state()
     shared = np.random.get_state()  # noqa: NPY002, the one that data loaders may draw from
     yield lambda: random.setstate(python)

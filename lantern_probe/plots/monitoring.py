@@ -28,8 +28,8 @@ def plot_monitor(
         [0, 20]
 
     Args:
-        history: What the trainer has logged, `trainer.state.log_history`; entries without numbers
-            of a monitor are passed over.
+        history: Entries of a trainer's log, `trainer.state.log_history`; those without numbers of
+            a monitor are passed over.
         names: Names of the estimates to draw, as on the card.
         ax: Axes to draw on; those of a new figure by default.
 

@@ -90,28 +90,26 @@ def main(config: Config) -> int:
 def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Card:
     from dataclasses import replace
 
-    from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
+    from lantern_probe.causal.twin_pairs import CHUNK
 
+    from .data import load_pairs
     from .runs import ModelLoader, open_run
 
     chosen = config.samples or config.data or config.sample_ids is not None
     some = config if chosen else replace(config, samples=MOST_PAIRS)
-    data, samples = some.load_samples(name)
-    pairs = pair(samples, config.seed)
-    if pairs.without:
-        console.print(
-            f"without a twin, and left out, are {len(pairs.without)} samples: "
-            f"{'; '.join(pairs.without[:3])}",
-            markup=False,
-        )
-    settings: dict[str, Any] = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
+    _, pairs = load_pairs(some, None, name)
+    data, _ = some.load_samples(name)
+    settings: dict[str, Any] = {
+        "edit": pairs.edit, "chunk": CHUNK, "parser": config.parser,
+        "delta": config.delta, "high": config.high,
+    }  # fmt: skip
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
-    with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
+    with open_run(config, folder, COMMAND, name, data, pairs, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
+        from lantern_probe.causal.diagnosis import recorded
 
-        registered = run.register(pairs.samples)
-        pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
+        pairs = recorded(run, pairs)
         if config.dry_run:
             _estimate(config, name, pairs, run, progress)
         bar = progress.add_task(name, total=None)
@@ -156,11 +154,11 @@ def _estimate(config: Config, name: str, pairs: TwinPairs, run: Run, progress: P
     from .runs import ModelLoader, run_due
 
     def engine(lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance) -> None:
-        few = TwinPairs([*some], pairs.edit, pairs.oracle, [])
+        few = TwinPairs(some, pairs.twin)
         _battery(config, lambda: lantern, few, into, advance).until(few.number)
 
     most = run.manifest.get("plan", {}).get("pairs") if config.samples is None else None
-    asked = pairs.samples[: 2 * int(most)] if most else pairs.samples
+    asked = pairs[: 2 * int(most)] if most else pairs
     if most is None and config.samples is None and config.sample_ids is None:
         console.print(
             f"{name}: of these pairs as many are run as fit into --minutes {config.minutes:g}, and "

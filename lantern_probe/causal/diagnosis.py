@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING
 from lantern_probe.analysis.card import NO_READING, Card, make_card
 from lantern_probe.analysis.estimands import Look
 from lantern_probe.analysis.reading import UNDECIDED, Thresholds
-from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
+from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair, record_pairs
+from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
+from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import failed_row
 from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.sample import Sample
 
@@ -64,7 +67,7 @@ class Battery:
         labels, seconds, fresh = self.pairs.conditions(), 0.0, 0
         for first in range(0, min(pairs, self.pairs.number), CHUNK):
             last = min(first + CHUNK, pairs, self.pairs.number)
-            some = self.pairs.samples[2 * first : 2 * last]
+            some = self.pairs[2 * first : 2 * last]
             there = sum(self.run.has(s.id, label) for s in some for label in labels)
             if there == len(some) * len(labels):
                 continue
@@ -86,7 +89,8 @@ class Battery:
 
     def look(self, pairs: int, look: Look, thresholds: Thresholds, model: str, data: str) -> Card:
         """The card of the first pairs, whose rows are there."""
-        asked = {sample.id for sample in self.pairs.samples[: 2 * pairs]}
+        asked = {sample.id for sample in self.pairs[: 2 * pairs]}
+        without = [why for _, why in self.pairs.without]
         return make_card(
             [row for row in self.run.rows() if row["sample"] in asked],
             model=model,
@@ -94,10 +98,11 @@ class Battery:
             thresholds=thresholds,
             look=look,
             oracle=self.pairs.oracle,
+            without=without,
             settings={
                 "pairs": pairs,
                 "conditions": list(self.pairs.conditions()),
-                "prompt": self.pairs.samples[0].text,
+                "prompt": self.pairs[0].text,
             },
         )
 
@@ -120,6 +125,23 @@ class Battery:
             self.until(pairs)
             card = self.look(pairs, Look(alpha, 2, 2), thresholds, model, data)
         return card
+
+
+def recorded(run: Run, pairs: TwinPairs) -> TwinPairs:
+    """Record the samples of a diagnosis, and those without a twin as failed in every condition.
+
+    Args:
+        run: Run of the diagnosis.
+        pairs: Pairs of twins.
+
+    Returns:
+        The pairs, under the ids by which the run has recorded them.
+    """
+
+    def fail(sample: Sample, error: LanternError) -> list[Row]:
+        return [dict(failed_row(sample.id, label, error)) for label in pairs.conditions()]
+
+    return record_pairs(run, pairs, fail)
 
 
 def diagnose(
@@ -158,9 +180,11 @@ def diagnose(
     model = name or "model"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run" if output is None else Path(output)
-        settings = {"experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK}
+        settings = {
+            "experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK,
+            **asdict(limits),
+        }  # fmt: skip
         with Run.open(folder, settings) as run:
-            registered = run.register(pairs.samples)
-            pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
+            pairs = recorded(run, pairs)
             battery = Battery(lambda: lantern, pairs, run, max_new_tokens, batch_rows)
             return battery.conclude(pairs.number, limits, model, "samples")

@@ -78,6 +78,6 @@ def monitor(
         pairs=pairs.number,
         delta=(thresholds or Thresholds()).delta,
         edit=pairs.edit,
-        without=pairs.without,
+        without=[why for _, why in pairs.without],
         seconds=perf_counter() - began,
     )

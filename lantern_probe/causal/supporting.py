@@ -276,7 +276,7 @@ class Supporting:
 
 
 def _tried(name: str, measure: Callable[[], Said]) -> Said:
-    """What an instrument says; a line with the reason where it cannot be used."""
+    """Words of an instrument; a line with the reason where it cannot be used."""
     try:
         return measure()
     except LanternError as error:

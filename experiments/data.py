@@ -175,25 +175,42 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     parse_image_corruption(twin)
 
 
-def load_pairs(config: DataOptions, twin: str | None, model: str) -> tuple[str, TwinPairs]:
+def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, TwinPairs]:
     """The name of the data, and the samples of a model, each followed by its twin.
 
     Args:
         config: Says which samples.
-        twin: Label of the edit, as for `causal.twin_pairs.pair`; None for the data's usual one.
+        twin: Label of the edit, as for `causal.twin_pairs.pair`.
         model: Name of the model.
 
     Raises:
         LanternError: the data cannot be read, or no sample has a twin.
     """
     data, samples = config.load_samples(model)
+    pairs = pair_samples(config, samples, twin, model)
+    said = {UNRELATED: "in unrelated pairs", GIVEN: "with its own twins"}
+    return f"{data} {said.get(pairs.twin, f'with twins by {pairs.twin}')}", pairs
+
+
+def pair_samples(
+    config: DataOptions, samples: Sequence[Sample], twin: str | None, model: str
+) -> TwinPairs:
+    """Samples of the data, each followed by its twin.
+
+    Args:
+        config: Says which samples were picked.
+        samples: The samples.
+        twin: Label of the edit, as for `causal.twin_pairs.pair`; None for the data's usual one.
+        model: Name of the model.
+
+    Raises:
+        LanternError: no sample has a twin.
+    """
     # A twin need not be picked too.
     picked = config.sample_ids is not None and twin in (None, GIVEN)
     every = load_samples(config, model)[1] if picked else ()
     twin = twin or usual_twin(every or samples)
-    pairs = pair(samples, twin, config.seed, among=every if twin == GIVEN else ())
-    said = {UNRELATED: "in unrelated pairs", GIVEN: "with its own twins"}
-    return f"{data} {said.get(twin, f'with twins by {twin}')}", pairs
+    return pair(samples, twin, config.seed, among=every if twin == GIVEN else ())
 
 
 COLUMNS = (

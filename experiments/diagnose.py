@@ -96,13 +96,13 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
 
     from lantern_probe.causal.twin_pairs import CHUNK
 
-    from .data import load_pairs
+    from .data import pair_samples
     from .runs import ModelLoader, open_run
 
     chosen = config.samples or config.data or config.sample_ids is not None
     some = config if chosen else replace(config, samples=MOST_PAIRS)
-    _, pairs = load_pairs(some, None, name)
-    data, _ = some.load_samples(name)
+    data, samples = some.load_samples(name)
+    pairs = pair_samples(some, samples, None, name)
     settings: dict[str, Any] = {
         "edit": pairs.edit, "chunk": CHUNK, "parser": config.parser,
         "delta": config.delta, "high": config.high,

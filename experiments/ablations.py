@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lantern_probe.causal.twin_pairs import TwinPairs, record_pairs
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.interventions.edges import KnockOut
@@ -22,7 +23,6 @@ from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
-from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 
@@ -186,7 +186,7 @@ def _ablate(
     load: ModelLoader,
     run: Run,
     parts: Sequence[Part],
-    samples: list[Sample],
+    samples: Sequence[Sample],
     parser: Parser,
     progress: Progress,
     sampling: Sampling | None,
@@ -263,7 +263,7 @@ def _summaries(
     }
     every = read_rows(folder)
     asked = {sample.id for sample in samples}
-    if isinstance(samples, Pairs):
+    if isinstance(samples, TwinPairs):
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]

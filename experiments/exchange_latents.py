@@ -80,7 +80,9 @@ class Config(AblationInputs):
 
     def asked(self, model: str) -> tuple[str, list[Sample]]:
         """The name of the data, and the samples, each followed by its twin."""
-        from .data import SCENE_TWINS, check_twin, load_pairs
+        from lantern_probe.causal.twin_pairs import SCENE_TWINS
+
+        from .data import check_twin, load_pairs
 
         check_twin(self.twin, SCENE_TWINS)
         return load_pairs(self, self.twin, model)
@@ -92,7 +94,7 @@ def set_size(config: Config) -> int | None:
     Raises:
         LanternError: there are too many slots, or fewer than no samples are asked for.
     """
-    from .data import SCENE_TWINS
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
 
     if config.subsets < 0:
         raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
@@ -110,10 +112,10 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     Raises:
         LanternError: there is no such condition.
     """
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
     from lantern_probe.interventions import Twin
 
     from .ablations import Part, ablation_parts
-    from .data import SCENE_TWINS
 
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
@@ -137,8 +139,10 @@ def main(config: Config) -> int:
     config.check(config.model)
     config.check_one_pass(COMMAND)
     size = set_size(config)
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
+
     from .ablations import report_problems, run_ablation
-    from .data import SCENE_TWINS, check_twin
+    from .data import check_twin
 
     check_twin(config.twin, SCENE_TWINS)
     parts = exchange_parts(config, size)

@@ -113,10 +113,10 @@ def _pairs(
 
 def _contrast(pairs: Sequence[tuple[Row, Row]]) -> Contrast:
     """The contrast of two effects with one reference, which cancels: one minus the other."""
-    texts = [[bool(row["correct"]) for row in some] for some in zip(*pairs, strict=True)]
-    samples, images = zip(*((row["sample"], row["cluster"]) for row, _ in pairs), strict=True)
+    first, second = ([bool(pair[place]["correct"]) for pair in pairs] for place in (0, 1))
+    samples, images = ([row[name] for row, _ in pairs] for name in ("sample", "cluster"))
     seeds = [(seeds_of(row), seeds_of(other)) for row, other in pairs]
     return Contrast(
-        mean_accuracy_difference(*texts, samples, images, seeds=seeds),
-        mean_test(*texts, samples, images, seeds=seeds),
+        mean_accuracy_difference(first, second, samples, images, seeds=seeds),
+        mean_test(first, second, samples, images, seeds=seeds),
     )

@@ -98,7 +98,8 @@ def compared(
 
     Returns:
         `difference`, `test`, `equivalence`, and `mcnemar`, which is None for several passes or
-        seeds: its counts are of samples that are right or wrong. All are None where no text counts in both.
+        seeds: its counts are of samples that are right or wrong. All are None where no text counts
+        in both.
     """
     shared = [unit for unit in rows if unit in reference]
     if not shared:

@@ -25,10 +25,10 @@ Unit = tuple[Any, int, Seeds]
 def split_seeds(label: str) -> tuple[str, Seeds]:
     """A label without its seeds, and the seeds.
 
-        >>> split_seeds("swap:seed=1")
-        ('swap', (1, 0))
-        >>> split_seeds("noise:scale=2@swap-image:seed=3")
-        ('noise:scale=2@swap-image', (0, 3))
+    >>> split_seeds("swap:seed=1")
+    ('swap', (1, 0))
+    >>> split_seeds("noise:scale=2@swap-image:seed=3")
+    ('noise:scale=2@swap-image', (0, 3))
     """
     condition, at, corruption = label.partition("@")
     first, one = _without_seed(condition)

@@ -210,8 +210,8 @@ def mean_test(
 
     The difference of a sample is the mean over its passes. The signs of all samples of a cluster
     flip together. That is a test of these very seeds; of several, p is the larger of its own and
-    that of the score with the variance over samples and seeds. b and c of the result are the numbers of samples that the first, and the second,
-    gets right more often.
+    that of the score with the variance over samples and seeds. b and c of the result are the
+    numbers of samples that the first, and the second, gets right more often.
 
         >>> mean_test([1, 1] * 5, [0, 1] * 5, [i // 2 for i in range(10)]).p
         0.0625

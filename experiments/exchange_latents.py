@@ -28,7 +28,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import freezes
 
 from .console import console, run_main
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
 
 if TYPE_CHECKING:
     from lantern_probe.tasks import Sample
@@ -50,7 +50,7 @@ MOST_SLOTS = 10
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(SeedOptions, AblationInputs):
     """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -63,7 +63,7 @@ class Config(AblationInputs):
     twins that --data names."""
     conditions: tuple[str, ...] = (
         *("own", "self-swap", "twin", "twin-oracle"),
-        *("random-pair", "swap", "swap:seed=1"),
+        *("random-pair", "swap"),
     )
     """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
     samples: int | None = 96
@@ -118,7 +118,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
         labels = [label for label in labels if label != "twin-oracle"]
-    parts = ablation_parts(labels, seed=config.seed)
+    parts = ablation_parts(labels, seed=config.seed, seeds=config.seeds)
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
@@ -134,6 +134,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
+    config.check_seeds()
     config.check(config.model)
     config.check_one_pass(COMMAND)
     size = set_size(config)

@@ -13,7 +13,10 @@ from lantern_probe.analysis.exchange import Exchange
 from lantern_probe.analysis.format import bounds, interval, p_value
 from lantern_probe.analysis.mediation import EFFECTS, Mediation
 from lantern_probe.analysis.slot_shares import SlotShare
+from lantern_probe.analysis.swap_controls import SwapShift
+from lantern_probe.interventions.seeds import spelled
 from lantern_probe.stats import Difference, PairedTest, SignFlip
+from lantern_probe.stats.two_way import TwoWayTest
 
 from ..console import print_table
 
@@ -25,7 +28,9 @@ LEGEND = (
     "else studentised bootstrap]; p: sign-flip test that it is 0 "
     "on the same n samples, whole pairs flipped together (exact for lifts and for few pairs, else "
     "9,999 draws); Holm: p after Holm over the model's exchanges, lifts and margins apart, or over "
-    "the four effects; self-swap is a sham: it shows rounding, which is not tested"
+    "the four effects; self-swap is a sham: it shows rounding, which is not tested; of several "
+    "seeds: means over samples and seeds, whose spread is in intervals and tests (two-way, t); "
+    "of one seed its draw is in no interval"
 )
 
 
@@ -38,14 +43,14 @@ def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for item in items:
         table.add_row(
-            escape(item.condition),
+            escape(shown_name(item)),
             str(item.n),
             *(shown(d) for d in (item.donor_rate, item.lift)),
             *p_values(item.lift_test, item.lift_holm_p),
             shown(item.kept),
         )
     print_table(table, console)
-    for text in bounds((f"lift of {item.condition}", item.lift) for item in items):
+    for text in bounds((f"lift of {shown_name(item)}", item.lift) for item in items):
         console.print(text, markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("exchange", no_wrap=True)
@@ -53,7 +58,7 @@ def print_exchanges(items: Sequence[Exchange], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for item in items:
         table.add_row(
-            escape(item.condition),
+            escape(shown_name(item)),
             str(item.scored),
             shown(item.margin) if item.margin is not None else "-",
             *p_values(item.margin_test, item.margin_holm_p),
@@ -98,7 +103,14 @@ def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
     print_table(table, console)
 
 
-def p_values(test: SignFlip | PairedTest | None, holm_p: float | None) -> tuple[str, str]:
+def shown_name(item: Exchange | SwapShift) -> str:
+    """Name of an exchange in a table: with the number of its seeds, or its seed if it draws."""
+    return item.name if item.seeds > 1 else spelled(item.condition)
+
+
+def p_values(
+    test: SignFlip | PairedTest | TwoWayTest | None, holm_p: float | None
+) -> tuple[str, str]:
     """A test's p value, before and after Holm."""
     return p_value(None if test is None else test.p), p_value(holm_p)
 

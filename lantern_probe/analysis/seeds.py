@@ -13,6 +13,8 @@ from functools import cache
 from typing import Any
 
 from lantern_probe.records.rows import Row, pass_of
+from lantern_probe.stats import Difference, SignFlip, mean_difference, sign_flip_test
+from lantern_probe.stats.two_way import TwoWayTest, two_way_mean
 
 Seeds = tuple[int, int]
 """Seed of a condition and seed of its corruption; 0 where the label names none."""
@@ -123,3 +125,31 @@ def by_seed(rows: Iterable[Row]) -> dict[Seeds, float]:
     for row in rows:
         found.setdefault(seeds_of(row), []).append(bool(row["correct"]))
     return {seeds: sum(some) / len(some) for seeds, some in sorted(found.items())}
+
+
+def units_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Sample, cluster and seeds of each row, as the functions of `stats.passes` take them."""
+    return {
+        "samples": [row["sample"] for row in rows],
+        "clusters": [row["cluster"] for row in rows],
+        "seeds": [seeds_of(row) for row in rows],
+    }
+
+
+def mean_of_rows(
+    values: Sequence[tuple[Row, float]],
+) -> tuple[Difference, SignFlip | TwoWayTest]:
+    """Mean of a measure of rows, with its interval and the test that it is 0.
+
+    Under one seed the interval is the studentised bootstrap of `mean_difference`, and the test
+    flips the signs of whole clusters; under several both are two-way (`two_way_mean`).
+
+    Args:
+        values: Rows of one condition, at least one, and the value of each.
+    """
+    unit, numbers = units_of([row for row, _ in values]), [value for _, value in values]
+    if len(set(unit["seeds"])) > 1:
+        found = two_way_mean(numbers, **unit)
+        return found.difference, found.test
+    images = unit["clusters"]
+    return mean_difference(numbers, images), sign_flip_test(numbers, images)

@@ -26,9 +26,11 @@ from lantern_probe.errors import LanternError
 from lantern_probe.stats.accuracy import (
     EXACT_BOUND,
     TANGO,
+    WILSON,
     PairedTest,
     accuracy_difference,
     accuracy_test,
+    clustered_share,
 )
 from lantern_probe.stats.bootstrap import Difference
 from lantern_probe.stats.clusters import (
@@ -194,6 +196,37 @@ def mean_share(
     n, hits = texts.n * scale, min(count, texts.n) * scale
     found = wilson(min(hits, n), n, level, effect=max(1.0, effect * scale), clusters=groups)
     return replace(found, count=count, n=texts.n, estimate=count / texts.n)
+
+
+def mean_clustered_share(
+    outcomes: ArrayLike,
+    samples: Sequence[Hashable],
+    clusters: Clusters = None,
+    *,
+    seeds: Sequence[Hashable] | None = None,
+    level: float = 0.95,
+) -> Difference:
+    """`mean_share` in the form of `clustered_share`, which it is for one text per sample.
+
+    Args:
+        outcomes: 1 or 0 (True, False) per text [m].
+        samples: Sample of each text [m].
+        clusters: As in `mean_share`.
+        seeds: As in `mean_share`.
+        level: Nominal coverage, default 0.95.
+
+    Raises:
+        LanternError: as for `mean_share`.
+    """
+    values, _ = paired_outcomes(outcomes, outcomes)
+    texts = _texts(values, samples, clusters, seeds)
+    if texts.single:
+        return clustered_share(values, clusters, level=level)
+    found = mean_share(values, samples, clusters, seeds=seeds, level=level)
+    effect, groups = texts.effect()
+    return Difference(
+        found.n, groups, found.estimate, found.low, found.high, level, WILSON, 0, 0, None, effect
+    )
 
 
 def mean_test(

@@ -125,18 +125,35 @@ def indices(names: Sequence[Hashable]) -> Int[np.ndarray, " m"]:
 
 
 @dataclass(frozen=True)
+class TwoWayTest:
+    """Test that a mean over samples and seeds is 0.
+
+    Attributes:
+        clusters: Number of clusters of samples.
+        seeds: Number of seeds.
+        freedom: Degrees of freedom of t.
+        p: Two-sided p value.
+        method: Name of the test, `two-way t`.
+    """
+
+    clusters: int
+    seeds: int
+    freedom: float
+    p: float
+    method: str = TWO_WAY
+
+
+@dataclass(frozen=True)
 class TwoWayMean:
     """Mean of a measure over samples and seeds, with its interval and test.
 
     Attributes:
         difference: The mean with its t interval.
-        p: Two-sided p value of the hypothesis that the mean is 0, of the same t.
-        parts: Parts of its variance.
+        test: Test that the mean is 0, of the same t.
     """
 
     difference: Difference
-    p: float
-    parts: TwoWay
+    test: TwoWayTest
 
 
 def two_way_mean(
@@ -185,4 +202,4 @@ def two_way_mean(
     p = 2 * float(law.sf(abs(estimate) / error)) if error > 0 else float(estimate == 0)
     low, high = estimate - half, estimate + half
     found = Difference(n, parts.clusters, estimate, low, high, level, TWO_WAY, 0, 0)
-    return TwoWayMean(found, p, parts)
+    return TwoWayMean(found, TwoWayTest(parts.clusters, parts.count, parts.freedom, p))

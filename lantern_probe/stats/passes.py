@@ -118,7 +118,7 @@ class _Texts:
         seeds = parts.seeds / independent
         whole = effect + parts.added / independent
         freedom = satterthwaite(effect, seeds, whole, groups, parts.count)
-        return whole, min(groups, math.floor(freedom) + 1)
+        return whole, min(groups, math.floor(freedom + 1e-9) + 1)  # but for rounding
 
     def effect_of_clusters(self) -> tuple[float, int]:
         """Design effect for n samples, and the number of clusters, for these very seeds.

@@ -63,8 +63,8 @@ def outcomes(
 def test_intervals_over_seeds_hold_their_level(
     item: float, seed: float, mean: float, per_image: int
 ):
-    """Coverage over 200 draws of samples *and* seeds; that of these very seeds falls below."""
-    rng, repeats, right = np.random.default_rng(1), 200, 0.9
+    """Coverage over 100 draws of samples *and* seeds; that of these very seeds falls below."""
+    rng, repeats, right = np.random.default_rng(1), 100, 0.9
     truth = float(norm.cdf(mean / math.sqrt(1 + item**2 + seed**2)))
     layout = crossed(SAMPLES, SEEDS, per_image)
     held = {"difference": 0, "share": 0, "one way": 0}
@@ -86,7 +86,7 @@ def test_intervals_over_seeds_hold_their_level(
 
 def test_the_test_over_seeds_keeps_its_level_and_that_of_these_seeds_does_not():
     """Two conditions of the same mean accuracy, of which one draws: 300 runs."""
-    rng, repeats, seed = np.random.default_rng(2), 300, 0.6
+    rng, repeats, seed = np.random.default_rng(2), 200, 0.6
     layout = crossed(SAMPLES, SEEDS)
     rejected = {"two-way": 0, "one-way": 0, "equivalence": 0}
     for _ in range(repeats):

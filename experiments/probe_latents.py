@@ -8,7 +8,8 @@ Captures the model's states while it answers, those of an untrained model on the
 the model's states with oracle latents in its slots. Probes every layer and slot for every target.
 The controls of each probe are the question, the image's mean, the untrained model, random labels of
 the same question and the attributes of other objects. Then erases each target from the slots while
-the model answers. A run that was cut off goes on where it stopped.
+the model answers. With --seeds 5 folds, control tasks and random erasers are drawn five times, and
+the mean is shown. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import VALUE
 
 from .console import console, end_explained, explaining, progress_bar, run_main
-from .inputs import Inputs, file_name
+from .inputs import Inputs, SeedOptions, file_name
 
 if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import ConditionSummary
@@ -38,14 +39,14 @@ if TYPE_CHECKING:
 COMMAND = "probe_latents"
 
 SCENE_TARGETS = ("color", "shape")
-LISTS = ("null", "drawn", "deviations")
+LISTS = ("null", "drawn", "deviations", "variance", "freedom")
 """Fields of a row that a table has no place for."""
 
 ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(SeedOptions, Inputs):
     """Probe the slots, with every control, and erase what is found."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -145,13 +146,14 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     """Probe every site of one model for every target; rows that are there are not made again."""
     stores, wanted = capture(config, model, folder)
 
+    from lantern_probe.probing.pooled import pool_seeds
     from lantern_probe.probing.site_scores import ProbeSettings, family_p
     from lantern_probe.probing.sweep import ProbeSweep
     from lantern_probe.records.run import Run
 
     numbers = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
     try:
-        sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers)
+        sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers, config.seeds)
     except LanternError as error:
         raise LanternError(f"{model}: {error}") from None
     if len(sweep.good) < len(wanted):
@@ -179,7 +181,8 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     ):
         bar = progress.add_task(f"{escape(model)}, probes", total=sweep.total)
         sweep.execute(run, lambda rows: progress.advance(bar, rows))
-        made = run.rows()
+        seeds = range(config.seed, config.seed + config.seeds)
+        made = pool_seeds([row for row in run.rows() if row.get("seed", config.seed) in seeds])
     for row, p in zip(made, family_p(made), strict=True):
         row["p_family"] = p
     return made
@@ -195,7 +198,7 @@ def erase_targets(
     for name in targets:
         kinds = ERASURES[:1] if name.startswith("distractor_") else ERASURES
         conditions += [f"{kind}:attribute={name}" for kind in kinds]
-    parts = ablation_parts(conditions, seed=config.seed)
+    parts = ablation_parts(conditions, seed=config.seed, seeds=config.seeds)
     results = run_ablation(config, COMMAND, [model], parts, output=folder / "erasure")
     (summaries,) = results.values()
     return summaries
@@ -222,6 +225,7 @@ def check(config: Config) -> None:
     Raises:
         LanternError: naming the flag.
     """
+    config.check_seeds()
     config.check(config.model)
     for flag, value, least in (
         ("folds", config.folds, 2),

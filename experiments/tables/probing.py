@@ -36,9 +36,7 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
             f"{first['images']} images; question {number(first['question'])}, image mean "
             f"{number(first['image_mean'])}, majority {number(first['majority'])}, of the control "
             f"task {number(first.get('control_majority'))}; p of the {statistic}; "
-            + (
-                f"mean of {first['seeds']} seeds" if first.get("seeds", 1) > 1 else _one_seed(first)
-            ),
+            f"{_seeds(first)}",
             highlight=False,
         )
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
@@ -78,14 +76,16 @@ CONTRASTS = {
 """Controls against which a probe is held, by their names in a row."""
 
 
-def _one_seed(row: Row) -> str:
+def _seeds(row: Row) -> str:
+    if row.get("seeds", 1) > 1:
+        return f"mean of {row['seeds']} seeds"
     return f"folds and control tasks of seed {row.get('seed', 0)}"
 
 
 def print_contrasts(rows: Sequence[Row]) -> None:
     """Print the best slot of every site against each control, with interval and test."""
     table = Table(
-        title="best slot minus its control, paired by sample [95 % interval] p, both over the slots",
+        title="best slot minus its control, paired by sample [95 % interval, over the slots] p",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -145,9 +145,10 @@ LEGEND = (
     "weights; control: one random label per question; p: permutations of the labels (mean "
     "log-likelihood out of fold above that of the class frequencies; R² for values), and over all "
     "sites of the capture (largest statistic, which takes the choice of the best slot into "
-    "account); minus control task: selectivity, above both majorities (as many draws as --controls, "
-    "whose spread is in the interval); of several seeds, means over folds and control tasks, whose "
-    "spread is in every interval; the untrained model is one draw of weights; bits: online code over that of the class frequencies; "
+    "account); minus control task: selectivity, above both majorities, with the spread between the "
+    "draws; of several seeds: means over folds and control tasks, with the spread between seeds in "
+    "every interval; the untrained model is one draw of weights; bits: online code over that of "
+    "the class frequencies; "
     "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
     "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

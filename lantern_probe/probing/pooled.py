@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lantern_probe.errors import LanternError
 from lantern_probe.probing.families import by_permutation, score_p
 from lantern_probe.probing.intervals import accuracy_interval, t_contrast, value_interval
 from lantern_probe.stats.two_way import satterthwaite
@@ -29,6 +30,9 @@ def pool_seeds(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Args:
         rows: Rows of `probe_row`.
 
+    Raises:
+        LanternError: there are several seeds, and a row is one of an earlier version.
+
     Returns:
         A row for each site, slot and target, with `seeds`, their number, and `score_by_seed`.
     """
@@ -42,6 +46,11 @@ def _pooled(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = dict(rows[0])
     if len(rows) == 1:
         return {**first, "seeds": 1}
+    if any("variance" not in row for row in rows):
+        raise LanternError(
+            f"the probe of {first['target']!r} at {first['sample']} was made by an earlier "
+            "version, so that it has no mean over seeds; give --overwrite, or --seeds 1"
+        )
     found = {name: _mean([row.get(name) for row in rows]) for name in MEANS if name in first}
     variance, freedom = _variance(rows, [row["score"] for row in rows])
     if first["kind"] == "class":

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.analysis.format import estimate, interval, number, p_value
+from lantern_probe.probing.after_erasure import COMPONENTS, CONTROLS, HIDDEN, STEPS, AfterErasure
 from lantern_probe.probing.intervals import best_interval
 from lantern_probe.probing.pooled import best_contrast
 from lantern_probe.records.rows import Row
@@ -136,6 +137,46 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
     print_table(table)
     print_controls(summaries, console)
 
+
+def print_after_erasure(model: str, read: Sequence[AfterErasure]) -> None:
+    """Print how well each target is read after its linear erasure, by each kind of probe.
+
+    Args:
+        model: Name of the model.
+        read: Targets, each by each kind of probe.
+    """
+    table = Table(
+        title=f"{escape(model)}: read from the latents of all slots after linear erasure",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("target, probe", no_wrap=True)
+    for name in ("n", "majority", "before", "after", "shuffled", "after - shuffled", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in read:
+        found = one.contrast
+        table.add_row(
+            f"{escape(one.target)}, {one.probe}",
+            str(one.n),
+            number(one.majority),
+            number(one.before),
+            interval(one.after, one.low, one.high),
+            number(one.shuffled),
+            interval(found["difference"], found["low"], found["high"], signed=True),
+            p_value(found["p"]),
+        )
+    print_table(table)
+
+
+AFTER_LEGEND = (
+    f"after erasure: {COMPONENTS} principal components of all slots, LEACE and the probe fitted on "
+    f"the training part of each fold; mlp: {HIDDEN} hidden units, {STEPS} steps; shuffled: the "
+    f"same with labels permuted over images, erasure included ({CONTROLS} draws, whose spread is in the "
+    "interval of the difference); accuracy above it after the erasure is a code that no linear "
+    "probe reads"
+)
 
 LEGEND = (
     "probe: out of fold, folds by image, best of the site's slots, and so are its controls [95 % "

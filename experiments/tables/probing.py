@@ -171,11 +171,11 @@ def print_after_erasure(model: str, read: Sequence[AfterErasure]) -> None:
 
 
 AFTER_LEGEND = (
-    f"after erasure: {COMPONENTS} principal components of all slots, LEACE and the probe fitted on "
-    f"the training part of each fold; mlp: {HIDDEN} hidden units, {STEPS} steps; shuffled: the "
-    f"same with labels permuted over images, erasure included ({CONTROLS} draws, whose spread is "
-    "in the interval of the difference); accuracy above it after the erasure is a code that no linear "
-    "probe reads"
+    f"after erasure: {COMPONENTS} principal components of all slots; they, LEACE and the probe are "
+    f"fitted on the training part of each fold; mlp: {HIDDEN} hidden units, {STEPS} steps; "
+    f"shuffled: the same with labels permuted over images, erasure included ({CONTROLS} draws, "
+    "whose spread is in the interval of the difference); accuracy above it after the erasure is a "
+    "code that no linear probe reads"
 )
 
 LEGEND = (

@@ -14,7 +14,7 @@ from lantern_probe.records.preregistration import (
     refuse_late,
     registered_in,
 )
-from lantern_probe.records.rows import MANIFEST, read_manifest
+from lantern_probe.records.rows import MANIFEST, Row, read_manifest
 from lantern_probe.records.run_size import PLANNED, RAN, note_of_sizes, ran_of
 
 from .console import console
@@ -90,6 +90,35 @@ def check_plan(
     return plan
 
 
+def chosen_margin(config: RunOptions, run: Run) -> float:
+    """The margin of equivalence: that of --margin, of the preregistration, of the run, or .02.
+
+    It is recorded before the first row; another one later is said to be none that was fixed.
+
+    Args:
+        config: Options of the command.
+        run: The run.
+    """
+    from lantern_probe.analysis.ablation import MARGIN
+
+    given, plan = getattr(config, "margin", None), registered_in(run.manifest)
+    if given is None:
+        given = run.manifest.get(MARGIN_FACT, MARGIN) if plan is None else plan.margin
+    margin = float(given)
+    for note in note_margin(run, margin):
+        console.print(note, markup=False, highlight=False)
+    return margin
+
+
+def sizes_in(manifest: Row) -> dict[str, Any]:
+    """The planned and the run number of samples, for a summary.
+
+    Args:
+        manifest: `run.json`.
+    """
+    return {name: manifest.get(name) for name in (PLANNED, RAN)}
+
+
 def note_margin(run: Run, margin: float) -> list[str]:
     """Record the margin of equivalence before the first row, and say if it is another one now.
 
@@ -121,7 +150,9 @@ def note_planned(run: Run, samples: Sequence[Sample]) -> None:
         run.note(**{PLANNED: pair_count(samples) if plan is None else plan.samples})
 
 
-def say_run(run: Run, samples: Sequence[Sample], wanted: Iterable[Sequence[Any]], name: str) -> None:
+def say_run(
+    run: Run, samples: Sequence[Sample], wanted: Iterable[Sequence[Any]], name: str
+) -> None:
     """Record the number of samples that ran, and say if it is not the planned one.
 
     Args:

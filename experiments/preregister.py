@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import STANDARD
 
-from .console import console, print_caption, print_table, run_main, titled_table
+from .console import print_caption, print_table, run_main, titled_table
 
 if TYPE_CHECKING:
     from lantern_probe.records.preregistration import Preregistration

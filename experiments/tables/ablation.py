@@ -27,10 +27,10 @@ LEGEND = (
     "accuracy [95 % Wilson interval, n / design effect where images repeat]; cut: share of texts "
     "cut off at the token limit; minus own, paired [95 % interval, Tango's, n / design effect "
     "alike], under the same corruption of the image if any, and own@... minus own; p: "
-    "{test}, and after Holm over the conditions; TOST: p of equivalence with own within {margin} "
-    "points, after Holm, * where it is shown; emit: share of samples with a block; unp: texts "
-    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer "
-    "among the candidates, over texts that open an answer under own too"
+    "{test}, and after Holm over {family}; TOST: p of equivalence with own within {margin} "
+    "points, after Holm over the same, * where it is shown; emit: share of samples with a block; "
+    "unp: texts without a readable answer, counted as wrong; p(gold): mean probability of the "
+    "right answer among the candidates, over texts that open an answer under own too"
 )
 
 
@@ -45,9 +45,28 @@ def legend(summaries: Sequence[ConditionSummary]) -> str:
     tests = list(dict.fromkeys(s.test.method for s in summaries if s.test is not None))
     margins = {s.equivalence.margin for s in summaries if s.equivalence is not None}
     margin = points(margins.pop()) if margins else points(MARGIN)
-    text = LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
+    text = LEGEND.format(
+        test=" or ".join(tests) or "exact McNemar", margin=margin, family=_family(summaries)
+    )
     passes = max((s.passes for s in summaries), default=1)
     return text if passes < 2 else f"{text}; {OF_PASSES.format(passes=passes)}"
+
+
+def _family(summaries: Sequence[ConditionSummary]) -> str:
+    sizes = {s.role: s.family for s in summaries if s.test is not None}
+    planned = sizes.get("primary", sizes.get("planned"))
+    if planned is None:
+        return f"the conditions (a family of {sizes.get(None, 0)})"
+    text = f"the preregistered family of {planned}"
+    if "exploratory" in sizes:
+        text += f" (exploratory conditions: over all {sizes['exploratory']})"
+    return text
+
+
+def named_role(summary: ConditionSummary) -> str:
+    """The label of a condition with its role in the preregistration behind it, if it has one."""
+    role = f" ({summary.role})" if summary.role in ("primary", "exploratory") else ""
+    return summary.condition + role
 
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
@@ -77,7 +96,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
-            escape(s.condition),
+            escape(named_role(s)),
             str(s.n),
             estimate(s.accuracy),
             share(s.truncated),
@@ -122,20 +141,24 @@ def print_seen(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print how large a difference is at most, or could have been missed, where none is shown."""
     for text in bounds((s.condition, s.difference) for s in summaries):
         console.print(text, markup=False, highlight=False)
-    family = sum(s.test is not None for s in summaries)
     open_ones = [
-        f"{s.condition} {points(s.detectable.difference)}"
+        s
         for s in summaries
         if s.detectable is not None
         and s.holm_p is not None
         and s.holm_p > ALPHA
         and not s.equivalent
     ]
-    if open_ones:
+    for family in dict.fromkeys(s.family for s in open_ones):
+        found = [
+            f"{s.condition} {points(s.detectable.difference)}"
+            for s in open_ones
+            if s.family == family and s.detectable is not None
+        ]
         console.print(
             f"neither a difference nor equivalence shown; one larger than so many points would "
             f"have been seen with {100 * POWER:g} % power among {family} comparisons (one test at "
-            f"{ALPHA:g} / {family}): {', '.join(open_ones)}",
+            f"{ALPHA:g} / {family}): {', '.join(found)}",
             markup=False,
             highlight=False,
         )

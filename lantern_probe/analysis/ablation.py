@@ -25,7 +25,9 @@ from lantern_probe.analysis.passes import (
     share_of,
     unit_of,
 )
+from lantern_probe.analysis.registered import Role, adjusted, role_of
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
+from lantern_probe.records.preregistration import Preregistration
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     Detectable,
@@ -35,7 +37,6 @@ from lantern_probe.stats import (
     PairedTest,
     Proportion,
     detectable_difference,
-    holm,
 )
 
 OWN = "own"
@@ -73,7 +74,7 @@ class ConditionSummary:
         mcnemar: Exact McNemar test of that difference, which takes samples as independent; `b` are
             the samples that only the reference gets right, `c` those that only this condition does.
             None with several passes.
-        holm_p: p value of `test` after Holm over the model's conditions.
+        holm_p: p value of `test` after Holm over the family.
         emission: Share of the samples that ran with at least one block.
         accuracy_all: Share of right answers over all samples that ran, blocks or not.
         by_parser: Accuracy as each parser reads the texts.
@@ -88,15 +89,19 @@ class ConditionSummary:
             reference itself.
         equivalence: Test (TOST) that this accuracy and the reference's differ by less than the
             margin. None for the reference itself.
-        equivalence_holm_p: p value of `equivalence` after Holm over the model's conditions.
-        detectable: Smallest difference that the test would have shown among the model's conditions
-            with 80 % power: at the level of the family divided by its size, the discordance
-            observed and n divided by the design effect. None if n is too small for any difference.
+        equivalence_holm_p: p value of `equivalence` after Holm over the family.
+        detectable: Smallest difference that the test would have shown among the family with 80 %
+            power: at the level of the family divided by its size, the discordance observed and n
+            divided by the design effect. None if n is too small for any difference.
         scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
             probability of all candidates together.
         controls: Contrasts with this condition's own controls (`analysis.controls`).
         by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
             decoding.
+        role: Part of the condition in a preregistration: primary, planned or exploratory. None
+            without one, and for the reference itself.
+        family: Number of tests over which its p values are adjusted: the model's conditions, or
+            those of the preregistration.
     """
 
     model: str
@@ -124,6 +129,8 @@ class ConditionSummary:
     controls: tuple[ControlContrast, ...] = ()
     scores: Likelihood | None = None
     by_pass: Mapping[int, float] = field(default_factory=dict)
+    role: Role | None = None
+    family: int = 0
 
     @property
     def passes(self) -> int:
@@ -132,7 +139,7 @@ class ConditionSummary:
 
     @property
     def equivalent(self) -> bool:
-        """True if equivalence with the reference is shown, after Holm over the conditions."""
+        """True if equivalence with the reference is shown, after Holm over the family."""
         p, same = self.equivalence_holm_p, self.equivalence
         return p is not None and same is not None and p <= same.alpha
 
@@ -144,6 +151,7 @@ def summarize(
     conditions: Sequence[str] | None = None,
     margin: float = MARGIN,
     alpha: float = ALPHA,
+    plan: Preregistration | None = None,
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
 
@@ -162,6 +170,8 @@ def summarize(
         margin: Margin of equivalence, a fraction in (0, 1), to be fixed before the run; default
             0.02.
         alpha: Level of the family of tests, and of the claims of equivalence; default 0.05.
+        plan: Preregistration, whose conditions are the family; None (default) makes all conditions
+            one family.
 
     Raises:
         LanternError: the margin or alpha is out of range.
@@ -175,9 +185,8 @@ def summarize(
         _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
         for label in labels
     ]
-    family = sum(item.test is not None for item in found)
-    adjusted = holm([None if item.test is None else item.test.p for item in found])
-    same = holm([None if item.equivalence is None else item.equivalence.p for item in found])
+    tests = adjusted(labels, [item.test and item.test.p for item in found], plan)
+    same = adjusted(labels, [item.equivalence and item.equivalence.p for item in found], plan)
     against = controls.summarize(used, {label: reference(label) for label in labels})
     return [
         replace(
@@ -185,9 +194,11 @@ def summarize(
             holm_p=p,
             equivalence_holm_p=equal,
             detectable=_detectable(item.equivalence, family),
+            role=role_of(item.condition, plan, reference(item.condition)),
+            family=family,
             controls=tuple(one for one in against if one.condition == item.condition),
         )
-        for item, p, equal in zip(found, adjusted, same, strict=True)
+        for item, (p, family), (equal, _) in zip(found, tests, same, strict=True)
     ]
 
 
@@ -255,8 +266,12 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "p": test and test.p,
         "test": test and test.method,
         "holm_p": item.holm_p,
+        "family": item.family,
+        "role": item.role,
+        "exploratory": None if item.role is None else item.role == "exploratory",
         "clusters": test.clusters if test else None,
         "margin": same and same.margin,
+        "tost_level": same and 1 - 2 * same.alpha,
         "tost_low": same and same.low,
         "tost_high": same and same.high,
         "tost_p": same and same.p,

@@ -279,9 +279,7 @@ def _check(plan: Preregistration, where: str) -> None:
             f"'{where}': the discordance is a fraction from 0 to 1, not {plan.discordance}"
         )
     if plan.design_effect < 1:
-        raise LanternError(
-            f"'{where}': the design effect is at least 1, not {plan.design_effect}"
-        )
+        raise LanternError(f"'{where}': the design effect is at least 1, not {plan.design_effect}")
     if plan.samples < 1:
         raise LanternError(f"'{where}': samples must be at least 1, not {plan.samples}")
     if len(set(plan.conditions)) < len(plan.conditions):

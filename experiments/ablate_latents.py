@@ -21,12 +21,13 @@ from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
 from .inputs import AblationInputs
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(OpinionOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -44,12 +45,14 @@ class Config(AblationInputs):
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
 
     parts = ablation_parts(config.conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
     show_fed_states(found, config.output)
     audit_pairs(found, config.output)
     return status

@@ -25,6 +25,7 @@ from lantern_probe.vocabulary import parse_layers
 from .console import console, end_explained, explaining, print_failed, progress_bar
 from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
+from .opinions import OpinionOptions
 from .planning import check_plan, chosen_margin, sizes_in
 from .runs import Advance, ModelLoader, open_run, run_due
 
@@ -167,7 +168,8 @@ def run_ablation(
                     )  # fmt: skip
                     plan, sizes = registered_in(run.manifest), sizes_in(run.manifest)
                 label = config.label(name)
-                results[folder] = _summaries(folder, label, parts, samples, margin, plan)
+                prior = config.prior if isinstance(config, OpinionOptions) else OpinionOptions.prior
+                results[folder] = _summaries(folder, label, parts, samples, margin, plan, prior)
                 planned[folder] = {**sizes, "preregistration": plan and plan.sha256}
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
@@ -280,6 +282,7 @@ def _summaries(
     samples: Sequence[Sample],
     margin: float,
     plan: Preregistration | None,
+    prior: float,
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
     from lantern_probe.analysis.registered import plan_notes
@@ -297,7 +300,7 @@ def _summaries(
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown, margin=margin, plan=plan)
+    return summarize(rows, model=model, conditions=shown, margin=margin, plan=plan, prior=prior)
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

@@ -76,6 +76,11 @@ def main(config: Config) -> int:
         raise LanternError(
             f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
         )
+    if config.preregistration is not None and not (config.samples or config.sample_ids):
+        raise LanternError(
+            "--minutes would choose the number of pairs after the first of them, and a "
+            "preregistration fixes it before; give --samples"
+        )
     cards = {}
     with progress_bar() as progress:
         for name, folder in config.folders(config.model).items():
@@ -107,8 +112,10 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
     settings: dict[str, Any] = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
-    with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
+    compared = pairs.conditions()
+    with open_run(config, folder, COMMAND, name, data, pairs.samples, compared, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
+        from lantern_probe.records.run_size import PLANNED
 
         registered = run.register(pairs.samples)
         pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
@@ -119,6 +126,7 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
+        run.note(**{PLANNED: planned})
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
         return battery.conclude(
             planned, Thresholds(config.delta, config.high), config.label(name), data

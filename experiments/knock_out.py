@@ -28,6 +28,7 @@ from lantern_probe.errors import LanternError
 
 from .console import run_main
 from .inputs import AblationInputs
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "knock_out"
 
@@ -49,7 +50,7 @@ def with_controls(edge: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(OpinionOptions, AblationInputs):
     """Cut edges of attention while the answer is written."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
@@ -90,6 +91,7 @@ def several_draws(conditions: Sequence[str], draws: int, seed: int) -> list[str]
 def main(config: Config) -> int:
     """Run the cuts and show them; 1 when nothing useful came out."""
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
 
     if config.draws < 1:
@@ -97,7 +99,9 @@ def main(config: Config) -> int:
     conditions = several_draws(config.conditions, config.draws, config.seed)
     parts = ablation_parts(conditions, config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
-    return show_ablation(list(found.values()), config.output)
+    status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
+    return status
 
 
 if __name__ == "__main__":

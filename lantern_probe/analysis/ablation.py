@@ -30,13 +30,16 @@ from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.preregistration import Preregistration
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
+    JEFFREYS,
     Detectable,
     Difference,
     Equivalence,
     McNemar,
     PairedTest,
+    PosteriorDifference,
     Proportion,
     detectable_difference,
+    posterior_of,
 )
 
 OWN = "own"
@@ -98,6 +101,8 @@ class ConditionSummary:
         controls: Contrasts with this condition's own controls (`analysis.controls`).
         by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
             decoding.
+        posterior: Posterior of `difference`, with its mass within the margin; None for the
+            reference itself.
         role: Part of the condition in a preregistration: primary, planned or exploratory. None
             without one, and for the reference itself.
         family: Number of tests over which its p values are adjusted: the model's conditions, or
@@ -129,6 +134,7 @@ class ConditionSummary:
     controls: tuple[ControlContrast, ...] = ()
     scores: Likelihood | None = None
     by_pass: Mapping[int, float] = field(default_factory=dict)
+    posterior: PosteriorDifference | None = None
     role: Role | None = None
     family: int = 0
 
@@ -152,6 +158,7 @@ def summarize(
     margin: float = MARGIN,
     alpha: float = ALPHA,
     plan: Preregistration | None = None,
+    prior: float = JEFFREYS,
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
 
@@ -172,9 +179,10 @@ def summarize(
         alpha: Level of the family of tests, and of the claims of equivalence; default 0.05.
         plan: Preregistration, whose conditions are the family; None (default) makes all conditions
             one family.
+        prior: Prior count of each of the four cells of a comparison, default 0.5 (Jeffreys).
 
     Raises:
-        LanternError: the margin or alpha is out of range.
+        LanternError: the margin, alpha or the prior is out of range.
     """
     labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
     by_condition = {
@@ -185,8 +193,9 @@ def summarize(
         _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
         for label in labels
     ]
-    tests = adjusted(labels, [item.test and item.test.p for item in found], plan)
-    same = adjusted(labels, [item.equivalence and item.equivalence.p for item in found], plan)
+    claims = [item.equivalence for item in found]
+    tests = adjusted(labels, [None if item.test is None else item.test.p for item in found], plan)
+    same = adjusted(labels, [None if one is None else one.p for one in claims], plan)
     against = controls.summarize(used, {label: reference(label) for label in labels})
     return [
         replace(
@@ -194,6 +203,7 @@ def summarize(
             holm_p=p,
             equivalence_holm_p=equal,
             detectable=_detectable(item.equivalence, family),
+            posterior=None if item.equivalence is None else posterior_of(item.equivalence, prior),
             role=role_of(item.condition, plan, reference(item.condition)),
             family=family,
             controls=tuple(one for one in against if one.condition == item.condition),
@@ -277,6 +287,11 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "tost_p": same and same.p,
         "tost_holm_p": item.equivalence_holm_p,
         "equivalent": item.equivalent if same else None,
+        "posterior_low": item.posterior and item.posterior.low,
+        "posterior_high": item.posterior and item.posterior.high,
+        "posterior_within": item.posterior and item.posterior.within,
+        "prior": item.posterior and item.posterior.prior,
+        "prior_within": item.posterior and item.posterior.prior_within,
         "detectable": item.detectable and item.detectable.difference,
         "detectable_alpha": item.detectable and item.detectable.alpha,
         "controls": [_control(one) for one in item.controls],

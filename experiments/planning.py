@@ -1,4 +1,4 @@
-"""What was planned before a run, and what was run: preregistration, margin, number of samples."""
+"""Plans of a run against what it does: preregistration, margin, number of samples."""
 
 from __future__ import annotations
 

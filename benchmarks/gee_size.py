@@ -31,8 +31,8 @@ from lantern_probe.stats import Proportion, accuracy_test, gee_test, wilson
 class Config:
     """Size of the second opinion by GEE where two conditions are equally often right."""
 
-    images: tuple[int, ...] = (20, 40, 100)
-    """Numbers of images, the clusters."""
+    clusters: tuple[int, ...] = (20, 40, 100)
+    """Numbers of images."""
     questions: tuple[int, ...] = (1, 4)
     """Questions asked of each image."""
     log_odds: tuple[float, ...] = (0.0, 2.2)
@@ -93,7 +93,7 @@ def measure(config: Config, images: int, questions: int, log_odds: float) -> Siz
 
 def main(config: Config) -> int:
     """Measure, print and write the sizes."""
-    kinds = list(product(config.images, config.questions, config.log_odds))
+    kinds = list(product(config.clusters, config.questions, config.log_odds))
     found = []
     with progress_bar() as progress:
         bar = progress.add_task("kinds of data", total=len(kinds))

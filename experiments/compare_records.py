@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +28,7 @@ from lantern_probe.errors import LanternError
 
 from .audits import say_doubted, write_lines
 from .console import console, run_main
-from .families import FamilyRun, chosen_conditions, notes_of, refuse_strangers, size_note
+from .families import FamilyRun, load_family, plan_notes
 from .inputs import Parser
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Config:
     """Condition that every other one is compared with; by default all pairs are compared. Of
     several runs, each is compared with its own reference, and all of them are one family."""
     conditions: tuple[str, ...] = ()
-    """Conditions of several runs that are compared with the reference; by default all of them."""
+    """Conditions of several runs that are compared with the reference, RUN/CONDITION for one run
+    alone; by default all of them."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did, and installed packages may add more. On the published
@@ -135,7 +137,7 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
         rows = [reread(row, config.parser, folder) for row in rows]
     # A condition that acts on blocks the text lacks did nothing there: there is no comparison.
     rows = [row for row in rows if row.get("acted", True)]
-    notes = size_note(folder, rows)
+    notes = plan_notes(folder, rows, config.margin)
     without = {row["sample"] for row in rows if row["status"] == "ok" and not row["emitted"]}
     if not without or config.every_sample:
         return rows, notes
@@ -144,29 +146,6 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
         "latent block and are left out; --every-sample keeps them"
     )
     return [row for row in rows if row["sample"] not in without], [*notes, note]
-
-
-def load_family(config: Config) -> tuple[list[FamilyRun], list[str]]:
-    """Read several runs that are to be one family, and notes on them.
-
-    Raises:
-        LanternError: one cannot be read, or cannot belong to the family.
-    """
-    from lantern_probe.records.official import condition_names
-    from lantern_probe.records.rows import read_manifest
-
-    assert config.reference is not None
-    runs, notes = [], []
-    for folder, name in zip(config.records, condition_names(config.records), strict=True):
-        rows, more = load_run(folder, config)
-        by: dict[str, list[Row]] = {}
-        for row in rows:
-            by.setdefault(str(row["condition"]), []).append(row)
-        kept = chosen_conditions(name, by, config.conditions, config.reference)
-        runs.append(FamilyRun(name, folder, read_manifest(folder), kept))
-        notes += more
-    refuse_strangers(runs)
-    return runs, [*notes, *notes_of(runs)]
 
 
 def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
@@ -361,10 +340,12 @@ def show_family(config: Config) -> int:
     from .tables.family import print_family
 
     assert config.reference is not None
-    runs, notes = load_family(config)
+    load = partial(load_run, config=config)
+    runs, notes = load_family(config.records, config.reference, config.conditions, load)
     with console.status("comparing"):
         conditions = {run.name: run.conditions for run in runs}
-        family = compare_family(conditions, config.reference, settings_of(config))
+        chosen = {run.name: run.compared for run in runs}
+        family = compare_family(conditions, config.reference, settings_of(config), chosen)
     comparison = with_notes(config, family.comparison, notes)
     print_family(runs, family, console)
     for member in family.members:

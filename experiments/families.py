@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -36,6 +36,8 @@ class FamilyRun:
     """Its `run.json`."""
     conditions: Mapping[str, Sequence[Row]]
     """Rows of each condition."""
+    compared: Sequence[str]
+    """Labels of the conditions that are compared with the reference."""
 
     @property
     def plan(self) -> Preregistration | None:
@@ -56,34 +58,87 @@ class FamilyRun:
         return str(self.manifest["config"].get(setting) or "-")
 
 
-def chosen_conditions(
-    name: str, conditions: Mapping[str, Sequence[Row]], chosen: Sequence[str], reference: str
-) -> dict[str, list[Row]]:
-    """The chosen conditions of a run and the reference, without the twins of its samples.
+Load = Callable[[Path], tuple[list[Row], list[str]]]
+"""Function that reads the rows of a run, and notes on them."""
+
+
+def load_family(
+    folders: Sequence[Path], reference: str, chosen: Sequence[str], load: Load
+) -> tuple[list[FamilyRun], list[str]]:
+    """Read several runs that are to be one family, and notes on them.
+
+    Args:
+        folders: Folders of the runs.
+        reference: Label of the condition that the others are compared with.
+        chosen: Chosen conditions, by label or as `run/label`; all if there are none.
+        load: Reads the rows of a run.
+
+    Raises:
+        LanternError: a run cannot be read, or cannot belong to the family.
+    """
+    from lantern_probe.records.official import condition_names
+
+    runs, notes = [], []
+    for folder, name in zip(folders, condition_names(folders), strict=True):
+        rows, more = load(folder)
+        by: dict[str, list[Row]] = {}
+        for row in rows:
+            by.setdefault(str(row["condition"]), []).append(row)
+        wanted = chosen_labels(name, list(by), chosen)
+        compared = [label for label in wanted if label != reference]
+        runs.append(FamilyRun(name, folder, read_manifest(folder), without_twins(by), compared))
+        notes += more
+    refuse_unknown(runs, chosen)
+    refuse_strangers(runs)
+    return runs, [*notes, *notes_of(runs)]
+
+
+def chosen_labels(name: str, labels: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The conditions of a run that were chosen, by label or as `run/label`.
 
     Args:
         name: Name of the run.
-        conditions: Rows of each condition.
-        chosen: Labels of conditions; all by default.
-        reference: Label of the reference.
+        labels: Labels of its conditions.
+        chosen: Chosen conditions; all if there are none.
 
     Raises:
         LanternError: the run has none of the chosen conditions.
     """
-    kept = {
-        label: [row for row in rows if row.get("pair", row["sample"]) == row["sample"]]
-        for label, rows in conditions.items()
-        if not chosen
-        or label in chosen
-        or label == reference
-        or (label.startswith(f"{reference}@") and any(c.endswith(label[3:]) for c in chosen))
-    }
-    if chosen and not {*kept} & {*chosen}:
+    found = [one for one in labels if not chosen or one in chosen or f"{name}/{one}" in chosen]
+    if not found:
         raise LanternError(
             f"the run '{name}' has none of the --conditions {', '.join(chosen)}; it has "
-            f"{named(list(conditions), 6)}"
+            f"{named(labels, 6)}"
         )
-    return kept
+    return found
+
+
+def refuse_unknown(runs: Sequence[FamilyRun], chosen: Sequence[str]) -> None:
+    """Refuse a chosen condition that no run has.
+
+    Args:
+        runs: The runs.
+        chosen: Chosen conditions, by label or as `run/label`.
+
+    Raises:
+        LanternError: naming it.
+    """
+    known = {name for run in runs for one in run.conditions for name in (one, f"{run.name}/{one}")}
+    for condition in chosen:
+        if condition not in known:
+            raise LanternError(f"--conditions: no run has {condition!r}")
+
+
+def without_twins(conditions: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
+    """The rows of the samples from which twins were made, and of those without a twin.
+
+    Args:
+        conditions: Rows of each condition.
+    """
+    return {
+        label: [row for row in rows if row.get("pair", row["sample"]) == row["sample"]]
+        for label, rows in conditions.items()
+    }
 
 
 def refuse_strangers(runs: Sequence[FamilyRun]) -> None:
@@ -105,20 +160,13 @@ def refuse_strangers(runs: Sequence[FamilyRun]) -> None:
                 f"{second.sha256[:12]}): two plans are two families; compare them apart"
             )
     for one, two in combinations(runs, 2):
-        if _content(one) != _content(two):
-            continue
-        twice = [
-            label
-            for label, rows in one.conditions.items()
-            if label.partition("@")[0] != "own"
-            and {row["sample"] for row in rows}
-            & {row["sample"] for row in two.conditions.get(label, ())}
-        ]
-        if twice:
+        twice = [label for label in one.compared if label in two.compared]
+        if twice and _content(one) == _content(two):
             raise LanternError(
                 f"'{one.folder}' and '{two.folder}' both hold {named(twice)} of "
-                f"{one.about('model')} on the same samples of {one.about('data')}: one comparison "
-                "cannot be two members of a family; leave one run out, or name other --conditions"
+                f"{one.about('model')} on {one.about('data')} with the same settings: one "
+                "comparison, or its parts, cannot be two members of a family; leave one run out, "
+                f"or name other --conditions, such as '{one.name}/{twice[0]}'"
             )
 
 
@@ -139,11 +187,7 @@ def notes_of(runs: Sequence[FamilyRun]) -> list[str]:
     planned = any(run.plan is not None for run in runs)
     for run in runs:
         plan = run.plan
-        later = [
-            label
-            for label in run.conditions
-            if label != "own" and (plan is None or label not in plan.conditions)
-        ]
+        later = [label for label in run.compared if plan is None or label not in plan.conditions]
         if planned and later:
             notes.append(
                 f"{run.name}: exploratory, because not in the preregistration: {', '.join(later)}"
@@ -151,11 +195,30 @@ def notes_of(runs: Sequence[FamilyRun]) -> list[str]:
     return notes
 
 
-def size_note(folder: Path, rows: Sequence[Row]) -> list[str]:
-    """Say that the planned and the run number of samples of a run differ, if they do.
+def plan_notes(folder: Path, rows: Sequence[Row], margin: float) -> list[str]:
+    """Say where a comparison is not what was planned: numbers of samples, margin.
 
     Args:
         folder: Folder of the run.
         rows: Its rows.
+        margin: Margin of equivalence of the comparison.
+
+    Raises:
+        LanternError: the margin is not that of the run's preregistration.
     """
-    return note_of_sizes(str(folder), read_manifest(folder).get(PLANNED), ran_of(rows))
+    manifest = read_manifest(folder)
+    plan = registered_in(manifest)
+    if plan is not None and plan.margin != margin:
+        raise LanternError(
+            f"'{folder}' follows the preregistration '{plan.file}', which fixes the margin of "
+            f"equivalence at {plan.margin:g}, and --margin is {margin:g}; give --margin "
+            f"{plan.margin:g}"
+        )
+    notes = note_of_sizes(str(folder), manifest.get(PLANNED), ran_of(rows))
+    there = manifest.get("margin")
+    if there not in (None, margin):
+        notes.append(
+            f"{folder}: the margin of equivalence was {there:g} when the first row was written, "
+            f"and is {margin:g} here"
+        )
+    return notes

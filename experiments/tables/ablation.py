@@ -241,7 +241,7 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
     for summaries in models:
         table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
     for row in zip(*models, strict=True):
-        table.add_row(escape(row[0].condition), *map(_accuracy, row))
+        table.add_row(escape(named_role(row[0])), *map(_accuracy, row))
     for row in zip(*models, strict=True):
         if any(s.donor is not None for s in row):
             table.add_row(

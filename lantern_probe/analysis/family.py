@@ -74,6 +74,7 @@ def compare_family(
     runs: Mapping[str, Mapping[str, Sequence[Row]]],
     reference: str = OWN,
     settings: CompareSettings | None = None,
+    chosen: Mapping[str, Sequence[str]] | None = None,
 ) -> Family:
     """Compare every condition with the reference of its run, as one family over all runs.
 
@@ -81,13 +82,17 @@ def compare_family(
         runs: Rows of each condition, by name of the run and label of the condition.
         reference: Label of the condition that the others are compared with, default `own`.
         settings: Margin, levels, clusters and bootstrap; the defaults of `CompareSettings` if None.
+        chosen: Labels of the conditions to compare, by name of the run; all of them if None.
 
     Raises:
         LanternError: a run lacks the reference or any other condition, or its rows cannot be
             compared.
     """
     settings = settings or CompareSettings()
-    pairs = {name: _pairs(name, list(rows), reference) for name, rows in runs.items()}
+    pairs = {
+        name: _pairs(name, list(rows), reference, None if chosen is None else chosen[name])
+        for name, rows in runs.items()
+    }
     size = sum(map(len, pairs.values()))
     found = {}
     for name, rows in runs.items():
@@ -108,16 +113,20 @@ def compare_family(
     )
 
 
-def _pairs(name: str, labels: Sequence[str], reference: str) -> list[tuple[str, str]]:
+def _pairs(
+    name: str, labels: Sequence[str], reference: str, chosen: Sequence[str] | None
+) -> list[tuple[str, str]]:
     if reference not in labels:
         raise LanternError(
             f"the run '{name}' has no condition {reference!r} to compare the others with, and "
             f"cannot belong to the family; it has {named(labels, 6)}"
         )
     pairs = own_pairs(labels, reference)
+    if chosen is not None:
+        pairs = [pair for pair in pairs if pair[1] in chosen]
     if not pairs:
         raise LanternError(
-            f"the run '{name}' has no condition but {reference}, so that it adds nothing to the "
+            f"the run '{name}' has nothing to compare with {reference} but itself, so that it adds nothing to the "
             "family; leave it out"
         )
     return pairs

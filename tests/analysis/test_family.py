@@ -57,8 +57,18 @@ def test_corrupted_conditions_are_compared_under_the_same_corruption() -> None:
     assert own_pairs(["own", "zeros", "mask"], "zeros") == [("zeros", "own"), ("zeros", "mask")]
 
 
+def test_chosen_conditions_alone_are_the_family() -> None:
+    family = compare_family({"a": ONE, "b": TWO}, chosen={"a": ["swap"], "b": ["zeros"]})
+    assert [pair.second for pair in family.comparison.pairs] == ["a/swap", "b/zeros"]
+    assert [pair.holm_p for pair in family.comparison.pairs] == holm(
+        [pair.mcnemar.p for pair in family.comparison.pairs]
+    )
+    with pytest.raises(LanternError, match="'a' has nothing to compare"):
+        compare_family({"a": ONE, "b": TWO}, chosen={"a": ["own"], "b": ["zeros"]})
+
+
 def test_runs_that_have_nothing_to_compare_are_refused_by_name() -> None:
     with pytest.raises(LanternError, match="'b' has no condition 'own' .* it has zeros"):
         compare_family({"a": ONE, "b": {"zeros": TWO["zeros"]}})
-    with pytest.raises(LanternError, match="'b' has no condition but own"):
+    with pytest.raises(LanternError, match="'b' has nothing to compare with own but itself"):
         compare_family({"a": ONE, "b": {"own": TWO["own"]}})

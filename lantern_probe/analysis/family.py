@@ -126,7 +126,7 @@ def _pairs(
         pairs = [pair for pair in pairs if pair[1] in chosen]
     if not pairs:
         raise LanternError(
-            f"the run '{name}' has nothing to compare with {reference} but itself, so that it adds nothing to the "
-            "family; leave it out"
+            f"the run '{name}' has nothing to compare with {reference} but itself, so that it adds "
+            "nothing to the family; leave it out"
         )
     return pairs

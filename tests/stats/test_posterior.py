@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -152,3 +153,10 @@ def test_options_out_of_range_are_named(options: dict[str, float], message: str)
         posterior_of_counts(1, 2, 10, **options)
     with pytest.raises(LanternError, match="discordant samples among only 2"):
         posterior_of_counts(1, 2, 2, margin=0.02)
+
+
+def test_counts_of_several_passes_may_be_worth_more_samples_than_there_are() -> None:
+    same = replace(equivalence_of_counts(4, 2, 50, margin=0.05), design_effect=0.5)
+    worth = posterior_of(same)
+    assert (worth.b, worth.c, worth.n, worth.design_effect) == (8, 4, 100, 1.0)
+    assert worth.within == posterior_of_counts(8, 4, 100, margin=0.05).within

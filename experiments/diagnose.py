@@ -24,6 +24,7 @@ from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, Parser
+from .planning import note_pairs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -115,7 +116,7 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
     compared = pairs.conditions()
     with open_run(config, folder, COMMAND, name, data, pairs.samples, compared, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
-        from lantern_probe.records.run_size import PLANNED
+        from lantern_probe.records.run_size import RAN, ran_of
 
         registered = run.register(pairs.samples)
         pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
@@ -126,11 +127,13 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
-        run.note(**{PLANNED: planned})
+        note_pairs(run, planned, name)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
-        return battery.conclude(
+        card = battery.conclude(
             planned, Thresholds(config.delta, config.high), config.label(name), data
         )
+        run.note(**{RAN: ran_of(run.rows())})
+        return card
 
 
 def _battery(

@@ -150,6 +150,21 @@ def note_planned(run: Run, samples: Sequence[Sample]) -> None:
         run.note(**{PLANNED: pair_count(samples) if plan is None else plan.samples})
 
 
+def note_pairs(run: Run, pairs: int, name: str) -> None:
+    """Record the number of pairs of a diagnosis, which may end at half of them by its own rule.
+
+    Args:
+        run: The run.
+        pairs: Number of pairs at the last look.
+        name: Name of the model.
+    """
+    plan = registered_in(run.manifest)
+    planned = pairs if plan is None else plan.samples
+    run.note(**{PLANNED: planned})
+    for note in note_of_sizes(name, planned, pairs):
+        console.print(note, markup=False, highlight=False)
+
+
 def say_run(
     run: Run, samples: Sequence[Sample], wanted: Iterable[Sequence[Any]], name: str
 ) -> None:

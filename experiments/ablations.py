@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions import Intervention, Own
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
+from lantern_probe.interventions.image import Corruption, HideImage
+from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.preregistration import Preregistration, registered_in
@@ -57,25 +58,34 @@ class Part:
 
 
 def ablation_parts(
-    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
+    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0, seeds: int = 1
 ) -> list[Part]:
     """Combine conditions and corruptions, with own and the clean image in front if missing.
+
+    Under a corruption that draws at random too, a condition is run with the corruption's seed.
 
     Args:
         conditions: Labels of conditions.
         images: Labels of corruptions.
-        seed: Seed of conditions that draw at random and name none.
+        seed: Seed of conditions and corruptions that draw at random and name none.
+        seeds: Number of seeds of each of these, from `seed` on; default 1.
 
     Raises:
         LanternError: there is no such condition or corruption.
     """
-    parsed = list(dict.fromkeys(parse_condition(text, seed) for text in conditions))
-    if Own() not in parsed:
-        parsed.insert(0, Own())
-    corruptions = list(dict.fromkeys(parse_corruption(text) for text in images))
+    some = range(seed, seed + seeds)
+    corruptions = dict.fromkeys(c for text in images for c in corruptions_under_seeds(text, some))
     if Corruption() not in corruptions:
-        corruptions.insert(0, Corruption())
-    return [Part(parsed, image) for image in corruptions]
+        corruptions = {Corruption(): None, **corruptions}
+    parts = []
+    for image in corruptions:
+        drawn = seed_of(image)
+        here = some if drawn is None or drawn not in some else [drawn]
+        parsed = dict.fromkeys(c for text in conditions for c in under_seeds(text, here))
+        if Own() not in parsed:
+            parsed = {Own(): None, **parsed}
+        parts.append(Part(list(parsed), image))
+    return parts
 
 
 def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
@@ -197,7 +207,10 @@ def _replaced_facts(
     """Facts about replaced latents by condition, for the summary; their notes are printed."""
     from lantern_probe.analysis.replaced import replaced, replaced_notes
 
-    facts = replaced(read_rows(folder), [s.condition for s in summaries])
+    pool_of = {label: s.condition for s in summaries for label in s.labels}
+    rows = read_rows(folder)
+    rows = [{**r, "condition": pool_of[r["condition"]]} for r in rows if r["condition"] in pool_of]
+    facts = replaced(rows, [s.condition for s in summaries])
     if facts:
         console.print(f"{summaries[0].model}: replaced latents", markup=False)
     for note in replaced_notes(facts):
@@ -285,11 +298,9 @@ def _summaries(
     prior: float,
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
-    from lantern_probe.analysis.registered import plan_notes
+    from lantern_probe.analysis.registered import plan_notes, planned_label
 
     shown = shown_labels(parts)
-    for note in plan_notes(model, shown, plan):
-        console.print(note, markup=False, highlight=False)
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes
@@ -300,7 +311,12 @@ def _summaries(
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown, margin=margin, plan=plan, prior=prior)
+    found = summarize(rows, model=model, conditions=shown, margin=margin, plan=plan, prior=prior)
+    labels = {item.condition: item.labels for item in found}
+    names = [planned_label(name, some, plan) for name, some in labels.items()]
+    for note in plan_notes(model, names, plan):
+        console.print(note, markup=False, highlight=False)
+    return found
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

@@ -7,7 +7,8 @@
 Every sample gets a twin: the same question on an image edited in a known way. Both run with their
 own latents, with each other's, with an unrelated sample's, and with their own put back (the sham).
 Shown are how often the donor's answer comes out (interchange intervention accuracy), how far its
-margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE).
+margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE),
+by way of other words after the block or with these held fixed.
 Image and latents are crossed, a clean image with the twin's latents and the reverse, and the swaps'
 shifts of the right answer's margin are shown signed and absolute, with the reverse of the pair and
 a random pair as controls.
@@ -28,7 +29,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import freezes
 
 from .console import console, run_main
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
 
 if TYPE_CHECKING:
     from lantern_probe.tasks import Sample
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 COMMAND = "exchange_latents"
 
-EXCHANGES = ("self-swap", "twin", "twin-oracle", "random-pair", "swap")
+EXCHANGES = ("self-swap", "twin", "twin-fixed-words", "twin-oracle", "random-pair", "swap")
 
 LANTERN_SLOTS = 8
 """Number of slots in a block of LanteRn."""
@@ -50,7 +51,7 @@ MOST_SLOTS = 10
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(SeedOptions, AblationInputs):
     """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -62,10 +63,13 @@ class Config(AblationInputs):
     swap-image, after which no answer is known, so that only the mediation is shown. data takes the
     twins that --data names."""
     conditions: tuple[str, ...] = (
-        *("own", "self-swap", "twin", "twin-oracle"),
-        *("random-pair", "swap", "swap:seed=1"),
+        *("own", "self-swap", "twin", "twin-fixed-words", "twin-oracle"),
+        *("random-pair", "swap"),
     )
     """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
+    other_twins: tuple[str, ...] = ()
+    """Further edits or corruptions, as --twin: the mediation by each is shown in one table beside
+    that of --twin, to see if it depends on the twin."""
     samples: int | None = 96
     """Number of samples, each with a twin."""
     subsets: int = 12
@@ -118,7 +122,7 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
         labels = [label for label in labels if label != "twin-oracle"]
-    parts = ablation_parts(labels, seed=config.seed)
+    parts = ablation_parts(labels, seed=config.seed, seeds=config.seeds)
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
@@ -134,13 +138,15 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
+    config.check_seeds()
     config.check(config.model)
     config.check_one_pass(COMMAND)
     size = set_size(config)
     from .ablations import report_problems, run_ablation
     from .data import SCENE_TWINS, check_twin
 
-    check_twin(config.twin, SCENE_TWINS)
+    for twin in (config.twin, *config.other_twins):
+        check_twin(twin, SCENE_TWINS)
     parts = exchange_parts(config, size)
     results = run_ablation(
         config,
@@ -176,6 +182,10 @@ def main(config: Config) -> int:
         for legend in (LEGEND, CROSSED_LEGEND, SWAP_LEGEND):
             console.print(legend, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
+    if config.other_twins and records:
+        from .twins import compare_twins
+
+        compare_twins(config, COMMAND, {r["model"]: r["mediation"] for r in records})
     save_figure(figure, config.output / "exchange.png")
     save_figure(controls, config.output / "controls.png")
     console.print(

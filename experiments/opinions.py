@@ -66,7 +66,7 @@ def show_opinions(
         opinions = second_opinion.summarize(
             read_rows(folder),
             model=summaries[0].model,
-            conditions=[s.condition for s in summaries],
+            conditions=[label for s in summaries for label in s.labels],
             plan=registered_in(read_manifest(folder)),
         )
         print_opinions(opinions, summaries, console)

@@ -3,44 +3,46 @@
 Every comparison is paired by sample. A sample without a latent block makes every condition on the
 slots the same, so accuracies and comparisons are over the samples *with* a block, and the others
 are counted. Of several passes of sampled decoding, the mean over its passes stands for a sample
-(`analysis.passes`).
+(`analysis.passes`). Labels that differ in seeds alone are one condition (`analysis.seeds`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from lantern_probe.analysis import controls, likelihood
+from lantern_probe.analysis.ablation_results import ConditionSummary
 from lantern_probe.analysis.controls import ControlContrast
-from lantern_probe.analysis.likelihood import Likelihood
-from lantern_probe.analysis.passes import (
-    Unit,
-    by_pass,
-    compared,
-    mean_of,
-    sample_count,
-    share_of,
-    unit_of,
-)
-from lantern_probe.analysis.registered import Role, adjusted, role_of
+from lantern_probe.analysis.passes import by_pass, compared, mean_of, sample_count, share_of
+from lantern_probe.analysis.registered import adjusted, planned_label, role_of
+from lantern_probe.analysis.seeds import Seeds, Unit, by_pool, by_seed, matched, pools, seeds_of
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.preregistration import Preregistration
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
     JEFFREYS,
     Detectable,
-    Difference,
     Equivalence,
-    McNemar,
-    PairedTest,
-    PosteriorDifference,
     Proportion,
     detectable_difference,
     posterior_of,
 )
+
+__all__ = [
+    "ALPHA",
+    "MARGIN",
+    "OWN",
+    "POWER",
+    "ConditionSummary",
+    "as_records",
+    "length_notes",
+    "reference",
+    "reference_of",
+    "summarize",
+]
 
 OWN = "own"
 
@@ -48,106 +50,6 @@ MARGIN = 0.02
 """Default margin of equivalence: accuracies that differ by less count as equivalent."""
 ALPHA, POWER = 0.05, 0.8
 """Level of the family of tests, and power at which the detectable difference is computed."""
-
-
-@dataclass(frozen=True)
-class ConditionSummary:
-    """One condition of one model.
-
-    Where images repeat, every Wilson interval has n divided by the design effect. With several
-    passes of sampled decoding every share is averaged over the passes of a sample and then over
-    samples; n / design effect then holds the spread between passes too.
-
-    Attributes:
-        model: Name of the model.
-        condition: Label of the condition.
-        samples: Number of samples that ran, with or without a block.
-        failed: Number of samples that could not be run, in any pass.
-        n: Number of samples with a block, in any pass, on which the condition acted; what follows
-            is over these, unless it says otherwise.
-        accuracy: Share of right answers with its 95 % Wilson interval; a text that cannot be parsed
-            counts as wrong.
-        truncated: Share of texts cut off at the token limit; None where the rows do not say.
-        unparsed: Number of texts without a readable answer.
-        chance: Mean of 1 / number of candidates; None without candidates.
-        difference: Accuracy minus that of the reference on the same samples, with its 95 % interval
-            (Tango's, n divided by the design effect where images repeat); None for the reference
-            itself. The reference is `own`; under a corruption of the image it is `own` under the
-            same corruption, and `own@black-box` is compared with `own`.
-        mcnemar: Exact McNemar test of that difference, which takes samples as independent; `b` are
-            the samples that only the reference gets right, `c` those that only this condition does.
-            None with several passes.
-        holm_p: p value of `test` after Holm over the family.
-        emission: Share of the samples that ran with at least one block.
-        accuracy_all: Share of right answers over all samples that ran, blocks or not.
-        by_parser: Accuracy as each parser reads the texts.
-        likelihood: Share of samples whose most probable candidate is the right one; needs no
-            parsing. Over the samples whose texts open an answer under the reference too.
-        p_gold: Mean probability of the right candidate among the candidates, over the same samples.
-        donor: For swaps, the share of answers that are the donor's, over the samples whose donor
-            has another answer among the same candidates; with a 95 % Wilson interval. None without
-            such samples.
-        test: Test of `difference`: exact McNemar, or a sign flip of whole images where they
-            repeat; with several passes a sign flip of the samples' mean differences. None for the
-            reference itself.
-        equivalence: Test (TOST) that this accuracy and the reference's differ by less than the
-            margin. None for the reference itself.
-        equivalence_holm_p: p value of `equivalence` after Holm over the family.
-        detectable: Smallest difference that the test would have shown among the family with 80 %
-            power: at the level of the family divided by its size, the discordance observed and n
-            divided by the design effect. None if n is too small for any difference.
-        scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
-            probability of all candidates together.
-        controls: Contrasts with this condition's own controls (`analysis.controls`).
-        by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
-            decoding.
-        posterior: Posterior of `difference`, with its mass within the margin; None for the
-            reference itself.
-        role: Part of the condition in a preregistration: primary, planned or exploratory. None
-            without one, and for the reference itself.
-        family: Number of tests over which its p values are adjusted: the model's conditions, or
-            those of the preregistration.
-    """
-
-    model: str
-    condition: str
-    samples: int
-    failed: int
-    n: int
-    accuracy: Proportion
-    truncated: Proportion | None
-    unparsed: int
-    chance: float | None
-    difference: Difference | None
-    mcnemar: McNemar | None
-    holm_p: float | None
-    emission: Proportion
-    accuracy_all: Proportion
-    by_parser: dict[str, float]
-    likelihood: Proportion
-    p_gold: float | None
-    donor: Proportion | None
-    test: PairedTest | None = None
-    equivalence: Equivalence | None = None
-    equivalence_holm_p: float | None = None
-    detectable: Detectable | None = None
-    controls: tuple[ControlContrast, ...] = ()
-    scores: Likelihood | None = None
-    by_pass: Mapping[int, float] = field(default_factory=dict)
-    posterior: PosteriorDifference | None = None
-    role: Role | None = None
-    family: int = 0
-
-    @property
-    def passes(self) -> int:
-        """Number of passes with a text that counts."""
-        return len(self.by_pass)
-
-    @property
-    def equivalent(self) -> bool:
-        """True if equivalence with the reference is shown, after Holm over the family."""
-        p, same = self.equivalence_holm_p, self.equivalence
-        return p is not None and same is not None and p <= same.alpha
 
 
 def summarize(
@@ -161,6 +63,8 @@ def summarize(
     prior: float = JEFFREYS,
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
+
+    Labels that differ in seeds alone are one condition: one summary, of them all.
 
         >>> right = {"status": "ok", "emitted": True, "gold": "A", "answer": "A", "correct": True,
         ...          "candidates": 2, "cluster": "1", "logprobs": None, "finish": "closed"}
@@ -184,19 +88,24 @@ def summarize(
     Raises:
         LanternError: the margin, alpha or the prior is out of range.
     """
-    labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
-    by_condition = {
-        label: {unit_of(row): row for row in rows if row["condition"] == label} for label in labels
-    }
+    pooled = pools(conditions or (row["condition"] for row in rows))
+    by_condition = by_pool(rows, pooled)
     used = {label: _counted(some) for label, some in by_condition.items()}
+    references = {label: reference_of(label, pooled) for label in pooled}
     found = [
-        _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
-        for label in labels
+        replace(
+            _condition(
+                model, label, by_condition[label], used.get(references[label], {}), margin, alpha
+            ),
+            labels=tuple(some),
+        )
+        for label, some in pooled.items()
     ]
+    labels = [planned_label(name, some, plan) for name, some in pooled.items()]
     claims = [item.equivalence for item in found]
     tests = adjusted(labels, [None if item.test is None else item.test.p for item in found], plan)
     same = adjusted(labels, [None if one is None else one.p for one in claims], plan)
-    against = controls.summarize(used, {label: reference(label) for label in labels})
+    against = controls.summarize(used, references)
     return [
         replace(
             item,
@@ -204,7 +113,9 @@ def summarize(
             equivalence_holm_p=equal,
             detectable=_detectable(item.equivalence, family),
             posterior=None if item.equivalence is None else posterior_of(item.equivalence, prior),
-            role=role_of(item.condition, plan, reference(item.condition)),
+            role=role_of(
+                planned_label(item.condition, item.labels, plan), plan, references[item.condition]
+            ),
             family=family,
             controls=tuple(one for one in against if one.condition == item.condition),
         )
@@ -234,10 +145,17 @@ def reference(label: str) -> str:
     return f"{OWN}@{corruption}" if corruption and condition != OWN else OWN
 
 
+def reference_of(label: str, pooled: Mapping[str, Sequence[str]]) -> str:
+    """The condition, as `pools` names it, that holds the reference of a condition's labels."""
+    wanted = {reference(one) for one in pooled[label]}
+    return next((name for name, some in pooled.items() if wanted & set(some)), reference(label))
+
+
 def length_notes(summaries: Sequence[ConditionSummary]) -> list[str]:
     """Warn of conditions whose texts were cut off more or less often than their reference's."""
     shares = {item.condition: item.truncated for item in summaries}
-    pairs = [(item.condition, reference(item.condition)) for item in summaries]
+    pooled = {item.condition: item.labels or (item.condition,) for item in summaries}
+    pairs = [(name, reference_of(name, pooled)) for name in pooled]
     return truncation_notes(shares, pairs)
 
 
@@ -310,9 +228,18 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
         "donor_n": donor.n if donor else 0,
+        "seeds": len(item.by_seed) or 1,
+        "seed_sd": item.seed_sd,
+        "accuracy_by_seed": {_seed_text(seeds): one for seeds, one in item.by_seed.items()},
         "passes": item.passes,
         "accuracy_by_pass": list(item.by_pass.values()),
     }
+
+
+def _seed_text(seeds: Seeds) -> str:
+    """Seeds as text: that of the condition, and that of the corruption where it is another one."""
+    condition, corruption = seeds
+    return str(condition) if corruption in (0, condition) else f"{condition}@{corruption}"
 
 
 def _control(item: ControlContrast) -> dict[str, Any]:
@@ -346,6 +273,7 @@ def _condition(
 ) -> ConditionSummary:
     ran = [row for row in rows.values() if row["status"] == "ok"]
     counted = _counted(rows)
+    own = matched(counted, own)
     used = list(counted.values())
     scores = likelihood.summarize(counted, own if label != OWN and own else None)
     parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used), {})
@@ -373,6 +301,7 @@ def _condition(
         scores=scores,
         donor=_donors(used),
         by_pass=by_pass(used),
+        by_seed=by_seed(used) if len({seeds_of(row) for row in used}) > 1 else {},
         **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )
 

@@ -31,6 +31,18 @@ def role_of(label: str, plan: Preregistration | None, reference: str = "own") ->
     return "planned" if label in plan.conditions else "exploratory"
 
 
+def planned_label(name: str, labels: Sequence[str], plan: Preregistration | None) -> str:
+    """The label by which a plan knows a condition that was run under several seeds.
+
+    Args:
+        name: Name of the condition.
+        labels: Labels of its rows, which differ in their seeds alone.
+        plan: The plan; None if there is none.
+    """
+    known = () if plan is None else plan.conditions
+    return name if name in known else next((one for one in labels if one in known), name)
+
+
 def adjusted(
     labels: Sequence[str], pvalues: Sequence[float | None], plan: Preregistration | None
 ) -> list[tuple[float | None, int]]:

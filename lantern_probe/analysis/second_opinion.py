@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lantern_probe.analysis.ablation import reference
-from lantern_probe.analysis.passes import unit_of
-from lantern_probe.analysis.registered import Role, adjusted, role_of
+from lantern_probe.analysis.ablation import reference, reference_of
+from lantern_probe.analysis.registered import Role, adjusted, planned_label, role_of
+from lantern_probe.analysis.seeds import by_pool, matched, pools
 from lantern_probe.errors import LanternError
 from lantern_probe.records.preregistration import Preregistration
 from lantern_probe.records.rows import Row, counts
@@ -46,7 +46,7 @@ def summarize(
 ) -> list[SecondOpinion]:
     """Compare each condition of an ablation with its reference by GEE.
 
-    Samples of one image, and passes of sampled decoding, are one cluster.
+    Samples of one image, their passes and their seeds are one cluster.
 
     Args:
         rows: Rows of one model; failed ones and texts without a block are left out.
@@ -55,15 +55,18 @@ def summarize(
         plan: Preregistration, whose conditions are the family; None (default) makes all conditions
             one family.
     """
-    labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
+    pooled = pools(conditions or (row["condition"] for row in rows))
+    labels = dict.fromkeys(label for some in pooled.values() for label in some)
+    every = pools([*labels, *map(reference, labels)])
     used = {
-        label: {unit_of(row): row for row in rows if row["condition"] == label and counts(row)}
-        for label in dict.fromkeys([*labels, *map(reference, labels)])
+        label: {unit: row for unit, row in some.items() if counts(row)}
+        for label, some in by_pool(rows, every).items()
     }
-    compared = [label for label in labels if label != reference(label)]
+    references = {label: reference_of(label, every) for label in pooled}
+    compared = [label for label in pooled if label != references[label]]
     found = []
     for label in compared:
-        this, other = used[label], used[reference(label)]
+        this, other = used[label], matched(used[label], used[references[label]])
         shared = [key for key in this if key in other]
         test, refused = None, None
         try:
@@ -71,13 +74,14 @@ def summarize(
                 [bool(this[key]["correct"]) for key in shared],
                 [bool(other[key]["correct"]) for key in shared],
                 [this[key]["cluster"] for key in shared],
-                names=(label, reference(label)),
+                names=(label, references[label]),
             )
         except LanternError as error:
             refused = str(error)
-        role = role_of(label, plan, reference(label))
+        role = role_of(planned_label(label, pooled[label], plan), plan, references[label])
         found.append(SecondOpinion(model, label, test, refused, role=role))
-    tests = adjusted(compared, [None if one.test is None else one.test.p for one in found], plan)
+    known = [planned_label(label, pooled[label], plan) for label in compared]
+    tests = adjusted(known, [None if one.test is None else one.test.p for one in found], plan)
     return [
         replace(item, holm_p=p, family=family)
         for item, (p, family) in zip(found, tests, strict=True)

@@ -74,7 +74,7 @@ def test_a_run_follows_its_plan_and_says_what_is_exploratory(
     folder = tmp_path / "run"
     assert main(config(plan, folder)) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "swap (primary)" in shown and "noise (exploratory)" in shown
+    assert "swap:seed=0 (primary)" in shown and "noise:seed=0 (exploratory)" in shown
     assert "over the preregistered family of 3" in shown and "within 10.0 points" in shown
     assert "planned and not run: mask" in shown
     manifest = read_manifest(folder)

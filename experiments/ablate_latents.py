@@ -22,12 +22,13 @@ from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
 from .inputs import AblationInputs, SeedOptions
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(SeedOptions, AblationInputs):
+class Config(OpinionOptions, SeedOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -46,12 +47,14 @@ def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     config.check_seeds()
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
 
     parts = ablation_parts(config.conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
     show_fed_states(found, config.output)
     audit_pairs(found, config.output)
     return status

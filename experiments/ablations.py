@@ -16,6 +16,7 @@ from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
+from lantern_probe.records.preregistration import Preregistration, registered_in
 from lantern_probe.records.rows import Row, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.records.schema import failed_row
@@ -25,6 +26,8 @@ from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
 from .inputs import AblationInputs, Inputs, Parser
+from .opinions import OpinionOptions
+from .planning import check_plan, chosen_margin, sizes_in
 from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
@@ -107,6 +110,15 @@ def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
                 parse_layers(condition.cut.layers or "*", layers)
 
 
+def shown_labels(parts: Sequence[Part]) -> list[str]:
+    """Labels of the conditions that are compared.
+
+    Args:
+        parts: Conditions to run.
+    """
+    return [label for part in parts if part.shown for label in part.labels]
+
+
 def _check_size(model: str, slots: int, part: Part) -> None:
     if part.slots not in (None, slots):
         raise LanternError(
@@ -140,24 +152,35 @@ def run_ablation(
     folders = config.folders(models) if output is None else {models[0]: output}
     for model in folders:
         check_parts(config, model, parts)
-    margin = config.margin if isinstance(config, AblationInputs) else AblationInputs.margin
+    labels = shown_labels(parts)
+    compared = labels if isinstance(config, AblationInputs) else None
+    for folder in folders.values():  # before the first of them runs for hours
+        check_plan(config, folder, conditions=compared)
     sampling = config.sampling(config.seed) if isinstance(config, AblationInputs) else None
     drawn: dict[str, Any] = {}  # settings of greedy runs are what they were
     if sampling is not None:
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     results: dict[Path, list[ConditionSummary]] = {}
+    planned: dict[Path, dict[str, Any]] = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
             with explaining():
                 data, samples = config.asked(name)
                 settings = {"samples": len(samples), "parser": parser, **drawn}
-                with open_run(config, folder, command, name, data, samples, **settings) as run:
+                with open_run(
+                    config, folder, command, name, data, samples, compared, **settings
+                ) as run:
                     samples = record_pairs(run, samples, partial(_failed, parts))
+                    margin = chosen_margin(config, run)
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
                     )  # fmt: skip
-                results[folder] = _summaries(folder, config.label(name), parts, samples, margin)
+                    plan, sizes = registered_in(run.manifest), sizes_in(run.manifest)
+                label = config.label(name)
+                prior = config.prior if isinstance(config, OpinionOptions) else OpinionOptions.prior
+                results[folder] = _summaries(folder, label, parts, samples, margin, plan, prior)
+                planned[folder] = {**sizes, "preregistration": plan and plan.sha256}
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
 
@@ -165,7 +188,8 @@ def run_ablation(
     for folder, found in results.items():
         facts = _replaced_facts(folder, found)
         records += [
-            {**record, **facts.get(record["condition"], {})} for record in as_records(found)
+            {**record, **planned[folder], **facts.get(record["condition"], {})}
+            for record in as_records(found)
         ]
     write_json((output or config.output) / "summary.json", records)
     return results
@@ -265,11 +289,18 @@ def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
 
 
 def _summaries(
-    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample], margin: float
+    folder: Path,
+    model: str,
+    parts: Sequence[Part],
+    samples: Sequence[Sample],
+    margin: float,
+    plan: Preregistration | None,
+    prior: float,
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
+    from lantern_probe.analysis.registered import plan_notes, planned_label
 
-    shown = [label for part in parts if part.shown for label in part.labels]
+    shown = shown_labels(parts)
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes
@@ -280,7 +311,12 @@ def _summaries(
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown, margin=margin)
+    found = summarize(rows, model=model, conditions=shown, margin=margin, plan=plan, prior=prior)
+    labels = {item.condition: item.labels for item in found}
+    names = [planned_label(name, some, plan) for name, some in labels.items()]
+    for note in plan_notes(model, names, plan):
+        console.print(note, markup=False, highlight=False)
+    return found
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

@@ -26,6 +26,7 @@ from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, Parser
+from .planning import note_pairs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -80,6 +81,11 @@ def main(config: Config) -> int:
         raise LanternError(
             f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
         )
+    if config.preregistration is not None and not (config.samples or config.sample_ids):
+        raise LanternError(
+            "--minutes would choose the number of pairs after the first of them, and a "
+            "preregistration fixes it before; give --samples"
+        )
     cards = {}
     with progress_bar() as progress:
         for name, folder in config.folders(config.model).items():
@@ -109,9 +115,11 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
     }  # fmt: skip
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
-    with open_run(config, folder, COMMAND, name, data, pairs, **settings) as run:
+    compared = pairs.conditions()
+    with open_run(config, folder, COMMAND, name, data, pairs, compared, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
         from lantern_probe.causal.diagnosis import recorded
+        from lantern_probe.records.run_size import RAN, ran_of
 
         pairs = recorded(run, pairs)
         if config.dry_run:
@@ -121,9 +129,11 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
+        note_pairs(run, planned, name)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
         limits = Thresholds(config.delta, config.high)
         card = battery.conclude(planned, limits, config.label(name), data)
+        run.note(**{RAN: ran_of(run.rows())})
         if config.evidence == "decisive":
             return card
         from lantern_probe.causal.supporting import with_evidence

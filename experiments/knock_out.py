@@ -26,6 +26,7 @@ from pathlib import Path
 
 from .console import run_main
 from .inputs import AblationInputs, SeedOptions
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "knock_out"
 
@@ -47,7 +48,7 @@ def with_controls(edge: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Config(SeedOptions, AblationInputs):
+class Config(OpinionOptions, SeedOptions, AblationInputs):
     """Cut edges of attention while the answer is written."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
@@ -71,11 +72,14 @@ def main(config: Config) -> int:
     """Run the cuts and show them; 1 when nothing useful came out."""
     config.check_seeds()
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
 
     parts = ablation_parts(config.conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
-    return show_ablation(list(found.values()), config.output)
+    status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
+    return status
 
 
 if __name__ == "__main__":

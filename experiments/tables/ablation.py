@@ -28,10 +28,10 @@ LEGEND = (
     "accuracy [95 % Wilson interval, n / design effect where images repeat]; cut: share of texts "
     "cut off at the token limit; minus own, paired [95 % interval, Tango's, n / design effect "
     "alike], under the same corruption of the image if any, and own@... minus own; p: "
-    "{test}, and after Holm over the conditions; TOST: p of equivalence with own within {margin} "
-    "points, after Holm, * where it is shown; emit: share of samples with a block; unp: texts "
-    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer "
-    "among the candidates, over texts that open an answer under own too"
+    "{test}, and after Holm over {family}; TOST: p of equivalence with own within {margin} "
+    "points, after Holm over the same, * where it is shown; emit: share of samples with a block; "
+    "unp: texts without a readable answer, counted as wrong; p(gold): mean probability of the "
+    "right answer among the candidates, over texts that open an answer under own too"
 )
 
 
@@ -50,20 +50,39 @@ def legend(summaries: Sequence[ConditionSummary]) -> str:
     tests = list(dict.fromkeys(s.test.method for s in summaries if s.test is not None))
     margins = {s.equivalence.margin for s in summaries if s.equivalence is not None}
     margin = points(margins.pop()) if margins else points(MARGIN)
-    text = LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
+    text = LEGEND.format(
+        test=" or ".join(tests) or "exact McNemar", margin=margin, family=_family(summaries)
+    )
     if any(s.by_seed for s in summaries):
         text = f"{text}; {OF_SEEDS}"
     passes = max((s.passes for s in summaries), default=1)
     return text if passes < 2 else f"{text}; {OF_PASSES.format(passes=passes)}"
 
 
+def _family(summaries: Sequence[ConditionSummary]) -> str:
+    sizes = {s.role: s.family for s in summaries if s.test is not None}
+    planned = sizes.get("primary", sizes.get("planned"))
+    if planned is None:
+        return f"the conditions (a family of {sizes.get(None, 0)})"
+    text = f"the preregistered family of {planned}"
+    if "exploratory" in sizes:
+        text += f" (exploratory conditions: over all {sizes['exploratory']})"
+    return text
+
+
 def row_names(summaries: Sequence[ConditionSummary]) -> dict[str, str]:
     """Name of each condition in a table: with the number of its seeds, or its seed if it draws.
+
+    Its role in a preregistration stands behind it, if it is the primary one or exploratory.
 
     Args:
         summaries: Conditions of one model.
     """
-    return {s.condition: s.name if s.by_seed else spelled(s.condition) for s in summaries}
+    names = {}
+    for s in summaries:
+        role = f" ({s.role})" if s.role in ("primary", "exploratory") else ""
+        names[s.condition] = (s.name if s.by_seed else spelled(s.condition)) + role
+    return names
 
 
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
@@ -170,20 +189,24 @@ def print_seen(summaries: Sequence[ConditionSummary], console: Console) -> None:
     names = row_names(summaries)
     for text in bounds((names[s.condition], s.difference) for s in summaries):
         console.print(text, markup=False, highlight=False)
-    family = sum(s.test is not None for s in summaries)
     open_ones = [
-        f"{names[s.condition]} {points(s.detectable.difference)}"
+        s
         for s in summaries
         if s.detectable is not None
         and s.holm_p is not None
         and s.holm_p > ALPHA
         and not s.equivalent
     ]
-    if open_ones:
+    for family in dict.fromkeys(s.family for s in open_ones):
+        found = [
+            f"{names[s.condition]} {points(s.detectable.difference)}"
+            for s in open_ones
+            if s.family == family and s.detectable is not None
+        ]
         console.print(
             f"neither a difference nor equivalence shown; one larger than so many points would "
             f"have been seen with {100 * POWER:g} % power among {family} comparisons (one test at "
-            f"{ALPHA:g} / {family}): {', '.join(open_ones)}",
+            f"{ALPHA:g} / {family}): {', '.join(found)}",
             markup=False,
             highlight=False,
         )

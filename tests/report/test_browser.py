@@ -376,6 +376,7 @@ def test_6000_samples_under_18_conditions_are_few_nodes(browse: Open, tmp_path: 
     tab.wait_for_selector("#sample .answers")
     nodes.append(tab.evaluate(NODES))
     tab.fill("#query", "scenes-0-59")
+    tab.wait_for_selector("#count:has-text(' of 6,000')")
     assert count(tab) == 111
     nodes.append(tab.evaluate(NODES))
     assert max(nodes) <= 2000

@@ -146,7 +146,7 @@ async function searchTexts() {
     if (mine !== ticket) return;
     const before = run.deep.size, hit = chunk.strings.map((text) => text.toLowerCase().includes(query));
     const look = (column, where) => column.text?.forEach((text, i) => { if (hit[text]) run.deep.add(chunk.first + where(i)); });
-    Object.values(chunk.rows).forEach((column) => look(column, (i) => chunk.of[i]));
+    for (const name of ["text", "answer", "error"]) if (chunk.rows[name]) look(chunk.rows[name], (i) => chunk.of[i]);
     Object.values(chunk.samples).forEach((column) => look(column, (i) => i));
     for (const name of ["options", "accepted", "attributes"]) {
       chunk.samples[name].plain.forEach((found, i) => { if (found && Object.values(found).some((one) => String(one).toLowerCase().includes(query))) run.deep.add(chunk.first + i); });

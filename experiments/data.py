@@ -246,7 +246,11 @@ def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
 
 
 def record_pairs(
-    run: Run, samples: Sequence[Sample], fail: Callable[[Sample, LanternError], list[Row]]
+    run: Run,
+    samples: Sequence[Sample],
+    fail: Callable[[Sample, LanternError], list[Row]],
+    *,
+    lost: bool = True,
 ) -> Pairs:
     """Record samples before they are run, and those without a twin as failed.
 
@@ -254,16 +258,17 @@ def record_pairs(
         run: Run of the samples.
         samples: Samples to run; `Pairs` know those without a twin.
         fail: Makes the rows of a sample that cannot be run.
+        lost: True (default) to record them; False where another process does.
 
     Returns:
         All of them, under the ids by which the run has recorded them.
     """
     without = samples.without if isinstance(samples, Pairs) else []
     found = run.register([*samples, *(sample for sample, _ in without)])
-    lost = [(sample, why) for sample, (_, why) in zip(found[len(samples) :], without, strict=True)]
-    rows = [row for sample, why in lost for row in fail(sample, LanternError(why))]
+    left = [(sample, why) for sample, (_, why) in zip(found[len(samples) :], without, strict=True)]
+    rows = [row for sample, why in left if lost for row in fail(sample, LanternError(why))]
     run.append_many([row for row in rows if not run.has(row["sample"], row["condition"])])
-    return Pairs(found[: len(samples)], lost)
+    return Pairs(found[: len(samples)], left)
 
 
 def _picked_pairs(config: DataOptions, picked: Sequence[Sample], model: str) -> list[Sample]:

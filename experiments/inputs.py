@@ -19,6 +19,7 @@ from lantern_probe.errors import LanternError
 from .console import Explained
 from .data_options import DataOptions
 from .model_options import ModelOptions
+from .scale_options import ScaleOptions
 
 if TYPE_CHECKING:
     from lantern_probe.model.sampling import Sampling
@@ -198,7 +199,54 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
 
 @dataclass(frozen=True)
-class AblationInputs(SamplingOptions, Inputs):
+class ScaledInputs(ScaleOptions, Inputs):
+    """All options of a command whose samples can be divided among processes."""
+
+    def check_run(self) -> None:
+        """Refuse limits below 1, and processes that cannot be had.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        super().check_run()
+        self.check_scale()
+        if self.ray is None:
+            return
+        for flag, given, why in (
+            ("--device", self.device, "Ray gives every worker its GPUs; see --gpus-per-worker"),
+            ("--device-map", self.device_map, "Ray gives every worker its GPUs"),
+            ("--dry-run", self.dry_run, "an estimate is made in this process"),
+        ):
+            if given:
+                raise LanternError(f"give {flag} or --ray, not both: {why}")
+
+    @property
+    def only_shows(self) -> bool:
+        """True if nothing is run, or only a part, which is no result yet."""
+        return super().only_shows or self.division is not None
+
+    def on_gpu(self) -> bool:
+        """True if the model is loaded onto a GPU, here or by the workers."""
+        if self.ray is None:
+            return super().on_gpu()
+        from lantern_probe.scale.clusters import gpus_of_worker
+
+        return gpus_of_worker(self.ray, self.gpus_per_worker) > 0
+
+    def folders(self, names: Sequence[str]) -> dict[str, Path]:
+        """The folder in which this process writes, for each.
+
+        Args:
+            names: Models, or conditions.
+
+        Raises:
+            LanternError: the output of several holds the run of one, or parts of another division.
+        """
+        return {name: self.part(folder) for name, folder in super().folders(names).items()}
+
+
+@dataclass(frozen=True)
+class AblationInputs(SamplingOptions, ScaledInputs):
     """Options of commands that compare conditions."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")

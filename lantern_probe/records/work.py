@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.engines import Engine, Key, Unit
+from lantern_probe.records.engines import Engine, Key, Sink, Unit
 from lantern_probe.records.rows import Row, key_of
 
 if TYPE_CHECKING:

@@ -61,12 +61,11 @@ def refuse_strangers(first: PartLike, part: PartLike, allowed: Collection[str] =
             f"{where} (commit: {_words(commits[part.folder])} and {_words(commits[first.folder])});"
             " run it again from the same commit"
         )
-    for name, words in (("conditions", "conditions"), ("pools", "pool of own latents")):
-        if one.get(name) != two.get(name):
-            raise LanternError(
-                f"{where} (another set of {words}: {_short(two.get(name))} and "
-                f"{_short(one.get(name))}); start the commands of the shards again, all alike"
-            )
+    if one.get("conditions") != two.get("conditions"):
+        raise LanternError(
+            f"{where} (other conditions: {_short(two.get('conditions'))} and "
+            f"{_short(one.get('conditions'))}); start the commands of the shards again, all alike"
+        )
     asked = [m["division"]["asked"] for m in (one, two)]
     passes = [m["division"]["passes"] for m in (one, two)]
     if asked[0] != asked[1] or passes[0] != passes[1]:
@@ -74,12 +73,32 @@ def refuse_strangers(first: PartLike, part: PartLike, allowed: Collection[str] =
             f"{where} (other conditions, samples or passes were asked for); start the commands of "
             "the shards again, all alike"
         )
-    if mixed := [name for name, digests in two.get("pools", {}).items() if len(digests) > 1]:
-        raise LanternError(
-            f"'{part.folder}' holds rows of {len(two['pools'][mixed[0]])} pools ({mixed[0]}), "
-            "since samples that had failed were run again; run it again with --overwrite"
-        )
     _refuse_other_samples(first, part, where)
+
+
+def refuse_other_pools(parts: Sequence[PartLike]) -> None:
+    """Refuse parts whose rows were made with other pools of own latents.
+
+    Args:
+        parts: The parts; one without rows that need a pool has none.
+
+    Raises:
+        LanternError: naming the pool, and the parts.
+    """
+    first: dict[str, tuple[Any, Path]] = {}
+    for part in parts:
+        for name, digests in part.manifest.get("pools", {}).items():
+            if len(digests) > 1:
+                raise LanternError(
+                    f"'{part.folder}' holds rows of {len(digests)} pools ({name}), since samples "
+                    "that had failed were run again; run it again with --overwrite"
+                )
+            known, folder = first.setdefault(name, (digests, part.folder))
+            if known != digests:
+                raise LanternError(
+                    f"'{part.folder}' is not of the same run as '{folder}' (another pool, {name}: "
+                    f"{_short(digests)} and {_short(known)}); run the shards again with --overwrite"
+                )
 
 
 def _refuse_other_samples(first: PartLike, part: PartLike, where: str) -> None:

@@ -20,7 +20,7 @@ from lantern_probe.records.rows import MANIFEST, ROWS_FILE, Row, key_of, lines_i
 from lantern_probe.records.run import Run
 from lantern_probe.records.samples import SAMPLES_FILE
 from lantern_probe.records.work import Division
-from lantern_probe.scale.agreement import refuse_strangers
+from lantern_probe.scale.agreement import refuse_other_pools, refuse_strangers
 from lantern_probe.scale.shards import FACT, PARTS
 
 SHARDS = "shards"
@@ -224,6 +224,7 @@ def check_parts(folders: Sequence[Path], allowed: Sequence[str] = ()) -> list[Pa
     parts.sort(key=lambda part: part.division.index)
     for part in parts:
         refuse_strangers(parts[0], part, allowed)
+    refuse_other_pools(parts)
     for part in parts:
         refuse_missing_rows(part)
     return parts

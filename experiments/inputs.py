@@ -23,6 +23,7 @@ from .scale_options import ScaleOptions
 
 if TYPE_CHECKING:
     from lantern_probe.model.sampling import Sampling
+    from lantern_probe.tasks import Sample
 
 Parser = str
 StoreDtype = Literal["float32", "bfloat16", "float16"]
@@ -232,6 +233,20 @@ class ScaledInputs(ScaleOptions, Inputs):
         from lantern_probe.scale.clusters import gpus_of_worker
 
         return gpus_of_worker(self.ray, self.gpus_per_worker) > 0
+
+    def load_samples(self, model: str) -> tuple[str, list[Sample]]:
+        """Load the samples for one model, with the name of the data.
+
+        Args:
+            model: Name of the model that is asked.
+
+        Raises:
+            LanternError: the data cannot be read, or there are fewer samples than parts.
+        """
+        data, samples = super().load_samples(model)
+        if self.division is not None and self.division.index >= len(samples):
+            raise LanternError(f"--shard {self.division}: there are only {len(samples)} samples")
+        return data, samples
 
     def folders(self, names: Sequence[str]) -> dict[str, Path]:
         """The folder in which this process writes, for each.

@@ -52,14 +52,17 @@ def refuse_strangers(first: PartLike, part: PartLike, allowed: Collection[str] =
     ):
         changed = [c for c in compare(then, now, lenient=False) if c.same is False]
         if refused := [c.phrase for c in changed if not is_allowed(c, allowed)]:
-            raise LanternError(f"{where} ({title}: {'; '.join(refused[:4])}); run it again alike")
+            raise LanternError(
+                f"{where} ({title}: {'; '.join(refused[:4])}); run it again alike, or name in "
+                "--allow-changed what may differ"
+            )
     commits = {name: _commits(m) for name, m in ((first.folder, one), (part.folder, two))}
-    if len({commit for some in commits.values() for commit in some}) > 1 and (
-        "commit" not in allowed
-    ):
+    if len({c for some in commits.values() for c in some}) > 1 and "commit" not in allowed:
+        both = " and ".join(dict.fromkeys(map(_words, commits.values())))
+        told = where if part.folder != first.folder else f"'{part.folder}' was made by several"
         raise LanternError(
-            f"{where} (commit: {_words(commits[part.folder])} and {_words(commits[first.folder])});"
-            " run it again from the same commit"
+            f"{told} (commit: {both}); run it again from the same commit, or pass --allow-changed "
+            "commit"
         )
     if one.get("conditions") != two.get("conditions"):
         raise LanternError(

@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import re
+import shutil
 import socket
 from pathlib import Path
 
@@ -15,6 +16,10 @@ LOCAL, AUTO = "local", "auto"
 
 SECONDS = 5.0
 """Seconds within which a cluster must answer."""
+
+
+LEAST_STORE, STORE = 100_000_000, 0.2
+"""Bytes of the local store of shared arrays at least, and its fraction of the free memory."""
 
 
 def check_cluster(ray: str, workers: int | None, gpus: float | None) -> None:
@@ -51,6 +56,17 @@ def check_cluster(ray: str, workers: int | None, gpus: float | None) -> None:
 def processors() -> int:
     """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def store_bytes() -> int:
+    """Bytes for the arrays that the processes of this machine share."""
+    import psutil
+
+    free = psutil.virtual_memory().available * STORE
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        free = min(free, 0.8 * shutil.disk_usage(shared).free)
+    return int(max(LEAST_STORE, free))
 
 
 def find_cluster(ray: str) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.records.work import Done, Task
-from lantern_probe.scale.clusters import LOCAL, find_cluster, processors
+from lantern_probe.scale.clusters import LOCAL, find_cluster, processors, store_bytes
 from lantern_probe.scale.replica import Packed, Ready, Replica
 
 TOGETHER = 2
@@ -36,9 +36,6 @@ ALONE = 3
 PATIENCE = 10.0
 """Seconds after which a driver that waits looks whether the cluster still has workers to give."""
 
-LEAST_STORE, STORE = 100_000_000, 0.2
-"""Bytes of the local store of shared arrays at least, and its fraction of the free memory."""
-
 STARTS = 3
 """Number of times that a local cluster is tried to be started, on a machine that is overloaded."""
 
@@ -48,6 +45,12 @@ Make = Callable[[Sequence[Any], int], Replica]
 """Function that makes a replica of some samples, among a number of workers."""
 
 _scratch: list[Path] = []
+
+
+def _engine() -> Any:
+    import ray
+
+    return ray
 
 
 def connect(ray: str) -> Mapping[str, float]:
@@ -67,8 +70,7 @@ def connect(ray: str) -> Mapping[str, float]:
         # Without one, Ray writes a token into the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ.pop("RAY_ADDRESS", None)
-    import ray as engine
-
+    engine = _engine()
     if not engine.is_initialized():
         atexit.register(disconnect)
         try:
@@ -90,7 +92,7 @@ def connect(ray: str) -> Mapping[str, float]:
 
 def _start_local() -> None:
     """Start a cluster on this machine; again where one of its processes was late."""
-    import ray as engine
+    engine = _engine()
 
     for attempt in range(STARTS):
         _scratch.append(Path(tempfile.mkdtemp(prefix="lantern-ray-")))
@@ -99,7 +101,7 @@ def _start_local() -> None:
                 num_cpus=processors(),
                 include_dashboard=False,
                 _temp_dir=str(_scratch[-1]),
-                object_store_memory=_store_bytes(),
+                object_store_memory=store_bytes(),
                 **_QUIET,
             )
         except Exception:
@@ -113,21 +115,9 @@ def _start_local() -> None:
 def disconnect() -> None:
     """Leave the cluster; a local one ends, and its files are deleted."""
     with contextlib.suppress(Exception):
-        import ray as engine
-
-        engine.shutdown()
+        _engine().shutdown()
     while _scratch:
         shutil.rmtree(_scratch.pop(), ignore_errors=True)
-
-
-def _store_bytes() -> int:
-    import psutil
-
-    free = psutil.virtual_memory().available * STORE
-    shared = Path("/dev/shm")
-    if shared.is_dir():
-        free = min(free, 0.8 * shutil.disk_usage(shared).free)
-    return int(max(LEAST_STORE, free))
 
 
 def capacity(gpus: float) -> int:
@@ -136,7 +126,7 @@ def capacity(gpus: float) -> int:
     Args:
         gpus: GPUs of a worker.
     """
-    import ray as engine
+    engine = _engine()
 
     room = 0
     for node in engine.nodes():
@@ -183,7 +173,7 @@ class Worker:
 
 @cache
 def _actor() -> Any:
-    import ray as engine
+    engine = _engine()
 
     return engine.remote(Worker)
 
@@ -224,8 +214,7 @@ class Fleet:
         check: Callable[[Ready], None],
     ) -> None:
         connect(ray)
-        import ray as engine
-
+        engine = _engine()
         self._ray, self._gpus, self._make, self._check = engine, gpus, make, check
         room = capacity(gpus)
         if room < (workers or 1):
@@ -246,18 +235,21 @@ class Fleet:
         """Number of workers that are ready."""
         return len(self._idle) + len(self._running)
 
-    def first(self) -> Ready:
+    def first(self, number: int = 1) -> Ready:
         """Start the workers, and wait for the first; its word.
+
+        Args:
+            number: Number of workers to wait for, default 1.
 
         Raises:
             LanternError: the model cannot be loaded there, or no worker can be started.
         """
-        self._start(self.count)
-        while True:
-            (ref,) = self._next()
-            if (ready := self._take_in(ref)) is not None:
-                return ready
+        word: Ready | None = None
+        while word is None or self.alive < number:
             self._start(self.count)
+            (ref,) = self._next()
+            word = self._take_in(ref) or word
+        return word
 
     def stream(
         self, number: int, tasks: Sequence[Task], pool: Packed | None

@@ -26,7 +26,7 @@ Job = Callable[["LanternModel", Sequence["Sample"]], Sequence[Engine]]
 
 @dataclass(frozen=True)
 class Ready:
-    """What a replica says once it has loaded its model.
+    """Word of a replica that has loaded its model.
 
     Attributes:
         process: Its process.

@@ -19,7 +19,7 @@ from lantern_probe.vocabulary import Site, parse_sites
 
 from .console import Explained, console, end_explained, explaining, print_failed, progress_bar
 from .data import check_columns
-from .inputs import Inputs, Parser, StoreDtype
+from .inputs import Inputs, Parser, ScaledInputs, StoreDtype
 from .runs import UNKNOWN, ModelLoader, open_run, refuse_folder
 from .scaling import end_part, run_job
 
@@ -121,7 +121,7 @@ def run_capture(
         open_run(config, job.folder, command, load.name, data, samples, **known)
     condition = parse_condition(job.condition, config.seed)
     sites = parse_sites(job.sites, _layers(load))
-    stored = job.store_dtype or _store_dtype(load)
+    stored = job.store_dtype or _store_dtype(config, load)
     settings = _settings(job, condition, sites=sites, store_dtype=stored)
     with (
         open_run(config, job.folder, command, load.name, data, samples, **settings) as run,
@@ -275,7 +275,17 @@ def _layers(load: ModelLoader) -> int:
     return layer_count(load())
 
 
-def _store_dtype(load: ModelLoader) -> str:
+def _store_dtype(config: Inputs, load: ModelLoader) -> str:
+    if isinstance(config, ScaledInputs) and config.ray is not None:
+        from lantern_probe.model.content import parameter_count
+        from lantern_probe.model.location import TINY, fetch
+
+        if parameter_count(fetch(load.name, config.revision, config.offline)) < TINY:
+            return "float32"
+        raise LanternError(
+            "--ray needs --store-dtype for a capture: the dtype of the model is known to the "
+            "workers only"
+        )
     from lantern_probe.capture.batch import store_dtype
 
     return str(store_dtype(load())).removeprefix("torch.")

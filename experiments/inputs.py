@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lantern_probe.errors import LanternError
 
@@ -220,6 +220,10 @@ class ScaledInputs(ScaleOptions, Inputs):
         ):
             if given:
                 raise LanternError(f"give {flag} or --ray, not both: {why}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The options alone, for another process; the data that were read stay here."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def only_shows(self) -> bool:

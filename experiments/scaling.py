@@ -214,4 +214,4 @@ def for_worker(config: Inputs, gpus: float) -> Inputs:
         config: The inputs.
         gpus: GPUs of a worker; without one it sees them all, and is kept off them.
     """
-    return config if gpus else replace(config, device="cpu")
+    return replace(config, device=config.device if gpus else "cpu")

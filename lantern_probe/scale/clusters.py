@@ -120,6 +120,10 @@ def gpus_of_worker(ray: str, asked: float | None) -> float:
     """
     if asked is not None:
         return asked
+    if ray == LOCAL:  # this machine
+        import torch
+
+        return 1.0 if torch.cuda.is_available() else 0.0
     from lantern_probe.scale.fleet import connect
 
     return 1.0 if connect(ray).get("GPU", 0) >= 1 else 0.0

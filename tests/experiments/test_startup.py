@@ -133,7 +133,6 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "give the folder that holds the shards": ("--output", "whole"),
         "there is no folder 'nowhere'": ("nowhere", "--output", "whole"),
         "is no shard, and holds none": ("tests", "--output", "whole"),
-        "--output": ("tests",),
     },
     "map_latents": {
         "no column 'taste'; there are": ("--alike", "taste"),

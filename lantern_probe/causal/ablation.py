@@ -120,18 +120,11 @@ class Ablation(AblationChunks):
         *,
         keep: bool,
     ) -> None:
-        sink = self._sink
-        owed = keep and any(_key(unit) in sink.owed for unit in units)
-        lacking = [
-            asked for asked in conditions
-            if owed or any(not self._has(unit, asked) for unit in units)
-        ]  # fmt: skip
+        together = [a for a in conditions if label_of(a) in self._sink.together]
 
         def due(unit: Unit) -> list[Asked]:
-            """Conditions to run: those that any unit lacks, so that batches are what they were."""
-            if sink.whole:
-                return lacking
-            return [asked for asked in conditions if not self._has(unit, asked)]
+            """Conditions to run: all that were run together, so that batches are what they were."""
+            return together or [asked for asked in conditions if not self._has(unit, asked)]
 
         wanted = [unit for unit in units if due(unit)]
         prefixes = self._run_prefixes(wanted)

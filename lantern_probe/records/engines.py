@@ -30,9 +30,9 @@ class Sink(Protocol):
 
     owed: frozenset[Unit]
     """Units whose tensors are missing, though they have rows."""
-    whole: bool
-    """True to run all units of a chunk together again, with the rows that are there, so that those
-    that a kill took have the bits that they had; False to run the missing ones by themselves."""
+    together: frozenset[str]
+    """Conditions that are run for all units of a chunk, also where their rows are there, so that
+    rows that a kill took have the bits that they had; if empty, only what is missing is run."""
     refused: bool
     """True once it could not take something, as on a full disk, which is no sample's fault."""
 

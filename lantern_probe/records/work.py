@@ -34,7 +34,7 @@ class Collector:
     Attributes:
         done: Keys of rows that are not to be made.
         owed: Units whose tensors are missing, though they have rows.
-        whole: True (default) to run all units of a chunk together again, if any row is missing.
+        together: Conditions that are run for all units, also where rows are there; none by default.
         refused: False: memory takes everything.
         rows: Rows so far.
         tensors: Tensors so far, by file and name.
@@ -42,7 +42,7 @@ class Collector:
 
     done: set[Key] = field(default_factory=set)
     owed: frozenset[Unit] = frozenset()
-    whole: bool = True
+    together: frozenset[str] = frozenset()
     refused: bool = False
     rows: list[Row] = field(default_factory=list)
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Task:
         units: Units, in the order of the samples.
         done: Keys of their rows that are not to be made.
         owed: Units whose tensors are missing, though they have rows.
-        whole: True (default) to run all units together again, if any row is missing.
+        together: Conditions that are run for all units, also where rows are there; none by default.
     """
 
     stage: int
     units: tuple[Unit, ...]
     done: frozenset[Key] = frozenset()
     owed: frozenset[Unit] = frozenset()
-    whole: bool = True
+    together: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ the rows that are missing, to the last bit.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.engines import Engine, Kept, Unit
+from lantern_probe.records.engines import Engine, Kept, Key, Unit
 from lantern_probe.records.json_files import explained, replace_file
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
@@ -80,17 +80,40 @@ class Writer:
             engine: The engine.
             stage: Index of the stage.
         """
-        owing = set()
+        owing: set[Unit] = set()
         if stage + 1 < engine.stages:
             owing = engine.owing(self.run.rows(), self._kept)
+        labels = engine.labels(stage)
+        due: list[tuple[tuple[Unit, ...], set[Key], frozenset[Unit]]] = []
         for units in cut(engine, self.samples, self.block, self.division):
+            keys = {(key, label, number) for key, number in units for label in labels}
+            missing = {key for key in keys if not self.run.has(*key)}
             owed = frozenset(owing.intersection(units))
-            keys = {(key, label, n) for key, n in units for label in engine.labels(stage)}
-            done = frozenset(key for key in keys if self.run.has(*key))
-            if owed or len(done) < len(keys):
-                # Those that had failed were never run with the others.
-                again = {key[0] for key in keys - done} <= self.run.retried and not owed
-                yield Task(stage, units, done, owed, whole=not again)
+            if missing or owed:
+                due.append((units, missing, owed))
+        # Samples that had failed were never run with the others.
+        fresh = {key[1] for _, keys, _ in due for key in keys if key[0] not in self.run.retried}
+        group = self._together(labels, fresh)
+        for units, missing, owed in due:
+            again = not owed and {key[0] for key in missing} <= self.run.retried
+            together = frozenset() if again else frozenset(labels) if owed else group
+            keys = {(key, label, number) for key, number in units for label in labels}
+            yield Task(stage, units, frozenset(keys - missing), owed, together)
+
+    def _together(self, labels: Sequence[str], due: Collection[str]) -> frozenset[str]:
+        """Conditions of a stage that were begun together with those that are due.
+
+        They are recorded before the first of their rows, since a chunk of which a kill has left a
+        part must be run in the batches that it had.
+        """
+        if not due:
+            return frozenset()
+        groups = self.run.manifest.get("together", [])
+        for group in reversed(groups):
+            if {*due} <= {*group}:
+                return frozenset(group).intersection(labels)
+        self.run.note(together=[*groups, sorted(due)])
+        return frozenset(due)
 
     def write(self, done: Done) -> None:
         """Write the result of a chunk; rows that are there are left out.
@@ -159,13 +182,13 @@ class Live:
     Attributes:
         writer: Writer of the run.
         owed: Units whose tensors are missing, though they have rows.
-        whole: True to run all units of a chunk together again, if any row is missing.
+        together: Conditions that are run for all units, also where rows are there.
         refused: True once something could not be written; False at first.
     """
 
     writer: Writer
     owed: frozenset[Unit]
-    whole: bool
+    together: frozenset[str]
     refused: bool = False
 
     def has(self, sample: str, condition: str, number: int = 0) -> bool:
@@ -280,7 +303,7 @@ def carry_out(writer: Writer, engines: Sequence[Engine], *, ready: bool = True) 
             if stage:
                 engine.take(writer.pool(engine))
             for task in tasks:
-                run_task(engine, task, Live(writer, task.owed, task.whole))
+                run_task(engine, task, Live(writer, task.owed, task.together))
     return whole
 
 

@@ -18,6 +18,7 @@ from lantern_probe.records.json_files import explained
 from lantern_probe.records.provenance import now
 from lantern_probe.records.rows import MANIFEST, ROWS_FILE, Row, key_of, lines_in, read_manifest
 from lantern_probe.records.run import Run
+from lantern_probe.records.run_folder import locked
 from lantern_probe.records.samples import SAMPLES_FILE
 from lantern_probe.records.work import Division
 from lantern_probe.scale.agreement import refuse_other_pools, refuse_strangers
@@ -267,15 +268,17 @@ def merge(folders: Sequence[Path], output: Path, allowed: Sequence[str] = ()) ->
     refuse_output(folders, output)
     parts = check_parts(folders, allowed)
     rows = merged_rows(parts)
-    place = output.absolute().with_name(f".{output.name}.merging")
+    whole = output.resolve()
+    place = whole.with_name(f".{whole.name}.merging")
     with explained(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():  # of a merge that was killed
+        if place.exists():  # of a merge that was killed, unless it is still going on
+            locked(place).close()
             shutil.rmtree(place)
     try:
         _write(parts, rows, place)
         with explained(output):
-            place.replace(output)
+            place.replace(whole)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise

@@ -88,7 +88,7 @@ class Replica:
         if pool is not None and self._pools.get(number) != pool.mark:
             engine.take(unpacked(pool, self._samples))
             self._pools[number] = pool.mark
-        sink = Collector({*task.done}, task.owed, task.whole)
+        sink = Collector({*task.done}, task.owed, task.together)
         run_task(engine, task, sink)
         return Done(sink.rows, sink.tensors)
 

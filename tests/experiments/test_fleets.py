@@ -168,7 +168,6 @@ def test_a_sample_that_raises_fails_alone_and_as_it_does_in_one_process(
     failed = [row for row in found if row["status"] == "failed"]
     assert {row["sample"] for row in failed} == {"scenes-0-5"} and len(failed) == len(CONDITIONS)
     assert failed[0]["error"].startswith("RuntimeError: a sample that raises (in test_fleets.py")
-    monkeypatch.setattr(Config, "ray", None)
     main(Config(**GIVEN, output=tmp_path / "process"))
     assert rows(tmp_path / "process") == rows(tmp_path / "fleet")
 

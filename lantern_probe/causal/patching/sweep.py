@@ -105,7 +105,7 @@ class Sweep(OneStage):
         # Texts are generated together as they were, if a part of the rows is there.
         pairs: list[Pair] = [
             pair for pair in every
-            if any(s.id in asked if sink.whole else due.get(s.id) for s in pair)
+            if any(s.id in asked if sink.together else due.get(s.id) for s in pair)
         ]  # fmt: skip
         for some, recorded in self._recording.run(pairs, MOST_PAIRS, self._record):
             for pair, recordings in zip(some, recorded, strict=True):

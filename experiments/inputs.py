@@ -248,8 +248,11 @@ class ScaledInputs(ScaleOptions, Inputs):
             LanternError: the data cannot be read, or there are fewer samples than parts.
         """
         data, samples = super().load_samples(model)
-        if self.division is not None and self.division.index >= len(samples):
-            raise LanternError(f"--shard {self.division}: there are only {len(samples)} samples")
+        if self.division is not None and self.division.count > len(samples):
+            raise LanternError(
+                f"--shard {self.division}: there are only {len(samples)} samples; take at most as "
+                "many shards"
+            )
         return data, samples
 
     def folders(self, names: Sequence[str]) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -21,7 +22,8 @@ from experiments.ablate_latents import Config, main
 from lantern_probe.errors import LanternError
 from lantern_probe.records.writer import Writer
 
-pytest.importorskip("ray")
+if importlib.util.find_spec("ray") is None:
+    pytest.skip("needs the extra ray", allow_module_level=True)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # of Ray, on import
@@ -50,13 +52,14 @@ def status(folder: Path) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """One cluster, which the first command starts and all of them use."""
+    """One cluster, which all commands of this module use."""
+    from lantern_probe.scale.fleet import connect, disconnect
+
+    connect("local")  # before ray is imported, as a command does
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
-    from lantern_probe.scale.fleet import disconnect
-
     disconnect()
 
 
@@ -96,20 +99,21 @@ class Faulty:
 
     def __call__(self, lantern: Any, some: Sequence[Any]) -> Sequence[Any]:
         engines = self.job(lantern, some)
+        poison, bad = self.poison, self.bad
         for engine in engines:
-            engine.run_units = self.wrapped(engine.run_units)
+            kind: Any = type(engine)
+
+            class WithFaults(kind):
+                def run_units(self, stage: int, units: Any, sink: Any) -> None:
+                    ids = {key for key, _ in units}
+                    if poison in ids:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    if bad in ids:
+                        raise RuntimeError("a sample that raises")
+                    kind.run_units(self, stage, units, sink)
+
+            engine.__class__ = WithFaults
         return engines
-
-    def wrapped(self, run_units: Any) -> Any:
-        def run(stage: int, units: Any, sink: Any) -> None:
-            ids = {key for key, _ in units}
-            if self.poison in ids:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self.bad in ids:
-                raise RuntimeError("a sample that raises")
-            run_units(stage, units, sink)
-
-        return run
 
 
 def run_faulty(folder: Path, monkeypatch: pytest.MonkeyPatch, **faults: str) -> None:
@@ -136,7 +140,6 @@ def test_two_workers_one_of_which_is_killed_give_the_rows_of_one_process(
 
 
 def test_nobody_outside_this_machine_can_reach_it_and_nothing_is_left_at_home() -> None:
-    """A look at the cluster that the test before has started."""
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = [
         connection.laddr.ip

@@ -99,21 +99,22 @@ class Faulty:
 
     def __call__(self, lantern: Any, some: Sequence[Any]) -> Sequence[Any]:
         engines = self.job(lantern, some)
-        poison, bad = self.poison, self.bad
         for engine in engines:
-            kind: Any = type(engine)
-
-            class WithFaults(kind):
-                def run_units(self, stage: int, units: Any, sink: Any) -> None:
-                    ids = {key for key, _ in units}
-                    if poison in ids:
-                        os.kill(os.getpid(), signal.SIGKILL)
-                    if bad in ids:
-                        raise RuntimeError("a sample that raises")
-                    kind.run_units(self, stage, units, sink)
-
-            engine.__class__ = WithFaults
+            engine.__class__ = with_faults(type(engine), self.poison, self.bad)
         return engines
+
+
+def with_faults(kind: Any, poison: str, bad: str) -> Any:
+    class WithFaults(kind):
+        def run_units(self, stage: int, units: Any, sink: Any) -> None:
+            ids = {key for key, _ in units}
+            if poison in ids:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if bad in ids:
+                raise RuntimeError("a sample that raises")
+            kind.run_units(self, stage, units, sink)
+
+    return WithFaults
 
 
 def run_faulty(folder: Path, monkeypatch: pytest.MonkeyPatch, **faults: str) -> None:

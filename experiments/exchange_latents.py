@@ -12,7 +12,7 @@ Image and latents are crossed, a clean image with the twin's latents and the rev
 shifts of the right answer's margin are shown signed and absolute, with the reverse of the pair and
 a random pair as controls.
 For single slots: alone, left out, and their Shapley shares over all sets of slots, with later slots
-frozen and with them generated anew.
+frozen and with them generated anew; of several categories of questions each is shown apart.
 """
 
 from __future__ import annotations
@@ -217,10 +217,18 @@ def report(
             found_here = slot_shares.summarize(some, model=model, size=size, frozen=frozen)
             print_shares(found_here, console)
             shares += found_here
+            apart = slot_shares.by_category(some, model=model, size=size, frozen=frozen)
+            for found_here in apart.values():
+                print_shares(found_here, console)
+                shares += found_here
         # The picture has the variant in which no slot copies another, where it was run.
         counts, rates = slot_shares.rates_by_count(some, size, variants[0])
         panels.plot_donor_rates_by_count(counts, rates, axes[2])
-        drawn = [s for s in shares if s.measure == "donor" and s.frozen == variants[0]]
+        drawn = [
+            share
+            for share in shares
+            if (share.measure, share.frozen, share.category) == ("donor", variants[0], None)
+        ]
         panels.plot_slot_shares(drawn, axes[3])
         axes[3].set_title(slot_shares.later_slots(variants[0]))
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}

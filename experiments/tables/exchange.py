@@ -78,10 +78,13 @@ def print_mediation(item: Mediation, console: Console) -> None:
 
 
 def print_shares(shares: Sequence[SlotShare], console: Console) -> None:
-    """Print one model's slots."""
+    """Print one model's slots, for all questions or for those of one category."""
+    of_category = "" if shares[0].category is None else f"{shares[0].category}: "
     later = "frozen" if shares[0].frozen else "re-rolled, so a share includes what they copy"
     console.print(
-        f"which slots carry the donor's answer (n = {shares[0].shapley.n}; later slots {later})"
+        f"{of_category}which slots carry the donor's answer (n = {shares[0].shapley.n}; later "
+        f"slots {later})",
+        markup=False,
     )
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.add_column("slot")

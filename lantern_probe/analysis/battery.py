@@ -7,3 +7,6 @@ REMOVALS = {"needed": "mask", "block": "skip", "markers": "ban"}
 
 CONDITIONS = ("own", "self-swap", "twin", "twin-oracle", "oracle", *REMOVALS.values())
 """Conditions of the rows from which all estimands are computed."""
+
+POOL_SUFFIX = ".csv.gz"
+"""End of the name of a table of pairs (`analysis.pool_tables`)."""

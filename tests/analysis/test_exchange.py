@@ -92,6 +92,27 @@ def test_shapley_adds_up_and_knows_a_dummy():
     assert answers == pytest.approx([1, 0, 0])
 
 
+def test_slots_that_serve_different_questions_are_told_apart_by_category():
+    """Slot 0 is all that counts for one category, slot 2 for the other: the mean hides it."""
+    rows = [
+        {**one, "sample": f"{name}{one['sample']}", "cluster": f"{name}{one['cluster']}"}
+        | {"category": name}
+        for name, read in (("first", 0), ("last", 2))
+        for one in game(lambda s, read=read: 2.0 * (read in s))
+    ]
+    mixed = slot_shares.summarize(rows, model="m", size=SLOTS)
+    donors = [s.shapley.estimate for s in mixed if s.measure == "donor"]
+    assert donors == pytest.approx([0.5, 0, 0.5]) and mixed[0].category is None
+    apart = slot_shares.by_category(rows, model="m", size=SLOTS)
+    found = {
+        name: [s.shapley.estimate for s in shares if s.measure == "donor"]
+        for name, shares in apart.items()
+    }
+    assert found == {"first": pytest.approx([1, 0, 0]), "last": pytest.approx([0, 0, 1])}
+    assert {s.category for s in apart["last"]} == {"last"}
+    assert slot_shares.by_category(rows[: len(rows) // 2], model="m", size=SLOTS) == {}
+
+
 def test_a_missing_set_is_named():
     rows = [r for r in game(lambda s: 1.0) if r["condition"] != "twin:slots=0+2"]
     with pytest.raises(LanternError, match=r"no rows of 'twin:slots=0\+2'"):

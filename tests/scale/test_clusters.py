@@ -35,9 +35,8 @@ def unused_port() -> int:
 
 def test_nobody_at_the_address_is_found_at_once() -> None:
     started = time.monotonic()
-    for address in (f"127.0.0.1:{unused_port()}", "no.such.host.invalid:6379"):
-        with pytest.raises(LanternError, match="nobody answers"):
-            find_cluster(address)
+    with pytest.raises(LanternError, match="nobody answers"):
+        find_cluster(f"127.0.0.1:{unused_port()}")
     assert time.monotonic() - started < 30
 
 

@@ -204,6 +204,7 @@ class LatentPool:
         stack: Float[Tensor, "n slots dim"],
         sums: tuple[Float[Tensor, "slots dim"], Float[Tensor, "slots dim"]] | None,
         images: Mapping[str, frozenset[str]],
+        words: Mapping[str, tuple[int, ...]],
     ) -> LatentPool:
         """A pool on an array that is there already, such as one that processes share.
 
@@ -212,8 +213,9 @@ class LatentPool:
             stack: Latents; they are not copied.
             sums: Sums of the latents and of their squares; None for an empty pool.
             images: Keys of the images by id of the sample.
+            words: Token ids after the first block by id of the sample.
         """
-        pool = cls(samples, dict(zip(samples, stack, strict=True)))
+        pool = cls(samples, dict(zip(samples, stack, strict=True)), words)
         pool._images.update(images)
         pool._cache["stack"] = stack
         if sums is not None:

@@ -132,10 +132,11 @@ def packed(pool: Any, mark: str) -> Packed:
     parts: list[Any] = []
     for one in pool:
         if not one.latents:
-            parts.append(([], None, None, {}))
+            parts.append(([], None, None, {}, {}))
             continue
         sums = tuple(total.numpy() for total in one.sums())
-        parts.append((list(one.samples), one.stack().numpy(), sums, one.image_keys()))
+        ids, stack = list(one.samples), one.stack().numpy()
+        parts.append((ids, stack, sums, one.image_keys(), dict(one.words)))
     return Packed("latents", mark, parts)
 
 
@@ -159,13 +160,13 @@ def unpacked(packed: Packed, samples: Sequence[Sample]) -> Any:
         return Clean(states, apart)
     known = {sample.id: sample for sample in samples}
     pools = []
-    for ids, stack, sums, images in packed.parts:
+    for ids, stack, sums, images, words in packed.parts:
         if stack is None:
             pools.append(LatentPool({}, {}))
             continue
         total, squares = map(_tensor, sums)
         own = {key: known[key] for key in ids}
-        pools.append(LatentPool.shared(own, _tensor(stack), (total, squares), images))
+        pools.append(LatentPool.shared(own, _tensor(stack), (total, squares), images, words))
     return pools
 
 

@@ -20,13 +20,14 @@ from pathlib import Path
 from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
+from .endpoint_options import EndpointOptions
 from .inputs import AblationInputs
 
 COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(EndpointOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -43,13 +44,17 @@ class Config(AblationInputs):
 
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
+    config.check_endpoint(config.model)
     config.check(config.model)
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
+    from .served import show_served, with_stock
 
-    parts = ablation_parts(config.conditions, config.images, config.seed)
+    parts = ablation_parts(with_stock(config, config.conditions), config.images, config.seed)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
+    for folder, summaries in found.items():
+        show_served(config, summaries[0].model, folder)
     show_fed_states(found, config.output)
     audit_pairs(found, config.output)
     return status

@@ -25,6 +25,7 @@ from .console import console, end_explained, explaining, print_failed, progress_
 from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
+from .served import servant
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -143,11 +144,18 @@ def run_ablation(
                 settings = {"samples": len(samples), "parser": parser, **drawn}
                 with open_run(config, folder, command, name, data, samples, **settings) as run:
                     samples = record_pairs(run, samples, partial(_failed, parts))
+                    images = [part.image for part in parts]
+                    server = servant(config, name, run, samples, images, parser)
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
                     )  # fmt: skip
-                results[folder] = _summaries(folder, config.label(name), parts, samples, margin)
+                    if server is not None:
+                        server.ask(progress)
+                more = [] if server is None else server.labels
+                results[folder] = _summaries(
+                    folder, config.label(name), parts, samples, margin, more
+                )
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
 
@@ -252,11 +260,16 @@ def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
 
 
 def _summaries(
-    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample], margin: float
+    folder: Path,
+    model: str,
+    parts: Sequence[Part],
+    samples: Sequence[Sample],
+    margin: float,
+    more: Sequence[str] = (),
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
 
-    shown = [label for part in parts if part.shown for label in part.labels]
+    shown = [*(label for part in parts if part.shown for label in part.labels), *more]
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes

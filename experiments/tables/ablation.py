@@ -20,6 +20,7 @@ from lantern_probe.analysis.ablation import (
 )
 from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
 from lantern_probe.analysis.likelihood import mass_notes
+from lantern_probe.analysis.served import served_loss
 
 from ..console import print_table
 
@@ -77,7 +78,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
-            escape(s.condition),
+            escape(s.shown),
             str(s.n),
             estimate(s.accuracy),
             share(s.truncated),
@@ -91,6 +92,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         )
     print_table(table, console)
     console.print(legend(summaries), highlight=False)
+    print_served(summaries, console)
     print_passes(summaries, console)
     print_seen(summaries, console)
     print_controls(summaries, console)
@@ -105,6 +107,30 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
                 markup=False,
             )
     console.print()
+
+
+def print_served(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print what is lost where latents are not fed, and which served inputs are not the same."""
+    loss = served_loss(summaries)
+    if loss is not None:
+        test = "" if loss.test is None else f", {loss.test.method} p {p_value(loss.test.p)}"
+        console.print(
+            f"accuracy own minus accuracy stock: {estimate(loss.difference, signed=True)}{test}, "
+            f"Holm {p_value(loss.holm_p)}, n {loss.n}; over all samples "
+            f"{number(loss.overall, signed=True)}. Plain servers (vLLM, SGLang, Docker Model "
+            "Runner, transformers serve) feed no latents back and answer like stock: this is what "
+            "they lose",
+            markup=False,
+            highlight=False,
+        )
+    for s in summaries:
+        if s.mismatch:
+            console.print(
+                f"{s.condition}: --allow-prompt-mismatch, {s.mismatch} of {s.samples} prompts have "
+                "another number of tokens at the server, so its input is not shown to be the same",
+                markup=False,
+                highlight=False,
+            )
 
 
 def print_passes(summaries: Sequence[ConditionSummary], console: Console) -> None:
@@ -184,7 +210,7 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         read = [number(s.by_parser.get(name)) for name in names]
-        table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
+        table.add_row(escape(s.shown), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
     print_table(table, console)
 
 
@@ -218,7 +244,7 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
     for summaries in models:
         table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
     for row in zip(*models, strict=True):
-        table.add_row(escape(row[0].condition), *map(_accuracy, row))
+        table.add_row(escape(row[0].shown), *map(_accuracy, row))
     for row in zip(*models, strict=True):
         if any(s.donor is not None for s in row):
             table.add_row(

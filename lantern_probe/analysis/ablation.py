@@ -97,6 +97,8 @@ class ConditionSummary:
         controls: Contrasts with this condition's own controls (`analysis.controls`).
         by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
             decoding.
+        mismatch: Number of samples whose prompt has another number of tokens at the server; 0 for
+            local conditions.
     """
 
     model: str
@@ -124,6 +126,12 @@ class ConditionSummary:
     controls: tuple[ControlContrast, ...] = ()
     scores: Likelihood | None = None
     by_pass: Mapping[int, float] = field(default_factory=dict)
+    mismatch: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The condition as tables show it, with a mark where a server got another prompt."""
+        return f"{self.condition} (other prompt)" if self.mismatch else self.condition
 
     @property
     def passes(self) -> int:
@@ -282,6 +290,7 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "donor_n": donor.n if donor else 0,
         "passes": item.passes,
         "accuracy_by_pass": list(item.by_pass.values()),
+        "prompt_mismatch": item.mismatch,
     }
 
 
@@ -343,6 +352,7 @@ def _condition(
         scores=scores,
         donor=_donors(used),
         by_pass=by_pass(used),
+        mismatch=sample_count(row for row in ran if row.get("prompt_mismatch")),
         **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )
 

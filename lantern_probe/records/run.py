@@ -286,7 +286,7 @@ class Run:
             LanternError: the disk refuses, or the rows were deleted meanwhile.
         """
         rows = self.rows()
-        kept = [r for r in rows if r["status"] != "failed" or r["condition"] not in conditions]
+        kept = [r for r in rows if r.get("status") != "failed" or r["condition"] not in conditions]
         if len(kept) == len(rows):
             return
         with explained(self.folder):

@@ -54,7 +54,10 @@ class Markers:
             asking: What makes the model's prompts, which counts tokens.
         """
         text = self.without_ends(reply.text)
-        missing = None if reply.tokens is None else reply.tokens - asking.count(text)
+        parts = [self.without_ends(reply.content)]
+        parts += ["<think>", reply.thoughts, "</think>"] if reply.thoughts else []
+        there = sum(map(asking.count, parts))
+        missing = None if reply.tokens is None else reply.tokens - there
         return {
             "opened": text.count(self.start),
             "opened_in_content": reply.content.count(self.start),

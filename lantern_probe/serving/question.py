@@ -1,4 +1,4 @@
-"""Question as a server gets it: the sample's own order, images as exactly the pixels fed locally."""
+"""Question as a server gets it: in the sample's own order, with exactly the pixels fed locally."""
 
 from __future__ import annotations
 

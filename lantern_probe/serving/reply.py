@@ -79,7 +79,7 @@ def read_reply(value: Any, endpoint: Endpoint) -> Reply:
     if not isinstance(value, dict):
         raise Failure("garbage", f"the reply is {clean(value)[:60]!r}, no object", again=True)
     if error := value.get("error"):
-        said = error if isinstance(error, dict) else {}
+        said: dict[str, Any] = error if isinstance(error, dict) else {}
         code = said.get("code", value.get("code"))
         again = not (isinstance(code, int) and 400 <= code < 500 and code not in PASSING)
         raise Failure("error in reply", clean(said.get("message") or error), again=again)
@@ -91,8 +91,8 @@ def read_reply(value: Any, endpoint: Endpoint) -> Reply:
     message = message if isinstance(message, dict) else {}
     reason = first.get("finish_reason")
     if reason in FILTERS or message.get("refusal"):
-        said = message.get("refusal") or reason
-        raise Failure("content filter", f"the server withheld the answer ({clean(said)})")
+        why = clean(message.get("refusal") or reason)
+        raise Failure("content filter", f"the server withheld the answer ({why})")
     if reason not in ENDS:
         raise Failure("unfinished", f"the text ended by {clean(reason)!r}", again=reason is None)
     content = message.get("content")
@@ -132,17 +132,16 @@ def _scores(value: Any) -> list[TokenScores]:
             return []
         top = token.get("top_logprobs")
         top = top if isinstance(top, list) else []
-        pairs = [(t.get("token"), t.get("logprob")) for t in (token, *top) if isinstance(t, dict)]
-        found.append(
-            TokenScores(
-                _HALF.sub("\ufffd", token["token"]),
-                {name: float(p) for name, p in pairs if isinstance(name, str) and _is_log(p)},
-            )
-        )
+        scores: dict[str, float] = {}
+        for one in (token, *top):
+            fields: dict[str, Any] = one if isinstance(one, dict) else {}
+            name, value = fields.get("token"), fields.get("logprob")
+            if isinstance(name, str) and isinstance(value, int | float) and _is_log(value):
+                scores[_HALF.sub("\ufffd", name)] = float(value)
+        found.append(TokenScores(_HALF.sub("\ufffd", token["token"]), scores))
     return found
 
 
-def _is_log(value: Any) -> bool:
+def _is_log(value: float) -> bool:
     """True for a log-probability; servers write -9999 or less for "none"."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and -1000 < value <= 1e-6
+    return not isinstance(value, bool) and math.isfinite(value) and -1000 < value <= 1e-6

@@ -181,12 +181,17 @@ def _seconds(text: str | None) -> float | None:
 
 def _client(endpoint: Endpoint) -> Any:
     try:
+        import anyio
         import httpx2
         import openai
     except ImportError:
         raise LanternError(
             "--endpoint needs the client library: pip install 'lantern-probe[serve]'"
         ) from None
+    # nnsight gives every object a `save`; anyio refuses to define its sockets with an attribute
+    # that has no annotation, where nnsight was imported first.
+    typed = anyio.TypedAttributeSet
+    typed.__annotations__ = {**getattr(typed, "__annotations__", {}), "save": Any}
 
     class Bounded(httpx2.AsyncHTTPTransport):
         """Transport that sends our headers only, and ends a body at the limit."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
+from .endpoint_options import EndpointOptions
 from .inputs import Inputs, Parser
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ MOST_PAIRS = 512
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(EndpointOptions, Inputs):
     """Diagnose a model: one card, from the numbers to a reading of them."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
@@ -69,6 +70,7 @@ class Config(Inputs):
 
 def main(config: Config) -> int:
     """Run what is missing, show and write the cards; 1 if a model has no reading."""
+    config.check_endpoint(config.model)
     config.check(config.model)
     if not 0 < config.minutes < float("inf"):
         raise LanternError(f"--minutes must be positive, not {config.minutes}")
@@ -82,8 +84,11 @@ def main(config: Config) -> int:
             with explaining():
                 cards[folder] = _diagnose(config, name, folder, progress)
     end_explained(config.only_shows)
+    from .served import show_served
+
     for folder, card in cards.items():
         show(card, folder)
+        show_served(config, card.model, folder, card=True)
     return 1 if any(card.reasons for card in cards.values()) else 0
 
 
@@ -93,6 +98,7 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
     from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
 
     from .runs import ModelLoader, open_run
+    from .served import servant
 
     chosen = config.samples or config.data or config.sample_ids is not None
     some = config if chosen else replace(config, samples=MOST_PAIRS)
@@ -114,15 +120,41 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
         if config.dry_run:
             _estimate(config, name, pairs, run, progress)
+        server = servant(config, name, run, pairs.samples, parser=config.parser)
         bar = progress.add_task(name, total=None)
         battery = _battery(
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
-        return battery.conclude(
+        card = battery.conclude(
             planned, Thresholds(config.delta, config.high), config.label(name), data
         )
+        if server is not None:
+            seen = pairs.samples[: 2 * int(card.settings["pairs"])]
+            _run_stock(battery, seen)
+            server.ask(progress, seen)
+        return card
+
+
+def _run_stock(battery: Battery, samples: Sequence[Sample]) -> None:
+    """Run the local condition that plain servers answer like, as far as rows are missing."""
+    from lantern_probe.causal.ablation import Ablation
+    from lantern_probe.interventions import parse_condition
+
+    from .served import STOCK
+
+    if all(battery.run.has(sample.id, STOCK) for sample in samples):
+        return
+    Ablation(
+        battery.load(),
+        samples,
+        [parse_condition(STOCK)],
+        battery.run,
+        max_new_tokens=battery.max_new_tokens,
+        batch_rows=battery.batch_rows,
+        parser=battery.parser,
+    ).execute()
 
 
 def _battery(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from lantern_probe.interventions.image import Corruption, HideImage
-from lantern_probe.records.rows import read_manifest, read_rows
+from lantern_probe.records.rows import Row, read_manifest, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.tasks import Sample
 
@@ -162,23 +162,34 @@ def with_stock(config: Any, conditions: Sequence[str]) -> tuple[str, ...]:
     return (*conditions, *more)
 
 
-def show_served(config: Any, model: str, folder: Path) -> None:
+def show_served(config: Any, model: str, folder: Path, *, card: bool = False) -> None:
     """Print what a server's rows say, and write it beside them as `served.json`.
 
     Args:
         config: Options of the command.
         model: Name of the model in tables.
         folder: Folder of the run.
+        card: True to say which statements of a diagnosis an endpoint allows; default False.
     """
     endpoint = endpoint_of(config)
     if endpoint is None:
         return
-    from lantern_probe.analysis.served import summarize
+    from lantern_probe.analysis.served import statements, summarize
     from lantern_probe.records.json_files import write_json
 
     facts = read_manifest(folder).get("served", {}).get(endpoint.label, {})
-    found = summarize(read_rows(folder), facts, endpoint.label)
-    for line in found.lines(model):
-        console.print(line, markup=False, highlight=False)
-    console.print()
-    write_json(folder / "served.json", found.as_record())
+    rows = read_rows(folder)
+    labels = dict.fromkeys(str(r["condition"]) for r in rows if _is_served(r, endpoint.label))
+    records = []
+    for label in labels:
+        found = summarize(rows, facts, label)
+        said = statements(rows, label) if card else []
+        for line in (*found.lines(model), *(f"  {text}" for text in said)):
+            console.print(line, markup=False, highlight=False)
+        console.print()
+        records.append({**found.as_record(), **({"statements": said} if card else {})})
+    write_json(folder / "served.json", records)
+
+
+def _is_served(row: Row, label: str) -> bool:
+    return str(row["condition"]).partition("@")[0] == label

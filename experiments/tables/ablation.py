@@ -20,7 +20,7 @@ from lantern_probe.analysis.ablation import (
 )
 from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
 from lantern_probe.analysis.likelihood import mass_notes
-from lantern_probe.analysis.served import served_loss
+from lantern_probe.analysis.served_loss import served_loss
 
 from ..console import print_table
 

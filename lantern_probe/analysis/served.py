@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from lantern_probe.analysis.ablation import ConditionSummary
-from lantern_probe.analysis.format import estimate, p_value
+from lantern_probe.analysis.estimands import ABOUT, estimates
+from lantern_probe.analysis.format import estimate, interval, p_value
 from lantern_probe.analysis.passes import share_of
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
@@ -27,6 +27,9 @@ from lantern_probe.stats import (
 )
 
 OWN, STOCK = "own", "stock"
+
+SEES = "sees"
+"""Estimand that needs nothing but answers."""
 
 NOT_OPENED = "no blocks opened"
 STRIPPED = "markers stripped"
@@ -193,42 +196,26 @@ class ServedSummary:
         ]
 
 
-@dataclass(frozen=True)
-class ServedLoss:
-    """What a model loses where its latents are not fed: accuracy under own minus under stock.
-
-    Attributes:
-        difference: The difference over the samples with a block, with its 95 % interval.
-        test: Test of the difference.
-        holm_p: p value of the test after Holm over the model's conditions.
-        n: Number of those samples.
-        overall: The difference over all samples, with or without a block.
-    """
-
-    difference: Difference
-    test: PairedTest | None
-    holm_p: float | None
-    n: int
-    overall: float
-
-
-def served_loss(summaries: Sequence[ConditionSummary]) -> ServedLoss | None:
-    """Subtract the accuracy under `stock`, which plain servers answer like, from that under own.
+def statements(rows: Sequence[Row], label: str) -> list[str]:
+    """Say which numbers of a diagnosis hold for a server, and which cannot be had from one.
 
     Args:
-        summaries: Summaries of one model's conditions.
-
-    Returns:
-        The loss; None where one of the two did not run.
+        rows: Rows of a diagnosis, with those of the server.
+        label: Label of the served rows.
     """
-    by_label = {item.condition: item for item in summaries}
-    own, stock = by_label.get(OWN), by_label.get(STOCK)
-    if own is None or stock is None or stock.difference is None or not stock.n:
-        return None
-    found = stock.difference
-    turned = replace(found, estimate=-found.estimate, low=-found.high, high=-found.low)
-    overall = own.accuracy_all.estimate - stock.accuracy_all.estimate
-    return ServedLoss(turned, stock.test, stock.holm_p, stock.n, overall)
+    served = [{**row, "condition": OWN} for row in rows if row["condition"] == label]
+    twins = [row for row in rows if row["condition"] == "twin"]  # they say who is whose twin
+    shown = "no value"
+    if any(row.get("emitted") for row in served):
+        found = estimates([*served, *twins])[SEES]
+        if found.value is not None:
+            shown = f"{interval(found.value, found.low, found.high)}, n {found.n}"
+    closed = ", ".join(name for name in ABOUT if name != SEES)
+    return [
+        f"can be said over an endpoint: accuracy, agreement, and {SEES} ({ABOUT[SEES]}): {shown}",
+        f"cannot be said over an endpoint: {closed}; they need latents that are exchanged, "
+        "replaced or taken away, and the card above is of the local model alone",
+    ]
 
 
 def mismatch_note(prompts: Mapping[str, Any]) -> str:
@@ -256,7 +243,11 @@ def summarize(rows: Sequence[Row], facts: Mapping[str, Any], label: str) -> Serv
     served = {row["sample"]: row for row in rows if row["condition"] == label}
     ran = {key: row for key, row in served.items() if row["status"] == "ok"}
     local = {
-        name: {r["sample"]: r for r in rows if r["condition"] == name and r["status"] == "ok"}
+        name: {
+            r["sample"]: r
+            for r in rows
+            if r["condition"] == _under(name, label) and r["status"] == "ok"
+        }
         for name in (OWN, STOCK)
     }
     failed = [row for row in served.values() if row["status"] != "ok"]
@@ -282,15 +273,22 @@ def summarize(rows: Sequence[Row], facts: Mapping[str, Any], label: str) -> Serv
     )
 
 
+def _under(name: str, label: str) -> str:
+    """A local condition under the corruption of the image that a label has."""
+    _, at, corruption = label.partition("@")
+    return f"{name}{at}{corruption}"
+
+
 def _agree(name: str, served: Mapping[str, Row], local: Mapping[str, Row]) -> Agreement:
     both = [(row, local[key]) for key, row in served.items() if key in local]
     graded = [(a, b) for a, b in both if counts(a, block=False) and counts(b, block=False)]
     difference = test = None
     if graded:
-        right = [[bool(row["correct"]) for row in some] for some in zip(*graded, strict=True)]
+        there = [bool(a["correct"]) for a, _ in graded]
+        here = [bool(b["correct"]) for _, b in graded]
         clusters = [a["cluster"] for a, _ in graded]
-        difference = accuracy_difference(*right, clusters)
-        test = accuracy_test(*right, clusters)
+        difference = accuracy_difference(there, here, clusters)
+        test = accuracy_test(there, here, clusters)
     return Agreement(
         name,
         len(both),

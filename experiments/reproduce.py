@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.literature.source import Source
 
 EVERY = "all"
+ABOUT_RUNS = (
+    *("data", "task", "samples", "image_root", "sample_ids", "peek", "dry_run"),
+    "endpoint",
+)
+"""Options that mean nothing where records are read."""
 PUZZLES = 300
 """Number of puzzles that the program with the intermediate image solves."""
 
@@ -192,16 +197,7 @@ def check(config: Config) -> list[PublishedFigure]:
     config.check_endpoint([config.model or "stand-in"])
     ignored = [
         f"--{name.replace('_', '-')}"
-        for name in (
-            "data",
-            "task",
-            "samples",
-            "image_root",
-            "sample_ids",
-            "peek",
-            "dry_run",
-            "endpoint",
-        )  # fmt: skip
+        for name in ABOUT_RUNS
         if config.records and getattr(config, name) not in (None, False)
     ]
     if ignored:

@@ -49,7 +49,7 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         check_url(self.url)
-        if not self.model.strip() or printable(self.model) != self.model or "\n" in self.model:
+        if not self.model.strip() or not self.model.isprintable():
             raise LanternError(f"--served-model {self.model!r:.80} is no name of a model")
         for flag, value in (("--concurrency", self.concurrency), ("--tries", self.tries)):
             if value < 1:
@@ -117,7 +117,7 @@ def check_url(url: str) -> None:
             "run.json; give http://HOST:PORT/v1 alone, and a key by --api-key-file or "
             f"{KEY_VARIABLE}"
         )
-    if parts.scheme not in ("http", "https") or not host or port == 0 or url != shown:
+    if parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable():
         raise LanternError(
             f"--endpoint {shown!r} is no address; give one such as http://127.0.0.1:8000/v1"
         )

@@ -14,7 +14,7 @@ STOCK = "stock"
 
 @dataclass(frozen=True)
 class ServedLoss:
-    """What a model loses where its latents are not fed: accuracy under own minus under stock.
+    """Loss of a model whose latents are not fed: accuracy under own minus under stock.
 
     Attributes:
         difference: The difference over the samples with a block, with its 95 % interval.

@@ -33,7 +33,7 @@ class Serving:
 
     Attributes:
         endpoint: The endpoint.
-        asking: What makes the model's prompts.
+        asking: Processor of the model.
         run: Run that takes the rows.
         max_new_tokens: Limit of every answer in tokens; the checkpoint's own by default.
         parser: Parser of the answers, default `default`.

@@ -30,7 +30,7 @@ class Markers:
         """The markers of a model.
 
         Args:
-            asking: What makes the model's prompts.
+            asking: Processor of the model.
         """
         start, slot, end = asking.markers()
         return cls(start, slot, end, asking.ends)
@@ -51,7 +51,7 @@ class Markers:
 
         Args:
             reply: The reply.
-            asking: What makes the model's prompts, which counts tokens.
+            asking: Processor of the model, which counts tokens.
         """
         text = self.without_ends(reply.text)
         parts = [self.without_ends(reply.content)]

@@ -1,4 +1,4 @@
-"""What a server does with a request, found out once: its fields, its markers, its repeatability."""
+"""Behaviour of a server, found out once: its fields, its markers, its repeatability."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Probe:
 
     Args:
         server: The server.
-        asking: What makes the model's prompts.
+        asking: Processor of the model.
         samples: Samples of the run.
         body: Fields that every request has.
         parser: Parser of the answers.
@@ -157,7 +157,7 @@ class Probe:
         return (await self._try(question, fields))[0]
 
     async def _alternatives(self, question: Question) -> tuple[str, int]:
-        """Whether log-probabilities come, and of how many tokens."""
+        """Ask for log-probabilities; the word for what comes, and of how many tokens."""
         word = "refused"
         for number in ALTERNATIVES:
             fields = {"logprobs": True, "top_logprobs": number}

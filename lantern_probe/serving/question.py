@@ -34,7 +34,7 @@ def make_question(asking: Prompting, sample: Sample) -> Question:
     """Make the messages of a sample.
 
     Args:
-        asking: What makes the model's prompts.
+        asking: Processor of the model.
         sample: The sample.
 
     Raises:
@@ -65,7 +65,7 @@ class Encoder:
     """Maker of questions outside the event loop, one at a time: a tokenizer has one user at once.
 
     Args:
-        asking: What makes the model's prompts.
+        asking: Processor of the model.
     """
 
     def __init__(self, asking: Prompting) -> None:

@@ -28,7 +28,7 @@ def served_row(
     """The row of a served answer.
 
     Args:
-        asking: What makes the model's prompts.
+        asking: Processor of the model.
         label: The condition.
         question: The question as it was sent.
         reply: The reply.

@@ -14,7 +14,14 @@ URL = "http://127.0.0.1:8000/v1"
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:8000/v1", "ftp://host/v1", "http:///v1", "http://host:99999/v1", "http://h\n/v1", ""],
+    [
+        "127.0.0.1:8000/v1",
+        "ftp://host/v1",
+        "http:///v1",
+        "http://host:99999/v1",
+        "http://h\n/v1",
+        "",
+    ],
 )
 def test_an_address_that_is_none_is_refused_by_name(url: str) -> None:
     with pytest.raises(LanternError, match="no address; give one such as"):

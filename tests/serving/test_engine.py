@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving.conftest import Bench, BenchServer, Script, answer, endpoint, prompt_count
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.prompting import Prompting
@@ -17,6 +16,7 @@ from lantern_probe.records.rows import read_manifest, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.serving import Serving
 from lantern_probe.tasks import Sample, load_task
+from tests.serving.conftest import Bench, BenchServer, Script, answer, endpoint, prompt_count
 
 Serve = Callable[[Script], BenchServer]
 LABEL = "served:model"
@@ -117,9 +117,6 @@ def test_a_server_that_counts_no_prompts_is_no_proof_of_the_same_input(
 def test_another_prompt_in_the_middle_is_a_failed_row(
     asking: Prompting, serve: Serve, tmp_path: Path, samples: list[Sample]
 ) -> None:
-    def lie(bench: Bench, body: dict[str, Any], number: int) -> Any:
-        return answer(PLAIN, prompt_count(asking, body) + (number == len(server.seen) - 1 > 20))
-
     probing = serve(good(asking))
     served(asking, probing, tmp_path / "first", samples)
     last = len(probing.seen) - 1
@@ -161,9 +158,11 @@ def test_a_field_that_works_is_sent_with_every_question(
     asking: Prompting, serve: Serve, tmp_path: Path, samples: list[Sample]
 ) -> None:
     count = asking.count(PLAIN) + 1
-    tokens = [{"token": "<answer>", "logprob": -0.1, "top_logprobs": []},
-              {"token": " red", "logprob": -0.2, "top_logprobs": [
-                  {"token": " red", "logprob": -0.2}, {"token": " blue", "logprob": -2.0}]}]  # fmt: skip
+    top = [{"token": " red", "logprob": -0.2}, {"token": " blue", "logprob": -2.0}]
+    tokens = [
+        {"token": "<answer>", "logprob": -0.1, "top_logprobs": []},
+        {"token": " red", "logprob": -0.2, "top_logprobs": top},
+    ]
 
     def reply(bench: Bench, body: dict[str, Any], number: int) -> Any:
         kept = body.get("skip_special_tokens") is False

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.serving.conftest import images_in, prompt_count
 
 from lantern_probe.model.prompting import Prompting, fed_pixels
 from lantern_probe.serving.question import make_question
 from lantern_probe.tasks import Sample, load_task
 from lantern_probe.tasks.images import turned_upright
+from tests.serving.conftest import images_in, prompt_count
 
 QUESTION = "what color is the diamond ?"
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.serving.conftest import Bench, BenchServer, Script, answer, endpoint
 
 from lantern_probe.serving.asking import ask
 from lantern_probe.serving.reply import Reply
 from lantern_probe.serving.transport import Failure, Server
+from tests.serving.conftest import Bench, BenchServer, Script, answer, endpoint
 
 Serve = Callable[[Script], BenchServer]
 
@@ -188,7 +188,9 @@ def test_retries_are_ours_counted_and_bounded(serve: Serve) -> None:
 
 
 def test_a_server_that_recovers_is_asked_again(serve: Serve) -> None:
-    server = serve(lambda b, _, n: answer("red", 3) if n == 2 else b.give(429, b"", retry_after="0"))
+    server = serve(
+        lambda b, _, n: answer("red", 3) if n == 2 else b.give(429, b"", retry_after="0")
+    )
     assert asked(server, tries=3).text == "red"
 
 

@@ -45,6 +45,6 @@ def served_loss(summaries: Sequence[ConditionSummary]) -> ServedLoss | None:
     if own is None or stock is None or stock.difference is None or not stock.n:
         return None
     found = stock.difference
-    turned = replace(found, estimate=-found.estimate, low=-found.high, high=-found.low)
+    turned = replace(found, estimate=0.0 - found.estimate, low=-found.high, high=-found.low)
     overall = own.accuracy_all.estimate - stock.accuracy_all.estimate
     return ServedLoss(turned, stock.test, stock.holm_p, stock.n, overall)

@@ -262,7 +262,10 @@ def _draw(
             by_label = {row["condition"]: row for row in some if row["sample"] == sample.id}
             prefix = f"{name}, " if len(rows) > 1 else ""
             answers = {label: answer_of(by_label[label], sample) for label in labels}
-            given |= {f"{prefix}{x}": (said, said != answers["own"]) for x, said in answers.items()}
+            given |= {
+                f"{prefix}{_marked(label, some)}": (said, said != answers["own"])
+                for label, said in answers.items()
+            }
         drawn.append((image, sample.id, given))
     with warnings.catch_warnings():  # the table has what the figure's font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing")

@@ -82,6 +82,8 @@ class Serving:
         self.run.forget_failed([label])
         due = [sample for sample in samples if not self.run.has(sample.id, label)]
         if due:
+            if not self.facts:
+                self.prepare(samples)
             own = change.suffix("own")
             emitted = {
                 row["sample"]: bool(row["emitted"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.prompting import Prompting
-from lantern_probe.serving.asking import ask, pool, stop
+from lantern_probe.serving.asking import ask, ends_all, pool, stop
 from lantern_probe.serving.markers import Markers
 from lantern_probe.serving.question import Encoder, Question
 from lantern_probe.serving.reply import Reply
@@ -149,9 +149,9 @@ class Probe:
         try:
             return "accepted", (await self._ask(question, **fields))[0]
         except Failure as failure:
-            if failure.kind in ("refused", "error in reply", "server error"):
-                return "refused", None
-            raise stop(self.server, failure) from None
+            if ends_all(failure) or failure.kind in ("dropped", "time-out", "rate limit"):
+                raise stop(self.server, failure) from None
+            return "refused", None
 
     async def _is_taken(self, question: Question, fields: Mapping[str, Any]) -> str:
         return (await self._try(question, fields))[0]

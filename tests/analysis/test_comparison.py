@@ -99,7 +99,7 @@ def test_missing_samples_are_said_and_left_out_of_their_pairs_only() -> None:
 
 
 def test_a_server_that_got_another_prompt_is_said() -> None:
-    found = compare({"own": rows("1100"), "served:m": rows("1010", prompt_mismatch=True)})
+    found = compare({"own": rows("++--"), "served:m": rows("+-+-", prompt_mismatch=True)})
     (note,) = [note for note in found.notes if "--allow-prompt-mismatch" in note]
     assert note.startswith("served:m") and "4 of 4 prompts" in note
 

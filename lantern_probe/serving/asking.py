@@ -14,6 +14,9 @@ from lantern_probe.serving.transport import STOPS, Failure, Server
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LONGEST_TOKEN = 256
+"""Most characters of a token: a text of more than so many for each is no answer of a model."""
+
 LONGEST_WAIT = 60.0
 """Most seconds between two requests for one question, whatever the server asks for."""
 
@@ -35,7 +38,10 @@ async def ask(server: Server, body: Mapping[str, Any]) -> tuple[Reply, int]:
     began = clock()
     for attempt in range(1, endpoint.tries + 1):
         try:
-            return read_reply(await server.chat(body), endpoint), attempt
+            reply = read_reply(await server.chat(body), endpoint)
+            if len(reply.text) > LONGEST_TOKEN * int(body["max_tokens"]):
+                raise Failure("too large", f"the text has {len(reply.text)} characters")
+            return reply, attempt
         except Failure as failure:
             failure.attempts = attempt
             pause = max(endpoint.backoff * 2 ** (attempt - 1), failure.wait or 0.0)

@@ -69,8 +69,9 @@ class Endpoint:
         Args:
             text: Anything that came from the server.
         """
-        shown = self.without_key(" ".join(str(text).split()))
-        shown = printable(shown)
+        # Cut far behind what is shown, so that no half of a key is left at the end.
+        shown = self.without_key(" ".join(str(text)[: 20 * MOST_CHARACTERS].split()))
+        shown = printable(shown[: 2 * MOST_CHARACTERS])
         short = shown if len(shown) <= MOST_CHARACTERS else f"{shown[: MOST_CHARACTERS - 3]}..."
         return short
 

@@ -9,6 +9,9 @@ from typing import Any
 from lantern_probe.serving.reply import TokenScores
 from lantern_probe.tasks.answers import TAG
 
+_TAIL = 200
+"""Characters before a token in which the tag is looked for."""
+
 
 def first_logprobs(
     tokenizer: Any, scores: Sequence[TokenScores], candidates: Sequence[str]
@@ -46,7 +49,7 @@ def _begin(scores: Sequence[TokenScores]) -> int | None:
     for index, token in enumerate(scores):
         if text.rstrip().endswith(TAG) and token.text.strip():
             begin = index
-        text += token.text
+        text = (text + token.text)[-_TAIL:]
     return begin
 
 

@@ -86,3 +86,5 @@ def test_the_key_is_in_no_text_of_an_endpoint() -> None:
     assert "sk-secret" not in repr(endpoint)
     assert endpoint.clean("wrong key sk-secret given\n\x1b[2J") == "wrong key [key] given \\x1b[2J"
     assert len(endpoint.clean("x" * 10_000)) == 200
+    for before in range(190, 210):
+        assert "sk-se" not in endpoint.clean("x" * before + "sk-secret" + "y" * 50)

@@ -128,6 +128,7 @@ HOSTILE: dict[str, tuple[Script, str, bool]] = {
     "a text without an end": (ended(None), "unfinished", True),
     "a call of a tool": (ended("tool_calls", content=None), "unfinished", False),
     "no text": (ended("stop", content=None), "no text", True),
+    "a text that is far too long": (lambda *_: answer("red " * 10_000, 3), "too large", False),
     "a text that is a number": (ended("stop", content=5), "no text", True),
 }  # fmt: skip
 

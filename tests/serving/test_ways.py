@@ -11,6 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 from lantern_probe import Ablation, LanternModel, Run, organisms, parse_condition, read_rows
 from lantern_probe.tasks import Sample, load_task
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:

@@ -57,6 +57,12 @@ if TYPE_CHECKING:
     )
     from lantern_probe.plots.patching import patching_figure, plot_recovery
     from lantern_probe.plots.probing import plot_layers_by_slot, plot_scores_by_slot, probe_figure
+    from lantern_probe.plots.readouts import (
+        plot_ranks_by_slot,
+        plot_words,
+        slot_maps_figure,
+        words_figure,
+    )
     from lantern_probe.plots.samples import plot_sample, samples_figure
     from lantern_probe.plots.sensitivity import plot_sensitivity, sensitivity_figure
     from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, TEAL, save_figure
@@ -102,6 +108,7 @@ __all__ = [
     "plot_published_accuracies",
     "plot_published_pairs",
     "plot_ranks",
+    "plot_ranks_by_slot",
     "plot_recall",
     "plot_recovery",
     "plot_sample",
@@ -111,12 +118,15 @@ __all__ = [
     "plot_spectrum",
     "plot_swap_shifts",
     "plot_triggers",
+    "plot_words",
     "probe_figure",
     "retrieval_figure",
     "samples_figure",
     "save_figure",
     "sensitivity_figure",
+    "slot_maps_figure",
     "triggers_figure",
+    "words_figure",
 ]
 
 __getattr__ = lazily(
@@ -144,6 +154,7 @@ __getattr__ = lazily(
     ),
     patching="patching_figure plot_recovery",
     probing="plot_layers_by_slot plot_scores_by_slot probe_figure",
+    readouts="plot_ranks_by_slot plot_words slot_maps_figure words_figure",
     samples="plot_sample samples_figure",
     sensitivity="plot_sensitivity sensitivity_figure",
     style="ACCENT INK SERIES SOFT TEAL save_figure",

@@ -6,8 +6,9 @@
 
 Without arguments it runs the bundled organisms, tiny models whose truth is known, on the images
 their truth is stated for. Every condition runs on every sample, from one shared prefix. Rows go to
-rows.jsonl as they come. A run that was cut off goes on where it stopped. Shown beside the
-accuracies are the norms of the fed states and their cosine to the end marker, slot by slot, and
+rows.jsonl as they come. A run that was cut off goes on where it stopped. With --seeds 5 whatever
+draws at random runs under five seeds, and a line of the table is the mean over them. Shown beside
+the accuracies are the norms of the fed states and their cosine to the end marker, slot by slot, and
 how many discordant pairs hinge on how a text is read.
 """
 
@@ -21,13 +22,13 @@ from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
 from .endpoint_options import EndpointOptions
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
 
 COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(EndpointOptions, AblationInputs):
+class Config(EndpointOptions, SeedOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -45,12 +46,14 @@ class Config(EndpointOptions, AblationInputs):
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
     config.check_endpoint(config.model)
+    config.check_seeds()
     config.check(config.model)
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
     from .served import show_served, with_stock
 
-    parts = ablation_parts(with_stock(config, config.conditions), config.images, config.seed)
+    conditions = with_stock(config, config.conditions)
+    parts = ablation_parts(conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
     for folder, summaries in found.items():

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lantern_probe.causal.twin_pairs import TwinPairs, record_pairs
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions import Intervention, Own
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
+from lantern_probe.interventions.image import Corruption, HideImage
+from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
 from lantern_probe.model.location import known_layers, known_slots
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import Row, read_rows
@@ -22,7 +24,6 @@ from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
-from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
 from .runs import Advance, ModelLoader, open_run, run_due
 from .served import servant
@@ -55,25 +56,34 @@ class Part:
 
 
 def ablation_parts(
-    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
+    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0, seeds: int = 1
 ) -> list[Part]:
     """Combine conditions and corruptions, with own and the clean image in front if missing.
+
+    Under a corruption that draws at random too, a condition is run with the corruption's seed.
 
     Args:
         conditions: Labels of conditions.
         images: Labels of corruptions.
-        seed: Seed of conditions that draw at random and name none.
+        seed: Seed of conditions and corruptions that draw at random and name none.
+        seeds: Number of seeds of each of these, from `seed` on; default 1.
 
     Raises:
         LanternError: there is no such condition or corruption.
     """
-    parsed = list(dict.fromkeys(parse_condition(text, seed) for text in conditions))
-    if Own() not in parsed:
-        parsed.insert(0, Own())
-    corruptions = list(dict.fromkeys(parse_corruption(text) for text in images))
+    some = range(seed, seed + seeds)
+    corruptions = dict.fromkeys(c for text in images for c in corruptions_under_seeds(text, some))
     if Corruption() not in corruptions:
-        corruptions.insert(0, Corruption())
-    return [Part(parsed, image) for image in corruptions]
+        corruptions = {Corruption(): None, **corruptions}
+    parts = []
+    for image in corruptions:
+        drawn = seed_of(image)
+        here = some if drawn is None or drawn not in some else [drawn]
+        parsed = dict.fromkeys(c for text in conditions for c in under_seeds(text, here))
+        if Own() not in parsed:
+            parsed = {Own(): None, **parsed}
+        parts.append(Part(list(parsed), image))
+    return parts
 
 
 def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
@@ -181,7 +191,10 @@ def _replaced_facts(
     """Facts about replaced latents by condition, for the summary; their notes are printed."""
     from lantern_probe.analysis.replaced import replaced, replaced_notes
 
-    facts = replaced(read_rows(folder), [s.condition for s in summaries])
+    pool_of = {label: s.condition for s in summaries for label in s.labels}
+    rows = read_rows(folder)
+    rows = [{**r, "condition": pool_of[r["condition"]]} for r in rows if r["condition"] in pool_of]
+    facts = replaced(rows, [s.condition for s in summaries])
     if facts:
         console.print(f"{summaries[0].model}: replaced latents", markup=False)
     for note in replaced_notes(facts):
@@ -194,7 +207,7 @@ def _ablate(
     load: ModelLoader,
     run: Run,
     parts: Sequence[Part],
-    samples: list[Sample],
+    samples: Sequence[Sample],
     parser: Parser,
     progress: Progress,
     sampling: Sampling | None,
@@ -276,7 +289,7 @@ def _summaries(
     }
     every = read_rows(folder)
     asked = {sample.id for sample in samples}
-    if isinstance(samples, Pairs):
+    if isinstance(samples, TwinPairs):
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]

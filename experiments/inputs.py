@@ -146,6 +146,25 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
+class SeedOptions:
+    """Repetition of everything that is drawn at random."""
+
+    seeds: int = 1
+    """Seeds under which everything that is drawn at random is run, from --seed on. Of several the
+    mean is shown, with intervals and tests that count the spread between seeds; 5 are a good
+    number. A run can be continued with more of them."""
+
+    def check_seeds(self) -> None:
+        """Refuse fewer seeds than one.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        if self.seeds < 1:
+            raise LanternError(f"--seeds must be at least 1, not {self.seeds}")
+
+
+@dataclass(frozen=True)
 class Inputs(RunOptions, ModelOptions, DataOptions):
     """All options of a command that runs a model."""
 

@@ -3,12 +3,13 @@
 Every comparison is paired by sample. A sample without a latent block makes every condition on the
 slots the same, so accuracies and comparisons are over the samples *with* a block, and the others
 are counted. Of several passes of sampled decoding, the mean over its passes stands for a sample
-(`analysis.passes`).
+(`analysis.passes`). Labels that differ in seeds alone are one condition (`analysis.seeds`).
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,15 +17,8 @@ from typing import Any
 from lantern_probe.analysis import controls, likelihood
 from lantern_probe.analysis.controls import ControlContrast
 from lantern_probe.analysis.likelihood import Likelihood
-from lantern_probe.analysis.passes import (
-    Unit,
-    by_pass,
-    compared,
-    mean_of,
-    sample_count,
-    share_of,
-    unit_of,
-)
+from lantern_probe.analysis.passes import by_pass, compared, mean_of, sample_count, share_of
+from lantern_probe.analysis.seeds import Seeds, Unit, by_pool, by_seed, matched, pools, seeds_of
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
@@ -99,6 +93,10 @@ class ConditionSummary:
             decoding.
         mismatch: Number of samples whose prompt has another number of tokens at the server; 0 for
             local conditions.
+        labels: Labels of its rows, which differ in their seeds alone.
+        by_seed: Share of right answers under each seed; empty if there is one. With several seeds
+            every share and difference is a mean over samples and seeds, and every interval and test
+            counts the spread between seeds (`stats.two_way`).
     """
 
     model: str
@@ -127,11 +125,20 @@ class ConditionSummary:
     scores: Likelihood | None = None
     by_pass: Mapping[int, float] = field(default_factory=dict)
     mismatch: int = 0
+    labels: tuple[str, ...] = ()
+    by_seed: Mapping[Seeds, float] = field(default_factory=dict)
 
     @property
-    def shown(self) -> str:
-        """The condition as tables show it, with a mark where a server got another prompt."""
-        return f"{self.condition} (other prompt)" if self.mismatch else self.condition
+    def name(self) -> str:
+        """The condition, with the number of its seeds, and a mark of another prompt at a server."""
+        seeds = f" ({len(self.by_seed)} seeds)" if self.by_seed else ""
+        other = " (other prompt)" if self.mismatch else ""
+        return f"{self.condition}{seeds}{other}"
+
+    @property
+    def seed_sd(self) -> float | None:
+        """Standard deviation of the accuracies under each seed; None if there is one."""
+        return statistics.stdev(self.by_seed.values()) if self.by_seed else None
 
     @property
     def passes(self) -> int:
@@ -155,6 +162,8 @@ def summarize(
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
 
+    Labels that differ in seeds alone are one condition: one summary, of them all.
+
         >>> right = {"status": "ok", "emitted": True, "gold": "A", "answer": "A", "correct": True,
         ...          "candidates": 2, "cluster": "1", "logprobs": None, "finish": "closed"}
         >>> wrong = {**right, "answer": "B", "correct": False}
@@ -174,19 +183,23 @@ def summarize(
     Raises:
         LanternError: the margin or alpha is out of range.
     """
-    labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
-    by_condition = {
-        label: {unit_of(row): row for row in rows if row["condition"] == label} for label in labels
-    }
+    pooled = pools(conditions or (row["condition"] for row in rows))
+    by_condition = by_pool(rows, pooled)
     used = {label: _counted(some) for label, some in by_condition.items()}
+    references = {label: _reference_of(label, pooled) for label in pooled}
     found = [
-        _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
-        for label in labels
+        replace(
+            _condition(
+                model, label, by_condition[label], used.get(references[label], {}), margin, alpha
+            ),
+            labels=tuple(some),
+        )
+        for label, some in pooled.items()
     ]
     family = sum(item.test is not None for item in found)
     adjusted = holm([None if item.test is None else item.test.p for item in found])
     same = holm([None if item.equivalence is None else item.equivalence.p for item in found])
-    against = controls.summarize(used, {label: reference(label) for label in labels})
+    against = controls.summarize(used, references)
     return [
         replace(
             item,
@@ -221,10 +234,17 @@ def reference(label: str) -> str:
     return f"{OWN}@{corruption}" if corruption and condition != OWN else OWN
 
 
+def _reference_of(label: str, pooled: Mapping[str, Sequence[str]]) -> str:
+    """The condition, as `pools` names it, that holds the reference of a condition's labels."""
+    wanted = {reference(one) for one in pooled[label]}
+    return next((name for name, some in pooled.items() if wanted & set(some)), reference(label))
+
+
 def length_notes(summaries: Sequence[ConditionSummary]) -> list[str]:
     """Warn of conditions whose texts were cut off more or less often than their reference's."""
     shares = {item.condition: item.truncated for item in summaries}
-    pairs = [(item.condition, reference(item.condition)) for item in summaries]
+    pooled = {item.condition: item.labels or (item.condition,) for item in summaries}
+    pairs = [(name, _reference_of(name, pooled)) for name in pooled]
     return truncation_notes(shares, pairs)
 
 
@@ -288,10 +308,19 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
         "donor_n": donor.n if donor else 0,
+        "seeds": len(item.by_seed) or 1,
+        "seed_sd": item.seed_sd,
+        "accuracy_by_seed": {_seed_text(seeds): one for seeds, one in item.by_seed.items()},
         "passes": item.passes,
         "accuracy_by_pass": list(item.by_pass.values()),
         "prompt_mismatch": item.mismatch,
     }
+
+
+def _seed_text(seeds: Seeds) -> str:
+    """Seeds as text: that of the condition, and that of the corruption where it is another one."""
+    condition, corruption = seeds
+    return str(condition) if corruption in (0, condition) else f"{condition}@{corruption}"
 
 
 def _control(item: ControlContrast) -> dict[str, Any]:
@@ -325,6 +354,7 @@ def _condition(
 ) -> ConditionSummary:
     ran = [row for row in rows.values() if row["status"] == "ok"]
     counted = _counted(rows)
+    own = matched(counted, own)
     used = list(counted.values())
     scores = likelihood.summarize(counted, own if label != OWN and own else None)
     parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used), {})
@@ -353,6 +383,7 @@ def _condition(
         donor=_donors(used),
         by_pass=by_pass(used),
         mismatch=sample_count(row for row in ran if row.get("prompt_mismatch")),
+        by_seed=by_seed(used) if len({seeds_of(row) for row in used}) > 1 else {},
         **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )
 

@@ -12,6 +12,15 @@ STOCK = "stock"
 """Condition that plain servers answer like: the model's own text, with no latents fed."""
 
 
+def is_served(label: str) -> bool:
+    """True for the label of a server's rows, which no condition of this package has.
+
+    Args:
+        label: Label of a condition.
+    """
+    return label.startswith("served:")
+
+
 @dataclass(frozen=True)
 class ServedLoss:
     """Loss of a model whose latents are not fed: accuracy under own minus under stock.

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         plot_recall,
         retrieval_figure,
     )
+    from lantern_probe.plots.monitoring import plot_monitor
     from lantern_probe.plots.patching import patching_figure, plot_recovery
     from lantern_probe.plots.probing import plot_layers_by_slot, plot_scores_by_slot, probe_figure
     from lantern_probe.plots.readouts import (
@@ -104,6 +105,7 @@ __all__ = [
     "plot_gains",
     "plot_layers_by_slot",
     "plot_mean_ranks",
+    "plot_monitor",
     "plot_norm_regime",
     "plot_published_accuracies",
     "plot_published_pairs",
@@ -152,6 +154,7 @@ __getattr__ = lazily(
         "accuracy_figure plot_mean_ranks plot_published_accuracies plot_published_pairs "
         "plot_recall retrieval_figure"
     ),
+    monitoring="plot_monitor",
     patching="patching_figure plot_recovery",
     probing="plot_layers_by_slot plot_scores_by_slot probe_figure",
     readouts="plot_ranks_by_slot plot_words slot_maps_figure words_figure",

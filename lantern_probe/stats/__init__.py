@@ -59,6 +59,7 @@ from lantern_probe.stats.power import (
 )
 from lantern_probe.stats.ratio import Ratio, ratio_of_means
 from lantern_probe.stats.score import paired_score, score_interval
+from lantern_probe.stats.two_way import TwoWayMean, TwoWayTest, two_way_mean
 
 __all__ = [
     "OUTCOMES",
@@ -75,6 +76,8 @@ __all__ = [
     "Proportion",
     "Ratio",
     "SignFlip",
+    "TwoWayMean",
+    "TwoWayTest",
     "accuracy_difference",
     "accuracy_equivalence",
     "accuracy_test",
@@ -101,5 +104,6 @@ __all__ = [
     "required_n",
     "score_interval",
     "sign_flip_test",
+    "two_way_mean",
     "wilson",
 ]

@@ -147,7 +147,7 @@ def test_another_prompt_is_said_in_the_line_and_the_summary() -> None:
     text = "\n".join(summarize(rows, facts, LABEL).lines("m"))
     assert "counts 35 tokens in the prompt of sample '0', 28 here" in text
     summaries = {s.condition: s for s in ablation.summarize(rows, model="m")}
-    assert summaries[LABEL].shown == f"{LABEL} (other prompt)" and summaries["own"].shown == "own"
+    assert summaries[LABEL].name == f"{LABEL} (other prompt)" and summaries["own"].name == "own"
 
 
 def test_of_a_diagnosis_only_what_needs_no_latents_can_be_said() -> None:

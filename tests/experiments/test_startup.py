@@ -136,9 +136,12 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "Unrecognized options: --images": ("--images", "blur"),
     },
     "evaluate_readings": {
-        "give at least one folder of a run": (),
+        "give at least one pool": (),
         "--n must be at least 1": ("tests", "--n", "0"),
         "--shares lie between 0 and 1": ("tests", "--shares", "2"),
+        "there is no run or table 'gone'": ("gone",),
+        "'README.md' is no table of a pool": ("README.md",),
+        "'docs' holds neither a run (run.json) nor tables": ("docs",),
     },
     "exchange_latents": {
         "no twins by 'size'; there are color, shape, cell, clean": ("--twin", "size"),
@@ -216,6 +219,10 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "need test_scenes >= 10 (not 5)": ("--kind", "bypass", "--test-scenes", "5"),
         "is a file; give a folder": ("--kind", "bypass", "--output", "README.md"),
         "no organism in 'tests'": ("--kind", "bypass", "--measure-only", "--output", "tests"),
+    },
+    "write_pools": {
+        "give at least one folder of a run": (),
+        "'docs' holds no run: there is no run.json": ("docs",),
     },
 }
 """Arguments that each refuses beside, by what it says."""

@@ -30,6 +30,7 @@ from .opinions import OpinionOptions
 from .planning import check_plan, chosen_margin, sizes_in
 from .runs import ModelLoader, open_run
 from .scaling import end_part, has_lost, run_job
+from .served import servant
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -175,15 +176,22 @@ def run_ablation(
                     failing = partial(_failed, parts)
                     samples = record_pairs(run, samples, failing, lost=has_lost(config))
                     margin = chosen_margin(config, run)
+                    images = [part.image for part in parts]
+                    server = servant(config, name, run, samples, images, parser)
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
                     )  # fmt: skip
+                    if server is not None:
+                        server.ask(progress)
                     plan, sizes = registered_in(run.manifest), sizes_in(run.manifest)
                 end_part(config)
                 label = config.label(name)
                 prior = config.prior if isinstance(config, OpinionOptions) else OpinionOptions.prior
-                results[folder] = _summaries(folder, label, parts, samples, margin, plan, prior)
+                more = [] if server is None else server.labels
+                results[folder] = _summaries(
+                    folder, label, parts, samples, margin, plan, prior, more
+                )
                 planned[folder] = {**sizes, "preregistration": plan and plan.sha256}
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
@@ -324,11 +332,12 @@ def _summaries(
     margin: float,
     plan: Preregistration | None,
     prior: float,
+    more: Sequence[str] = (),
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
     from lantern_probe.analysis.registered import plan_notes, planned_label
 
-    shown = shown_labels(parts)
+    shown = [*shown_labels(parts), *more]
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes

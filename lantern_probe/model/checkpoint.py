@@ -66,6 +66,65 @@ class Checkpoint:
     lvr: LvrTokens | None
 
 
+def find_checkpoint(
+    source: str, adapter: str | Path | None, revision: str | None, offline: bool
+) -> tuple[Path, Adapter | None]:
+    """The folder of a checkpoint, and the adapter that belongs on it.
+
+    The arguments are those of `LanternModel`.
+    """
+    base, beside = resolve(source, adapter)
+    added = None if beside is None else read_adapter(beside)
+    if adapter is not None and added is not None:
+        _warn_of_other_base(base, added)
+    folder = fetch(base if adapter is not None else source, revision, offline)
+    check_settings(folder, beside)
+    return folder, added
+
+
+def read_processor(
+    source: str,
+    folder: Path,
+    added: Adapter | None,
+    latent_size: int | None,
+    allow_plain: bool,
+    min_pixels: int | None,
+    max_pixels: int | None,
+) -> tuple[Any, Any, Any, LvrTokens | None]:
+    """The config, the same with an adapter's settings, the processor, and the LVR tokens.
+
+    Args:
+        source: Name of the checkpoint, for messages.
+        folder: Its folder.
+        added: Adapter that belongs on it, if any.
+        latent_size: Number of slots of a block; None for the config's.
+        allow_plain: Accept a model without LVR tokens.
+        min_pixels: Fewest pixels of an image; None for the default.
+        max_pixels: Most pixels of an image; None for the default.
+    """
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with guarded(source, CONFIG):
+        config = AutoConfig.from_pretrained(folder, **local)
+        if config.model_type != "qwen2_5_vl":
+            raise LanternError(
+                f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
+            )
+    with guarded(source, "its processor and tokenizer"):
+        processor = AutoProcessor.from_pretrained(folder, **local)
+        ready = config if added is None else adapted_config(config, added)
+        if added is not None:
+            adapt_processor(processor, added)
+        lvr = find_lvr_tokens(source, ready, processor.tokenizer, latent_size, allow_plain)
+        own = added is not None and added.has_tokenizer
+        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
+        processor.tokenizer.padding_side = "left"
+        check_patches(folder, config, processor.image_processor)
+        own = added is not None and added.has_image_processor
+        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
+        _check_prompts(template_folder(folder, added), processor)
+    return config, ready, processor, lvr
+
+
 def load_checkpoint(
     source: str,
     *,
@@ -87,37 +146,16 @@ def load_checkpoint(
         LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
             done.
     """
-    base, beside = resolve(source, adapter)
-    added = None if beside is None else read_adapter(beside)
-    if adapter is not None and added is not None:
-        _warn_of_other_base(base, added)
-    folder = fetch(base if adapter is not None else source, revision, offline)
-    check_settings(folder, beside)
+    folder, added = find_checkpoint(source, adapter, revision, offline)
     tensors = check_weights(folder)
     check_generation(folder)
     _check_arguments(dtype, attn_implementation)
     check_placement(device_map)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gpu = torch.cuda.is_available()
-    with _guarded(source, CONFIG):
-        config = AutoConfig.from_pretrained(folder, **local)
-        if config.model_type != "qwen2_5_vl":
-            raise LanternError(
-                f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
-            )
-    with _guarded(source, "its processor and tokenizer"):
-        processor = AutoProcessor.from_pretrained(folder, **local)
-        ready = config if added is None else adapted_config(config, added)
-        if added is not None:
-            adapt_processor(processor, added)
-        lvr = find_lvr_tokens(source, ready, processor.tokenizer, latent_size, allow_plain)
-        own = added is not None and added.has_tokenizer
-        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
-        processor.tokenizer.padding_side = "left"
-        check_patches(folder, config, processor.image_processor)
-        own = added is not None and added.has_image_processor
-        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
-        _check_prompts(template_folder(folder, added), processor)
+    config, ready, processor, lvr = read_processor(
+        source, folder, added, latent_size, allow_plain, min_pixels, max_pixels
+    )
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
     gpu = gpu and str(device_map) != "cpu" and device_map != {"": "cpu"}
@@ -125,7 +163,7 @@ def load_checkpoint(
     few_bits = quantised_loading(quantize, dtype, gpu=gpu) if small else {}
     # Weights that lie on several devices cannot be merged with an adapter's.
     placed = None if added is not None and is_spread(device_map) else device_map
-    with _guarded(source, "its weights"):
+    with guarded(source, "its weights"):
         if _is_small(folder):
             transformers_logging.disable_progress_bar()
         else:
@@ -167,7 +205,7 @@ def _warn_of_other_base(given: str, adapter: Adapter) -> None:
 
 def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:
     """The model with an adapter merged, and with the settings that come with it."""
-    with _guarded(source, f"its adapter '{adapter.folder}'"):
+    with guarded(source, f"its adapter '{adapter.folder}'"):
         model = merge_adapter(model, adapter)
         adapt_generation(model, adapter)
     check_finite(source, model)
@@ -178,8 +216,13 @@ def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:
 
 
 @contextmanager
-def _guarded(source: str, what: str) -> Iterator[None]:
-    """Turn whatever a library raises into one line that names the checkpoint and the part."""
+def guarded(source: str, what: str) -> Iterator[None]:
+    """Turn whatever a library raises into one line that names the checkpoint and the part.
+
+    Args:
+        source: Name of the checkpoint.
+        what: Part that is being read.
+    """
     try:
         yield
     except LanternError:

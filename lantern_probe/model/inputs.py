@@ -151,16 +151,22 @@ def special_tokens(tokenizer: Any) -> list[str]:
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
-    images: list[dict[str, Any]] = [
-        {"type": "image", "image": image} for image in sample.open_images()
-    ]
+    images = [{"type": "image", "image": image} for image in sample.open_images()]
+    return [{"role": "user", "content": content_parts(sample, images)}]
+
+
+def content_parts(sample: Sample, images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of the user turn in their order: images first, or where the text says.
+
+    Args:
+        sample: The sample.
+        images: One part for each of its images.
+    """
     if not sample.interleaved:
-        content = [*images, {"type": "text", "text": sample.text}]
-    else:
-        first, *rest = ({"type": "text", "text": text} for text in sample.text.split(IMAGE_MARK))
-        content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
-        content = [part for part in content if part.get("text") != ""]
-    return [{"role": "user", "content": content}]
+        return [*images, {"type": "text", "text": sample.text}]
+    first, *rest = ({"type": "text", "text": text} for text in sample.text.split(IMAGE_MARK))
+    content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
+    return [part for part in content if part.get("text") != ""]
 
 
 def as_samples(value: Any) -> list[Sample]:

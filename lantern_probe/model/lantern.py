@@ -15,10 +15,13 @@ from lantern_probe.errors import LanternError
 from lantern_probe.model.asking import Asking
 from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
-from lantern_probe.model.decoding import LatentDecoding, LatentPort
+from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.inputs import as_samples
+from lantern_probe.model.latent_port import LatentPort
 from lantern_probe.model.placement import PlacedModel
+from lantern_probe.model.sampling import sampler
 from lantern_probe.model.with_blocks import traceable, untraceable
+from lantern_probe.protocols import LatentProtocol, load_protocol
 from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
@@ -71,8 +74,11 @@ class LanternModel(Asking, PlacedModel):
             `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only. The folder of an
             adapter stands for the base that it names, with the adapter.
         adapter: Folder of a peft adapter, which is merged into the weights; default none.
-        latent_size: K, the number of slots in a block; default the config's.
-        allow_plain: Accept a checkpoint without LVR tokens as a model without latent blocks.
+        protocol: Protocol of the latent blocks: a name of `protocols.PROTOCOLS`, a TOML file, or a
+            `LatentProtocol`; default the one that the checkpoint's files show.
+        latent_size: K, the number of slots in a block; default the protocol's source, such as the
+            config.
+        allow_plain: Accept a checkpoint without the tokens of a block as a model without blocks.
         dtype: Dtype of the weights; default float32 on the CPU, the checkpoint's own on a GPU.
         device_map: Placement, as in transformers: "auto" over all devices, a device, or a mapping;
             default the first GPU, else the CPU.
@@ -95,6 +101,7 @@ class LanternModel(Asking, PlacedModel):
         source: str,
         *,
         adapter: str | Path | None = None,
+        protocol: str | Path | LatentProtocol | None = None,
         latent_size: int | None = None,
         allow_plain: bool = False,
         dtype: torch.dtype | str | None = None,
@@ -109,6 +116,7 @@ class LanternModel(Asking, PlacedModel):
         checkpoint = load_checkpoint(
             str(source),
             adapter=adapter,
+            protocol=None if protocol is None else load_protocol(protocol),
             latent_size=latent_size,
             allow_plain=allow_plain,
             dtype=dtype,
@@ -259,7 +267,7 @@ class LanternModel(Asking, PlacedModel):
         inputs: dict[str, Any],
         *,
         plans: Sequence[RowPlan] | None = None,
-        resume: bool = False,
+        resume: bool | Sequence[bool] = False,
         norms: Sequence[PromptNorms | None] | None = None,
         decoding: LatentDecoding | None = None,
         **kwargs: Any,
@@ -278,7 +286,8 @@ class LanternModel(Asking, PlacedModel):
             inputs: Model inputs. With `past_key_values` among them decoding goes on from a cache;
                 after an image that needs `position_ids` too, or the image's grid.
             plans: For every row, the plan for its latent blocks; default own latents.
-            resume: Let a start marker at the end of the input open a block; default False.
+            resume: Count the last input token as generated, of all rows or of each, so that a
+                start marker there opens a block; default False.
             norms: For every row the median norms of its prompt, where a cache holds it; measured
                 by default.
             decoding: The decoding of an earlier call that this one goes on with, in place of
@@ -295,17 +304,14 @@ class LanternModel(Asking, PlacedModel):
         """
         self._check_positions(inputs)
         self._forget_image()
+        given = dict(kwargs)
         config, kwargs = self._settings(kwargs)
         if self.lvr is None:
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = decoding or LatentDecoding(
-            self.lvr,
-            plans or [OWN] * len(inputs["input_ids"]),
-            image_token=self.hf.config.image_token_id,
-            resume=resume,
-            norms=norms,
+        decoding = decoding or self.decoding(
+            plans or [OWN] * len(inputs["input_ids"]), resume=resume, norms=norms, **given
         )
         processors = LogitsProcessorList([*kwargs.pop("logits_processor", ()), decoding])
         with self._port.open(decoding):
@@ -313,6 +319,36 @@ class LanternModel(Asking, PlacedModel):
                 **inputs, generation_config=config, logits_processor=processors, **kwargs
             )
         return result, decoding
+
+    def decoding(
+        self,
+        plans: Sequence[RowPlan],
+        *,
+        resume: bool | Sequence[bool] = False,
+        norms: Sequence[PromptNorms | None] | None = None,
+        **kwargs: Any,
+    ) -> LatentDecoding:
+        """The decoding of latent blocks for one or several calls of `decode`.
+
+        Args:
+            plans: For every row, the plan for its latent blocks.
+            resume: Count the last input token as generated, as for `decode`; default False.
+            norms: For every row the median norms of its prompt; default None, to be measured.
+            **kwargs: Settings of transformers' `generate`, as for `decode`.
+
+        Raises:
+            LanternError: the model has no latent blocks, or a plan forces one.
+        """
+        config, _ = self._settings(kwargs)
+        return LatentDecoding(
+            self.require_lvr(),
+            plans,
+            image_token=self.hf.config.image_token_id,
+            resume=resume,
+            norms=norms,
+            ends=self.eos_ids | ({self.processor.tokenizer.pad_token_id} - {None}),
+            sampled=sampler(self.hf, config),
+        )
 
     def _settings(self, given: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
         """The generation config under some settings, and those that it has no place for."""

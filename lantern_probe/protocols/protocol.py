@@ -1,0 +1,180 @@
+"""`LatentProtocol`: a frozen value that says all in which latent visual reasoners differ.
+
+All reasoners that feed a final hidden state back as the next input embedding differ in a few small
+things: which tokens mark a block, which position the first state takes, which token is recorded
+there, and how a block ends. A protocol names them. It needs no model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from lantern_probe.errors import LanternError
+
+Opens = Literal["generated", "last"]
+First = Literal["follows", "marker"]
+SlotToken = Literal["slot", "own"]
+Close = Literal["forced", "early", "no marker"]
+EndOfText = Literal["ends", "ignored"]
+Oracle = Literal["none", "crop", "region", "helper", "helper-whole"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "opens": get_args(Opens),
+    "first": get_args(First),
+    "slot_token": get_args(SlotToken),
+    "close": get_args(Close),
+    "end_of_text": get_args(EndOfText),
+    "oracle": get_args(Oracle),
+}
+"""Fields of a protocol that take one of a few words, and these words."""
+
+_SIZE = re.compile(r"(?:(?P<times>\d+)\s*\*\s*)?(?P<key>[A-Za-z_]\w*)")
+
+
+@dataclass(frozen=True)
+class LatentProtocol:
+    """The latent block of one reasoner.
+
+        >>> from lantern_probe.protocols import LatentProtocol
+        >>> mine = LatentProtocol(
+        ...     name="mine",
+        ...     keys=("think_start_id", "think_id", "think_end_id"),
+        ...     markers=("<|think_start|>", "<|think|>", "<|think_end|>"),
+        ...     size=6,
+        ...     close="early",
+        ... )
+        >>> mine.first, mine.slot_token
+        ('follows', 'slot')
+
+    Attributes:
+        name: Name of the protocol, for records and messages.
+        keys: Config keys that hold the ids of start marker, slot token and end marker.
+        markers: Texts of the same three tokens, looked up where the config lacks the keys; default
+            none.
+        size: K, the number of states that a block is fed (the most, where it may end early): a
+            number, a config key, or a multiple of one such as `2 * sketch_token_num`. Default
+            `latent_size`, the config key.
+        opens: "generated" (default) where only a generated start marker opens a block; "last" where
+            one at the end of the prompt does so, too.
+        first: Position at which the first state is fed: the one that "follows" the start marker
+            (default), or that of the "marker" itself, whose own embedding is then never read.
+        slot_token: Token that is recorded at a slot: the "slot" token (default), or the model's
+            "own" choice, which is recorded and never read.
+        close: End of a block. "forced" (default) writes the end marker after K states; with "early"
+            the model may write it before; with "no marker" the text goes on by itself after K.
+        restarts: Let a start marker that is chosen inside a block begin it anew; default False.
+        end_of_text: Effect of an end-of-text token that the model chooses at a slot with "own"
+            tokens: it "ends" the text (default), or is "ignored". Slot tokens never end a text.
+        blocks: Number of blocks for which the official code does what this value says; default
+            None, any number.
+        also: Config keys of further tokens that belong to a block, which `ban` bans too; default
+            none.
+        model_type: The architecture's `model_type` in the config; default `qwen2_5_vl`.
+        classes: Class names that the config of such a checkpoint may name besides the
+            architecture's own; default none.
+        lead: Text after which the answer stands; default `<answer>`.
+        system: System prompt of the official evaluation; default None, the chat template's own.
+        suffix: Text that the official evaluation puts after the question; default none.
+        pixels: Fewest and most pixels of an image in the official evaluation; default None, the
+            checkpoint's own.
+        oracle: Recipe by which oracle latents are made from the image: "crop" (features of the
+            evidence crop, means of groups), "region" (the image tokens in the box), "helper" and
+            "helper-whole" (features of a helper image, with and without means of groups), or "none"
+            (default), where weights as released do not suffice.
+        official: The code that it conforms to, and where it was read; default none.
+
+    Raises:
+        LanternError: a field has a value that it cannot have.
+    """
+
+    name: str
+    keys: tuple[str, str, str]
+    markers: tuple[str, str, str] | None = None
+    size: int | str = "latent_size"
+    opens: Opens = "generated"
+    first: First = "follows"
+    slot_token: SlotToken = "slot"
+    close: Close = "forced"
+    restarts: bool = False
+    end_of_text: EndOfText = "ends"
+    blocks: int | None = None
+    also: tuple[str, ...] = ()
+    model_type: str = "qwen2_5_vl"
+    classes: tuple[str, ...] = ()
+    lead: str = "<answer>"
+    system: str | None = None
+    suffix: str = ""
+    pixels: tuple[int, int] | None = None
+    oracle: Oracle = "none"
+    official: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("keys", "markers", "also", "classes", "pixels"):
+            value = getattr(self, field)
+            if isinstance(value, list):
+                object.__setattr__(self, field, tuple(value))
+        self._check_texts()
+        for field, words in CHOICES.items():
+            if getattr(self, field) not in words:
+                self._refuse(field, f"one of {', '.join(map(repr, words))}")
+        if not isinstance(self.restarts, bool):
+            self._refuse("restarts", "true or false")
+        if self.blocks is not None and not _is_count(self.blocks):
+            self._refuse("blocks", "a number from 1 on, or left out")
+        whole = _is_count(self.size)
+        if not whole and not (isinstance(self.size, str) and _SIZE.fullmatch(self.size.strip())):
+            self._refuse("size", "a number from 1 on, a config key, or 'N * KEY'")
+        if self.pixels is not None and not (
+            len(self.pixels) == 2 and all(map(_is_count, self.pixels))
+            and self.pixels[0] <= self.pixels[1]
+        ):  # fmt: skip
+            self._refuse("pixels", "the fewest and the most pixels of an image, [min, max]")
+
+    def _check_texts(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
+            self._refuse("name", "a word of letters, digits, '-', '_' and '.'")
+        for field, count in (("keys", 3), ("markers", 3), ("also", None), ("classes", None)):
+            value = getattr(self, field)
+            if field == "markers" and value is None:
+                continue
+            good = isinstance(value, tuple) and all(isinstance(v, str) and v for v in value)
+            if not good or (count is not None and len(set(value)) != count):
+                what = "texts" if count is None else "three different texts: start, slot, end"
+                self._refuse(field, what)
+        for field in ("model_type", "lead", "suffix", "official"):
+            if not isinstance(getattr(self, field), str):
+                self._refuse(field, "a text")
+        if not self.lead.strip():
+            self._refuse("lead", "the text after which an answer stands")
+        if self.system is not None and not isinstance(self.system, str):
+            self._refuse("system", "a text, or left out")
+
+    def _refuse(self, field: str, wanted: str) -> None:
+        found = getattr(self, field)
+        raise LanternError(f"protocol {self.name!r}: {field} is {found!r:.80}; it takes {wanted}")
+
+    @property
+    def size_key(self) -> str | None:
+        """The config key from which K comes; None for a constant."""
+        match = _SIZE.fullmatch(self.size.strip()) if isinstance(self.size, str) else None
+        return None if match is None else match["key"]
+
+    @property
+    def size_times(self) -> int:
+        """The number by which the config's value is multiplied; 1 for a constant."""
+        match = _SIZE.fullmatch(self.size.strip()) if isinstance(self.size, str) else None
+        return int(match["times"] or 1) if match is not None else 1
+
+    def facts(self) -> dict[str, Any]:
+        """The fields as a record keeps them, tuples as lists."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

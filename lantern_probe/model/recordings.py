@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import Block, LvrTokens, find_blocks
+from lantern_probe.model.blocks import LvrTokens, find_blocks
+from lantern_probe.protocols.named import LANTERN, LVR, MIRAGE, PROTOCOLS
+from lantern_probe.protocols.walk import BlockWalk, Turn
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Case:
     """Added to the logit of `<|lvr_start|>` at every step."""
     max_new_tokens: int
     """Token limit of the generation."""
+    slots: int | None = None
+    """K of this case; None for the checkpoint's own."""
+    bias: tuple[tuple[tuple[int, ...], float], ...] | None = None
+    """Biases of token sequences, as `generate` takes them; None for `start_bias`."""
+    fed: tuple[frozenset[int], ...] | None = None
+    """For every row, the positions of the padded sequence that were fed a state; None where the
+    recording does not say so, and slots are read from the tokens."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +64,37 @@ class RecordedRow:
     latents: list[Tensor]
     """One per slot of all blocks, in order, each [D].
 
-    The official loop records what it feeds: the own state under `own`, the replacement under
-    `zeros` and `injected`. It records it when the slot is chosen, so a text that ends with a
-    slot has one latent more than was fed.
+    The LanteRn loop records what it feeds when the slot is chosen: the own state under `own`, the
+    replacement under `zeros` and `injected`. So a text that ends with a slot has one latent more
+    than was fed. Other recordings hold what was fed.
     """
-    blocks: list[Block]
-    """The latent blocks; positions are steps of `text`."""
+    slots: list[int]
+    """Steps of `text` that are slots."""
+    turns: list[Turn]
+    """Rule of the protocol for every step."""
+    left_out: bool = False
+    """True for a row in which the official loop is known to depart from its own rule."""
 
     @cached_property
     def free(self) -> frozenset[int]:
-        """Steps whose token the decoder chooses; slots and end markers are forced."""
-        forced = {step for block in self.blocks for step in (*block.slots, block.end)}
-        return frozenset(range(len(self.text))) - forced
+        """Steps whose token the model chooses; all others are forced."""
+        return frozenset(
+            step
+            for step, turn in enumerate(self.turns)
+            if (turn.otherwise is None or turn.unless) and not self.is_ignored(step)
+        )
+
+    def is_ignored(self, step: int) -> bool:
+        """True for an end-of-text token that was recorded at a slot and did not end the text."""
+        return not self.turns[step].end_of_text and self.text[step] in self.eos
+
+    eos: frozenset[int] = frozenset()
+    """Tokens that end a text."""
 
     @property
     def cut_off(self) -> bool:
         """True if the token limit came right after a slot was chosen, before it was fed."""
-        last = self.blocks[-1] if self.blocks else None
-        return last is not None and last.end is None and len(last.slots) > 0
+        return bool(self.slots) and self.slots[-1] == len(self.text) - 1
 
     @property
     def fed(self) -> list[Tensor]:
@@ -93,6 +116,8 @@ class Recordings:
     """Arrays of the generations, by name."""
     compression: Mapping[str, Tensor] = field(repr=False)
     """Arrays of the oracle compressions, by name."""
+    system: str = LANTERN.name
+    """Name of the protocol whose official code was recorded."""
 
     def array(self, name: str) -> Tensor:
         """One array of the generations.
@@ -127,20 +152,66 @@ class Recordings:
         )
         if not torch.equal(sequences[:, : prompts.shape[1]], prompts):
             raise LanternError(f"{self.folder}: {case.name} does not continue its prompts")
-        if case.condition == "skip":
-            tokens = replace(tokens, size=0)
-        rows = []
-        for index, sequence in enumerate(sequences[:, prompts.shape[1] :].tolist()):
-            end = next((step for step, token in enumerate(sequence) if token in eos), None)
-            if end is None and len(sequence) != case.max_new_tokens:
-                raise LanternError(
-                    f"{self.folder}: {case.name}, row {index}: neither an end-of-text token nor "
-                    f"the limit of {case.max_new_tokens} tokens ends the text"
-                )
-            text = sequence if end is None else sequence[: end + 1]
-            latents = self.generation.get(f"{case.name}/latents{index}", ())
-            rows.append(RecordedRow(text, list(latents), find_blocks(text, 0, tokens)))
-        return rows
+        size = 0 if case.condition == "skip" else case.slots
+        return [
+            self._row(case, index, sequence, tokens.sized(size), eos)
+            for index, sequence in enumerate(sequences.tolist())
+        ]
+
+    def _row(
+        self, case: Case, index: int, sequence: list[int], tokens: LvrTokens, eos: set[int]
+    ) -> RecordedRow:
+        begin = self.array(f"{case.batch}/input_ids").shape[1]
+        text = sequence[begin : begin + case.max_new_tokens]
+        fed = None if case.fed is None else {at - begin for at in case.fed[index]}
+        ends = (step for step, token in enumerate(text) if token in eos and step not in (fed or ()))
+        end = next(ends, None)
+        if end is None and len(text) != case.max_new_tokens:
+            raise LanternError(
+                f"{self.folder}: {case.name}, row {index}: neither an end-of-text token nor "
+                f"the limit of {case.max_new_tokens} tokens ends the text"
+            )
+        text = text if end is None else text[: end + 1]
+        latents = list(self.generation.get(f"{case.name}/latents{index}", ()))
+        if fed is None:
+            slots = [s for block in find_blocks(text, 0, tokens) for s in block.slots]
+        else:  # the last token of a text is fed only where the official loop overran its limit
+            slots = sorted(step for step in fed if step < len(text) - 1)
+            latents = latents[: len(slots)]
+        return RecordedRow(
+            text,
+            latents,
+            slots,
+            _turns(sequence[begin - 1], text, tokens),
+            self._departs(case, index, text, tokens),
+            frozenset(eos),
+        )
+
+    def _departs(self, case: Case, index: int, text: Sequence[int], tokens: LvrTokens) -> bool:
+        """True where the official loop does not do in this row what it does otherwise.
+
+        LVR's padded rows differ from the same rows alone. Mirage's counters are never reset, so
+        that a second start marker, or an end marker before the block, confuses them.
+        """
+        if self.system == LVR.name:
+            return not bool(self.array(f"{case.batch}/attention_mask")[index].all())
+        if self.system != MIRAGE.name:
+            return False
+        if tokens.start not in text:
+            return False
+        start = text.index(tokens.start)
+        return tokens.end in text[:start] or tokens.start in text[start + 1 :]
+
+
+def _turns(last: int, text: Sequence[int], tokens: LvrTokens) -> list[Turn]:
+    """The rule of the protocol at every step of a text."""
+    walk = BlockWalk(tokens)
+    walk.begin(last, -1, generated=False)
+    turns = []
+    for step, token in enumerate(text):
+        turns.append(walk.turn())
+        walk.take(token, step)
+    return turns
 
 
 def read_recordings(folder: Path) -> Recordings:
@@ -151,31 +222,38 @@ def read_recordings(folder: Path) -> Recordings:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        cases = [
-            Case(
-                name=case["name"],
-                batch=case["batch"],
-                condition=case["condition"],
-                start_bias=float(case["lvr_start_bias"]),
-                max_new_tokens=int(case["max_new_tokens"]),
-            )
-            for case in manifest["cases"]
-        ]
-        crops = [
-            Crop(tuple(crop["image_size"]), tuple(crop["bbox"]), tuple(crop["crop_box"]))
-            for crop in manifest["crops"]
-        ]
+        cases = [_case(case) for case in manifest["cases"]]
+        system = manifest.get("system", LANTERN.name)
+        crops, compression = [], {}
+        if system == LANTERN.name:
+            crops = [
+                Crop(tuple(crop["image_size"]), tuple(crop["bbox"]), tuple(crop["crop_box"]))
+                for crop in manifest["crops"]
+            ]
+            compression = _arrays(folder / "compression.npz")
         generation = _arrays(folder / "generation.npz")
-        compression = _arrays(folder / "compression.npz")
     except KeyError as error:
         raise LanternError(
             f"{folder} is no conformance folder: its manifest lacks {error}"
         ) from None
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise LanternError(f"{folder} is no conformance folder: {error}") from None
+    if system not in PROTOCOLS:
+        raise LanternError(f"{folder}: its manifest names an unknown system {system!r}")
     if not (folder / "checkpoint").is_dir():
         raise LanternError(f"{folder} is no conformance folder: it has no checkpoint/")
-    return Recordings(folder, cases, crops, generation, compression)
+    return Recordings(folder, cases, crops, generation, compression, system)
+
+
+def _case(case: Mapping[str, Any]) -> Case:
+    """One case of a manifest."""
+    common = (case["name"], case["batch"], case["condition"])
+    limit = int(case["max_new_tokens"])
+    if "fed_positions" not in case:
+        return Case(*common, float(case["lvr_start_bias"]), limit)
+    bias = tuple((tuple(ids), float(value)) for ids, value in case["sequence_bias"])
+    fed = tuple(frozenset(positions) for positions in case["fed_positions"])
+    return Case(*common, 0.0, limit, int(case["slots"]), bias, fed)
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
-from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.model.location import known_layers
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.rows import Row, read_rows
 from lantern_probe.records.run import Run
@@ -86,7 +86,7 @@ def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
     Raises:
         LanternError: there is no such slot or layer, or parts were made for another size.
     """
-    slots, layers = config.latent_size or known_slots(model), known_layers(model)
+    slots, layers = config.known_slots(model), known_layers(model)
     for part in parts:
         if slots is not None:
             _check_size(model, slots, part)

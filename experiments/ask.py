@@ -66,6 +66,8 @@ def main(config: Config) -> int:
     """Ask, show the answers and draw them; 1 when no image could be asked about."""
     config.check_run()
     config.check_model()
+    for model in config.model:
+        config.check_protocol(model)
     if config.seed < 0:
         raise LanternError(f"--seed must be at least 0, not {config.seed}")
     if config.words and not config.options:

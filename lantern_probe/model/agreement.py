@@ -96,7 +96,7 @@ class Report:
     deviations: list[Deviation] = field(default_factory=list)
     """First difference of every other row run freely; not judged."""
     left_out: int = 0
-    """Rows in which the official loop departs from its own rule, which are not compared."""
+    """Rows in which the official loop departs from its own single rows; they are not compared."""
     crops: int = 0
     """Crop boxes compared."""
     crops_identical: int = 0

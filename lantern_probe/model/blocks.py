@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from jaxtyping import Float, Int
 
 from lantern_probe.errors import LanternError
-from lantern_probe.protocols.walk import LvrTokens, Walked, walk_blocks
+from lantern_probe.protocols.walk import LvrTokens as LvrTokens
+from lantern_probe.protocols.walk import Walked, walk_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -250,6 +251,18 @@ class Block:
         """
         slots = range(walked.first, walked.first + walked.slots)
         return cls(walked.start, slots, walked.end, restarted=walked.restarted)
+
+    def until(self, stop: int, *, fed: int | None = None) -> Block:
+        """The block as far as it stands before an index.
+
+        Args:
+            stop: Index at which the sequence ends.
+            fed: Index before which a slot must stand to have been fed; default `stop`.
+        """
+        slots = range(self.slots.start, max(self.slots.start, min(self.slots.stop, stop)))
+        end = None if self.end is None or self.end >= stop else self.end
+        kept = sum(slot < (stop if fed is None else fed) for slot in slots)
+        return replace(self, slots=slots, end=end, latents=self.latents[:kept])
 
     def moved(self, by: int) -> Block:
         """The same block in a sequence that begins at another index.

@@ -229,8 +229,8 @@ class _Comparison:
                 feed.produced.append(decoding.state[index])
             self._add_states(report, index, feed, list(fed[index].values()))
             if self._case.fed is not None and list(fed[index]) != row.slots:
-                difference = StateDifference(self._case.name, index, -1, "fed", math.inf)
-                report.state_differences.append(difference)
+                elsewhere = StateDifference(self._case.name, index, -1, "fed", math.inf)
+                report.state_differences.append(elsewhere)
 
     def run_freely(self, report: Report) -> None:
         """Generate freely, and report the agreement of the texts."""
@@ -273,8 +273,9 @@ class _Comparison:
                 slot - self._prompt_length: latent
                 for block in row
                 for slot, latent in zip(block.slots, block.latents, strict=False)
+                if slot - self._prompt_length < len(recorded.text) - 1
             }
-            for row in blocks
+            for row, recorded in zip(blocks, self._rows, strict=True)
         ]
         return texts, decoding, watch, fed
 
@@ -309,7 +310,8 @@ class _Comparison:
         report.fed += len(found)
         self._add(report, index, "fed", found)
         if self._case.condition == "own":
-            found = _paired(feed.produced, row.latents)
+            produced = feed.produced if self._case.fed is None else feed.produced[: len(row.slots)]
+            found = _paired(produced, row.latents)
             report.states += len(found)
             self._add(report, index, "produced", found)
         else:  # what the model produced is not in the recording

@@ -49,6 +49,7 @@ def running_facts(
             "dtype": str(lantern.hf.dtype).removeprefix("torch."),
             "attn_implementation": lantern.hf.config._attn_implementation,
             "latent_size": None if lantern.lvr is None else lantern.lvr.size,
+            **({} if lantern.lvr is None else {"protocol": lantern.lvr.protocol.facts()}),
             "lvr_ids": None if lantern.lvr is None else _ids(lantern.lvr),
             "min_pixels": size["shortest_edge"],
             "max_pixels": size["longest_edge"],

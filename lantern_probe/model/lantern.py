@@ -22,7 +22,7 @@ from lantern_probe.model.placement import PlacedModel
 from lantern_probe.model.sampling import sampler
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.protocols import LatentProtocol, load_protocol
-from lantern_probe.tasks.answers import Parser, parse_answer
+from lantern_probe.tasks.answers import TAG, Parser, parse_answer
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
@@ -150,6 +150,11 @@ class LanternModel(Asking, PlacedModel):
             LanternError: the model has no LVR tokens.
         """
         return self.require_lvr().size
+
+    @property
+    def answer_lead(self) -> str:
+        """Text after which the answer stands: that of the model's protocol, else `<answer>`."""
+        return TAG if self.lvr is None else self.lvr.protocol.lead
 
     @property
     def eos_ids(self) -> set[int]:

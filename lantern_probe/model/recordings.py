@@ -60,7 +60,10 @@ class RecordedRow:
     """One row of a case."""
 
     text: list[int]
-    """Generated tokens up to the end of the text, without padding."""
+    """Generated tokens up to the end of the text, without padding.
+
+    Of Mirage, up to where the official loop departs from its own rule.
+    """
     latents: list[Tensor]
     """One per slot of all blocks, in order, each [D].
 
@@ -73,7 +76,7 @@ class RecordedRow:
     turns: list[Turn]
     """Rule of the protocol for every step."""
     left_out: bool = False
-    """True for a row in which the official loop is known to depart from its own rule."""
+    """True for a row in which the official loop does something else than in the same row alone."""
 
     @cached_property
     def free(self) -> frozenset[int]:
@@ -172,6 +175,8 @@ class Recordings:
                 f"the limit of {case.max_new_tokens} tokens ends the text"
             )
         text = text if end is None else text[: end + 1]
+        if self.system == MIRAGE.name:
+            text = text[: _departure(text, tokens)]
         latents = list(self.generation.get(f"{case.name}/latents{index}", ()))
         if fed is None:
             slots = [s for block in find_blocks(text, 0, tokens) for s in block.slots]
@@ -183,24 +188,30 @@ class Recordings:
             latents,
             slots,
             _turns(sequence[begin - 1], text, tokens),
-            self._departs(case, index, text, tokens),
+            self._left_out(case, index),
             frozenset(eos),
         )
 
-    def _departs(self, case: Case, index: int, text: Sequence[int], tokens: LvrTokens) -> bool:
-        """True where the official loop does not do in this row what it does otherwise.
+    def _left_out(self, case: Case, index: int) -> bool:
+        """True for LVR's padded rows, which differ from the same rows alone."""
+        padded = not bool(self.array(f"{case.batch}/attention_mask")[index].all())
+        return self.system == LVR.name and padded
 
-        LVR's padded rows differ from the same rows alone. Mirage's counters are never reset, so
-        that a second start marker, or an end marker before the block, confuses them.
-        """
-        if self.system == LVR.name:
-            return not bool(self.array(f"{case.batch}/attention_mask")[index].all())
-        if self.system != MIRAGE.name:
-            return False
-        if tokens.start not in text:
-            return False
-        start = text.index(tokens.start)
-        return tokens.end in text[:start] or tokens.start in text[start + 1 :]
+
+def _departure(text: Sequence[int], tokens: LvrTokens) -> int:
+    """Number of tokens up to which Mirage's loop follows its own rule.
+
+    Its counters are never reset: slots before a restart count for the block after it, and a start
+    marker after any end marker finds them used up.
+    """
+    walk, fed, ended = BlockWalk(tokens), 0, False
+    for step, token in enumerate(text):
+        fed += walk.take(token, step) == "slot"
+        ended |= token == tokens.end
+        used_up = walk.open is not None and walk.open.slots < tokens.size <= fed
+        if used_up or (ended and token == tokens.start):
+            return step + 1
+    return len(text)
 
 
 def _turns(last: int, text: Sequence[int], tokens: LvrTokens) -> list[Turn]:

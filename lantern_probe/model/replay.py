@@ -33,6 +33,7 @@ class Replay:
         first: For every row, the index at which its own tokens begin.
         prompt_lengths: For every row, its number of prompt tokens without padding.
         grids: For every row, the patch grids of its images (time, height, width), [images, 3].
+        blocks: For every row its latent blocks, counted in its own tokens.
         inputs: Inputs of `lantern.hf` or its language model: `inputs_embeds` [rows, length, D]
             with image features and latents in their places, `attention_mask` [rows, length],
             `position_ids` [4, rows, length] (text positions and the three rotary ones), no cache.
@@ -42,6 +43,7 @@ class Replay:
     first: list[int]
     prompt_lengths: list[int]
     grids: list[Int[Tensor, "_ 3"]]
+    blocks: list[list[Block]]
     inputs: dict[str, Any] = field(repr=False)
 
     def own_ids(self, row: int) -> Int[Tensor, " length"]:
@@ -55,9 +57,10 @@ class Replay:
 
 @dataclass(frozen=True, eq=False)
 class _Sequence:
-    """The tokens of one row without padding, and its latents by position."""
+    """The tokens of one row without padding, its blocks, and its latents by position."""
 
     ids: Tensor
+    blocks: list[Block]
     latents: dict[int, Tensor]
 
 
@@ -129,14 +132,17 @@ def _output_rows(
 
 def _sequence(ids: Tensor, blocks: Sequence[Block], first: int) -> _Sequence:
     """One row, whose block positions are counted from `first` places before it."""
+    moved = [block.moved(-first) for block in blocks]
     latents = {
-        position - first: latent
-        for block in blocks
+        position: latent
+        for block in moved
         for position, latent in zip(block.slots, block.latents, strict=False)
     }
     last = len(ids) - 1
-    unfed = last not in latents and any(last + first in block.slots for block in blocks)
-    return _Sequence(ids[:last] if unfed else ids, latents)
+    unfed = last not in latents and any(last in block.slots for block in moved)
+    ids = ids[:last] if unfed else ids
+    kept = [block.until(len(ids)) for block in moved if block.start < len(ids)]
+    return _Sequence(ids, kept, latents)
 
 
 def _batch(
@@ -179,7 +185,8 @@ def _batch(
         "position_ids": torch.cat([text[None], rotary]),
         "use_cache": False,
     }
-    return Replay(ids, first, prompt_lengths, _grids_by_row(lantern, grids, image), inputs)
+    by_row, blocks = _grids_by_row(lantern, grids, image), [row.blocks for row in rows]
+    return Replay(ids, first, prompt_lengths, by_row, blocks, inputs)
 
 
 def _grids_by_row(lantern: LanternModel, grids: Tensor | None, image: Tensor) -> list[Tensor]:

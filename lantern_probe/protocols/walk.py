@@ -49,6 +49,14 @@ class LvrTokens:
         """True if the first state takes the place of the start marker's own embedding."""
         return self.protocol.first == "marker"
 
+    def opens_after(self, last: int) -> bool:
+        """True if a prompt that ends with a token opens a block.
+
+        Args:
+            last: The prompt's last token.
+        """
+        return last == self.start and self.protocol.opens == "last" and not self.feeds_marker
+
     def sized(self, size: int | None) -> LvrTokens:
         """The same tokens with blocks of another number of slots.
 
@@ -123,9 +131,8 @@ class BlockWalk:
             position: Its position.
             generated: True if the model wrote it, False for a prompt's.
         """
-        if not generated and (self.tokens.protocol.opens != "last" or self.tokens.feeds_marker):
-            return None
-        return self.take(token, position)
+        opens = generated or self.tokens.opens_after(token)
+        return self.take(token, position) if opens else None
 
     def turn(self) -> Turn:
         """The rule for the next token."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.answer_tokens import answer_forms, find_answer
-from lantern_probe.model.blocks import LanternOutput, find_blocks, first_of
+from lantern_probe.model.blocks import LanternOutput, first_of
 from lantern_probe.model.hooks import Place, component_hooks
 from lantern_probe.model.kv_cache import KeysValues
 from lantern_probe.model.replay import Replay, replay
@@ -209,8 +209,7 @@ def _positions(
     end = first_of(continuation, lantern.eos_ids)
     # Only what was fed has a position, and a text's last token never is.
     text = continuation[: None if end is None else end + 1]
-    tokens = lantern.require_lvr()
-    found = text_positions(lantern, text, prompt, find_blocks(ids, prompt, tokens), tokens.size)
+    found = text_positions(lantern, text, prompt, again.blocks[row], lantern.latent_size)
     missing = [role for role in BLOCK if role not in found]
     if missing or found["answer-start"][0] <= found["lvr_end"][0]:
         lacks = f"it has no {missing[0]}" if missing else "its answer comes before the block"
@@ -227,7 +226,8 @@ def _candidates(
     lantern: LanternModel, sample: Sample, again: Replay, row: int
 ) -> dict[str, list[int]]:
     tokenizer = lantern.processor.tokenizer
-    place = find_answer(tokenizer, again.own_ids(row)[again.prompt_lengths[row] :].tolist())
+    text = again.own_ids(row)[again.prompt_lengths[row] :].tolist()
+    place = find_answer(tokenizer, text, lead=lantern.answer_lead)
     lead = "" if place is None else place.lead
     first = {
         candidate: {form[0] for form in answer_forms(tokenizer, candidate, lead)}

@@ -20,6 +20,7 @@ from lantern_probe.model.inputs import as_samples
 from lantern_probe.model.latent_port import LatentPort
 from lantern_probe.model.placement import PlacedModel
 from lantern_probe.model.sampling import sampler
+from lantern_probe.model.unfed import warn_of_unfed
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.protocols import LatentProtocol, load_protocol
 from lantern_probe.tasks.answers import TAG, Parser, parse_answer
@@ -225,11 +226,14 @@ class LanternModel(Asking, PlacedModel):
             blocks: list[list[Any]] = [[] for _ in sequences]
         else:
             blocks = decoding.blocks(sequences, prompt_length)
+        warn_of_unfed(self, sequences[:, prompt_length:], blocks)
         norms = [] if decoding is None else decoding.norms
         texts = [self.text(row[prompt_length:]) for row in sequences]
         answers: list[str | None] = [None] * len(texts)
         if samples is not None:
-            answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
+            lead = self.answer_lead
+            pairs = zip(texts, samples, strict=True)
+            answers = [parse_answer(*one, parser, lead=lead) for one in pairs]
         return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
 
     @untraceable

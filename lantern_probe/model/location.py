@@ -326,5 +326,5 @@ def known_slots(source: str, given: LatentProtocol | None = None) -> int | None:
     if protocol is None:
         return None
     if files is None:
-        return None if protocol.size_key else int(protocol.size)
+        return None if protocol.size_key else protocol.size_number
     return latent_size_of(files, protocol)

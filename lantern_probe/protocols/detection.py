@@ -165,11 +165,9 @@ def latent_size_of(files: CheckpointFiles, protocol: LatentProtocol) -> int | No
     Raises:
         LanternError: the config's entry is no number of slots.
     """
-    if protocol.size_key is None:
-        return int(protocol.size)
-    value = files.config.get(protocol.size_key)
+    value = None if protocol.size_key is None else files.config.get(protocol.size_key)
     if value is None:
-        return None
+        return protocol.size_number
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_SLOTS:
         raise LanternError(
             f"cannot load the checkpoint {files.name!r}: config.json has {protocol.size_key} "

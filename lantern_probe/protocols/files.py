@@ -5,11 +5,10 @@ from __future__ import annotations
 import tomllib
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any
 
 from lantern_probe.errors import LanternError
 from lantern_probe.protocols.named import PROTOCOLS
-from lantern_probe.protocols.protocol import LatentProtocol
+from lantern_probe.protocols.protocol import LatentProtocol, check_fields
 
 
 def load_protocol(source: str | Path | LatentProtocol) -> LatentProtocol:
@@ -55,22 +54,20 @@ def _read(path: Path) -> LatentProtocol:
         raise LanternError(
             f"protocol '{path}': no field {unknown[0]!r}; there are like, {', '.join(known)}"
         )
-    given.setdefault("name", path.stem)
+    given = {"name": path.stem} | {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    try:
+        check_fields(given)
+    except LanternError as error:
+        raise LanternError(f"'{path}': {error}") from None
     if like is not None:
         if like not in PROTOCOLS:
             raise LanternError(
                 f"protocol '{path}': like = {like!r} is none of {', '.join(PROTOCOLS)}"
             )
-        return _made(path, lambda: replace(PROTOCOLS[like], **{"official": "", **given}))
+        return replace(PROTOCOLS[like], **{"official": "", **given})
     needed = [name for name, field in known.items() if field.default is MISSING]
     if lacking := [name for name in needed if name not in given]:
         raise LanternError(f"protocol '{path}': it lacks {', '.join(lacking)}")
-    return _made(path, lambda: LatentProtocol(**given))
-
-
-def _made(path: Path, make: Any) -> LatentProtocol:
-    try:
-        protocol: LatentProtocol = make()
-    except LanternError as error:
-        raise LanternError(f"{path}: {error}") from None
-    return protocol
+    return LatentProtocol(**given)

@@ -8,6 +8,7 @@ there, and how a block ends. A protocol names them. It needs no model.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -30,7 +31,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """Fields of a protocol that take one of a few words, and these words."""
 
-_SIZE = re.compile(r"(?:(?P<times>\d+)\s*\*\s*)?(?P<key>[A-Za-z_]\w*)")
+_SIZE = re.compile(
+    r"\s*(?:(?P<times>[1-9]\d*)\s*\*\s*)?(?P<key>[A-Za-z_]\w*)(?:\s+or\s+(?P<else>[1-9]\d*))?\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class LatentProtocol:
         markers: Texts of the same three tokens, looked up where the config lacks the keys; default
             none.
         size: K, the number of states that a block is fed (the most, where it may end early): a
-            number, a config key, or a multiple of one such as `2 * sketch_token_num`. Default
-            `latent_size`, the config key.
+            number, a config key, a multiple of one such as `2 * sketch_token_num`, or a key with
+            the number that holds without it, `latent_size or 8`. Default `latent_size`.
         opens: "generated" (default) where only a generated start marker opens a block; "last" where
             one at the end of the prompt does so, too.
         first: Position at which the first state is fed: the one that "follows" the start marker
@@ -111,61 +114,26 @@ class LatentProtocol:
     official: str = ""
 
     def __post_init__(self) -> None:
-        for field in ("keys", "markers", "also", "classes", "pixels"):
-            value = getattr(self, field)
-            if isinstance(value, list):
-                object.__setattr__(self, field, tuple(value))
-        self._check_texts()
-        for field, words in CHOICES.items():
-            if getattr(self, field) not in words:
-                self._refuse(field, f"one of {', '.join(map(repr, words))}")
-        if not isinstance(self.restarts, bool):
-            self._refuse("restarts", "true or false")
-        if self.blocks is not None and not _is_count(self.blocks):
-            self._refuse("blocks", "a number from 1 on, or left out")
-        whole = _is_count(self.size)
-        if not whole and not (isinstance(self.size, str) and _SIZE.fullmatch(self.size.strip())):
-            self._refuse("size", "a number from 1 on, a config key, or 'N * KEY'")
-        if self.pixels is not None and not (
-            len(self.pixels) == 2 and all(map(_is_count, self.pixels))
-            and self.pixels[0] <= self.pixels[1]
-        ):  # fmt: skip
-            self._refuse("pixels", "the fewest and the most pixels of an image, [min, max]")
-
-    def _check_texts(self) -> None:
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]+", self.name):
-            self._refuse("name", "a word of letters, digits, '-', '_' and '.'")
-        for field, count in (("keys", 3), ("markers", 3), ("also", None), ("classes", None)):
-            value = getattr(self, field)
-            if field == "markers" and value is None:
-                continue
-            good = isinstance(value, tuple) and all(isinstance(v, str) and v for v in value)
-            if not good or (count is not None and len(set(value)) != count):
-                what = "texts" if count is None else "three different texts: start, slot, end"
-                self._refuse(field, what)
-        for field in ("model_type", "lead", "suffix", "official"):
-            if not isinstance(getattr(self, field), str):
-                self._refuse(field, "a text")
-        if not self.lead.strip():
-            self._refuse("lead", "the text after which an answer stands")
-        if self.system is not None and not isinstance(self.system, str):
-            self._refuse("system", "a text, or left out")
-
-    def _refuse(self, field: str, wanted: str) -> None:
-        found = getattr(self, field)
-        raise LanternError(f"protocol {self.name!r}: {field} is {found!r:.80}; it takes {wanted}")
+        check_fields({field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
     def size_key(self) -> str | None:
         """The config key from which K comes; None for a constant."""
-        match = _SIZE.fullmatch(self.size.strip()) if isinstance(self.size, str) else None
+        match = _SIZE.fullmatch(str(self.size))
         return None if match is None else match["key"]
 
     @property
     def size_times(self) -> int:
         """The number by which the config's value is multiplied; 1 for a constant."""
-        match = _SIZE.fullmatch(self.size.strip()) if isinstance(self.size, str) else None
+        match = _SIZE.fullmatch(str(self.size))
         return int(match["times"] or 1) if match is not None else 1
+
+    @property
+    def size_number(self) -> int | None:
+        """K of a protocol whose config does not say it; None where it must."""
+        match = _SIZE.fullmatch(str(self.size))
+        number = self.size if match is None else match["else"]
+        return None if number is None else int(number)
 
     def facts(self) -> dict[str, Any]:
         """The fields as a record keeps them, tuples as lists."""
@@ -174,6 +142,56 @@ class LatentProtocol:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
         }
+
+
+_TEXTS = {"keys": 3, "markers": 3, "also": None, "classes": None}
+"""Fields that are several texts, and their number."""
+
+
+def check_fields(values: Mapping[str, Any]) -> None:
+    """Refuse fields of a protocol that have a value which they cannot have.
+
+    Args:
+        values: Values by field; fields may be missing.
+
+    Raises:
+        LanternError: naming the protocol, the field and what it takes.
+    """
+    for field, value in values.items():
+        if (wanted := _wanted(field, value)) is not None:
+            name = values.get("name")
+            raise LanternError(f"protocol {name!r}: {field} is {value!r:.80}; it takes {wanted}")
+
+
+def _wanted(field: str, value: Any) -> str | None:
+    """The values that a field takes, in words; None for a value that is one of them."""
+    good, wanted = True, ""
+    if field in CHOICES:
+        good, wanted = value in CHOICES[field], f"one of {', '.join(map(repr, CHOICES[field]))}"
+    elif field in _TEXTS:
+        count = _TEXTS[field]
+        good = isinstance(value, tuple) and all(isinstance(text, str) and text for text in value)
+        good = (good and count in (None, len(set(value)))) or (field == "markers" and value is None)
+        wanted = "texts" if count is None else "three different texts: start, slot, end"
+    elif field == "name":
+        good = isinstance(value, str) and re.fullmatch(r"[\w.-]+", value) is not None
+        wanted = "a word of letters, digits, '-', '_' and '.'"
+    elif field == "size":
+        good = _is_count(value) or (isinstance(value, str) and _SIZE.fullmatch(value) is not None)
+        wanted = "a number from 1 on, a config key, 'N * KEY' or 'KEY or N'"
+    elif field == "restarts":
+        good, wanted = isinstance(value, bool), "true or false"
+    elif field == "blocks":
+        good, wanted = value is None or _is_count(value), "a number from 1 on, or is left out"
+    elif field == "pixels":
+        pair = isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value))
+        good = value is None or (pair and value[0] <= value[1])
+        wanted = "the fewest and the most pixels of an image, [min, max]"
+    elif field == "lead":
+        good, wanted = isinstance(value, str) and bool(value.strip()), "a text"
+    else:
+        good, wanted = isinstance(value, str) or (field == "system" and value is None), "a text"
+    return None if good else wanted
 
 
 def _is_count(value: object) -> bool:

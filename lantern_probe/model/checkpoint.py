@@ -49,6 +49,9 @@ from lantern_probe.protocols.detection import find_tokens, nearest
 
 _log = logging.getLogger(__name__)
 
+ARCHITECTURES = ("qwen2_5_vl", "qwen3_vl")
+"""Values of `model_type` that can be loaded."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -103,9 +106,10 @@ def load_checkpoint(
     gpu = torch.cuda.is_available()
     with _guarded(source, CONFIG):
         config = AutoConfig.from_pretrained(folder, **local)
-        if config.model_type != "qwen2_5_vl":
+        if config.model_type not in ARCHITECTURES:
             raise LanternError(
-                f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
+                f"{source} is a {config.model_type} model; latent visual reasoners are "
+                f"{' or '.join(ARCHITECTURES)}"
             )
     with _guarded(source, "its processor and tokenizer"):
         processor = AutoProcessor.from_pretrained(folder, **local)
@@ -119,7 +123,10 @@ def load_checkpoint(
         processor.tokenizer.padding_side = "left"
         check_patches(folder, config, processor.image_processor)
         own = added is not None and added.has_image_processor
-        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
+        official = OFFICIAL_PIXELS if lvr is None else lvr.protocol.pixels
+        limit_pixels(
+            added.folder if added and own else folder, processor, min_pixels, max_pixels, official
+        )
         _check_prompts(template_folder(folder, added), processor)
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)

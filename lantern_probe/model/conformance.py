@@ -33,7 +33,13 @@ from lantern_probe.model.attention import REPEATED_SDPA
 from lantern_probe.model.blocks import RowPlan, Slot, fed
 from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.model.recordings import Case, RecordedRow, Recordings, read_recordings
+from lantern_probe.model.recordings import (
+    Case,
+    RecordedRow,
+    Recordings,
+    loadable,
+    read_recordings,
+)
 from lantern_probe.protocols import LatentProtocol
 from lantern_probe.tasks.crops import compress, crop_box
 
@@ -61,15 +67,22 @@ def check(
         LanternError: a file is missing or not laid out as expected.
     """
     recordings = read_recordings(folder)
-    lantern = LanternModel(
-        str(folder / "checkpoint"),
-        protocol=protocol or recordings.system,
+    with loadable(folder / "checkpoint") as checkpoint:
+        lantern = _loaded(checkpoint, protocol or recordings.system, attn_implementation)
+    return compare(lantern, recordings, progress)
+
+
+def _loaded(
+    checkpoint: Path, protocol: LatentProtocol | str, attn_implementation: str | None
+) -> LanternModel:
+    return LanternModel(
+        str(checkpoint),
+        protocol=protocol,
         dtype=torch.float32,
         device_map={"": "cpu"},
         attn_implementation=attn_implementation or REPEATED_SDPA,
         offline=True,
     )
-    return compare(lantern, recordings, progress)
 
 
 def compare(lantern: LanternModel, recordings: Recordings, progress: Progress = iter) -> Report:

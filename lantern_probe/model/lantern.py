@@ -158,6 +158,11 @@ class LanternModel(Asking, PlacedModel):
         return TAG if self.lvr is None else self.lvr.protocol.lead
 
     @property
+    def system(self) -> str | None:
+        """System prompt of the model's protocol; None for the chat template's own."""
+        return None if self.lvr is None else self.lvr.protocol.system
+
+    @property
     def eos_ids(self) -> set[int]:
         """The tokens that end a generation."""
         eos = self.hf.generation_config.eos_token_id

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens, find_blocks
+from lantern_probe.model.files import CONFIG, read_json
 from lantern_probe.protocols.named import LANTERN, LVR, MIRAGE, PROTOCOLS
 from lantern_probe.protocols.walk import BlockWalk, Turn
 
@@ -270,3 +274,36 @@ def _case(case: Mapping[str, Any]) -> Case:
 def _arrays(path: Path) -> dict[str, Tensor]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@contextmanager
+def loadable(checkpoint: Path) -> Iterator[Path]:
+    """The checkpoint of a conformance folder, with an image processor if it has none.
+
+    Recordings hold ready inputs, so that only the sizes of the processor's patches matter.
+
+    Args:
+        checkpoint: Folder of the checkpoint; left as it is.
+    """
+    if not (checkpoint / CONFIG).is_file() or any(
+        (checkpoint / name).is_file()
+        for name in ("preprocessor_config.json", "processor_config.json")
+    ):
+        yield checkpoint
+        return
+    vision = read_json(checkpoint / CONFIG).get("vision_config", {})
+    sizes = ("patch_size", "temporal_patch_size", "spatial_merge_size")
+    if not isinstance(vision, dict) or any(name not in vision for name in sizes):
+        raise LanternError(f"{checkpoint}: its config.json has no vision_config with {sizes[0]}")
+    patch, frames, merge = (vision[name] for name in sizes)
+    with TemporaryDirectory() as place:
+        copy = Path(place) / checkpoint.name
+        shutil.copytree(checkpoint, copy)
+        settings = {
+            "image_processor_type": "Qwen2VLImageProcessor",
+            "patch_size": patch,
+            "temporal_patch_size": frames,
+            "merge_size": merge,
+        }
+        (copy / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+        yield copy

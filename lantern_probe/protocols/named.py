@@ -20,6 +20,7 @@ LANTERN = LatentProtocol(
     name="lantern",
     keys=("lvr_start_id", "lvr_sep_id", "lvr_end_id"),
     markers=("<|lvr_start|>", "<|lvr_sep|>", "<|lvr_end|>"),
+    pixels=(256 * _TOKEN, 3500 * _TOKEN),
     oracle="crop",
     official="GuilhermeViveiros/LanteRn, commit 65f64b2",
 )
@@ -35,7 +36,6 @@ LVR = LatentProtocol(
     end_of_text="ignored",
     also=("lvr_latent_end_id",),
     classes=("QwenWithLVR",),
-    suffix="\nAnswer with the option's letter from the given choices directly.",
     oracle="region",
     official="VincentLeebang/lvr, commit 637a9f7, decoding strategy 'steps'",
 )
@@ -110,7 +110,7 @@ SWIMBIRD = LatentProtocol(
     model_type="qwen3_vl",
     classes=("SwimBird_Qwen3VL",),
     pixels=(1280 * _TOKEN, 16384 * _TOKEN),
-    oracle="helper-whole",
+    oracle="helper",
     official="Accio-Lab/SwimBird, commit 6aa2cc3",
 )
 

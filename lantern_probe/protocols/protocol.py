@@ -19,7 +19,7 @@ First = Literal["follows", "marker"]
 SlotToken = Literal["slot", "own"]
 Close = Literal["forced", "early", "no marker"]
 EndOfText = Literal["ends", "ignored"]
-Oracle = Literal["none", "crop", "region", "helper", "helper-whole"]
+Oracle = Literal["none", "crop", "region", "helper"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "opens": get_args(Opens),
@@ -78,14 +78,14 @@ class LatentProtocol:
         classes: Class names that the config of such a checkpoint may name besides the
             architecture's own; default none.
         lead: Text after which the answer stands; default `<answer>`.
-        system: System prompt of the official evaluation; default None, the chat template's own.
-        suffix: Text that the official evaluation puts after the question; default none.
+        system: System prompt of the official evaluation, with which questions are put; default
+            None, the chat template's own.
         pixels: Fewest and most pixels of an image in the official evaluation; default None, the
             checkpoint's own.
-        oracle: Recipe by which oracle latents are made from the image: "crop" (features of the
-            evidence crop, means of groups), "region" (the image tokens in the box), "helper" and
-            "helper-whole" (features of a helper image, with and without means of groups), or "none"
-            (default), where weights as released do not suffice.
+        oracle: Recipe by which oracle latents are made: "crop" (features of the evidence crop, in
+            K means), "region" (the image's own tokens in the box, in K means), "helper" (features
+            of a helper image, which samples do not have), or "none" (default), where released
+            weights do not suffice. Conditions with oracle latents are refused under the last two.
         official: The code that it conforms to, and where it was read; default none.
 
     Raises:
@@ -108,7 +108,6 @@ class LatentProtocol:
     classes: tuple[str, ...] = ()
     lead: str = "<answer>"
     system: str | None = None
-    suffix: str = ""
     pixels: tuple[int, int] | None = None
     oracle: Oracle = "none"
     official: str = ""

@@ -17,7 +17,7 @@ TESTS := $(BIN) -m pytest -n $(WORKERS) --dist loadfile
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate notebooks check test test-all test-extra fuzz wheel-check lint format \
+.PHONY: help setup ablate notebooks docs check test test-all test-extra fuzz wheel-check lint format \
 	typecheck clean
 
 help:  ## this list
@@ -43,11 +43,22 @@ ablate: setup  ## ablate the latents of the bundled organisms
 notebooks: setup  ## open the notebooks in JupyterLab
 	$(BIN) -m jupyterlab --notebook-dir notebooks $(ARGS)
 
+# The site's own packages come on top of the others, and are stamped in the same way.
+SITE_READY := .venv/.site-ready
+$(SITE_READY): $(READY)
+	$(BIN) -m uv pip install --quiet --python $(BIN) --compile-bytecode \
+		--constraint constraints.txt --editable '.[dev,notebooks,docs]'
+	@touch $@
+
+docs: $(SITE_READY)  ## build the documentation site into build/site, with the notebooks run
+	$(BIN) -m sphinx --fail-on-warning --keep-going --conf-dir docs \
+		--doctree-dir build/doctrees . build/site $(ARGS)
+
 # One thread per worker. A file stays with one worker, which loads its model once.
-check test test-extra fuzz: export HF_HUB_OFFLINE = 1
-check test test-extra fuzz: export MPLBACKEND = Agg
-check test test-extra fuzz: export OMP_NUM_THREADS = 1
-check test test-extra fuzz: export TOKENIZERS_PARALLELISM = false
+docs check test test-extra fuzz: export HF_HUB_OFFLINE = 1
+docs check test test-extra fuzz: export MPLBACKEND = Agg
+docs check test test-extra fuzz: export OMP_NUM_THREADS = 1
+docs check test test-extra fuzz: export TOKENIZERS_PARALLELISM = false
 
 check: lint typecheck  ## style, types and the fast tests, in a few minutes
 	$(TESTS) -m 'not slow and not extra' $(ARGS)
@@ -55,7 +66,7 @@ check: lint typecheck  ## style, types and the fast tests, in a few minutes
 test: lint typecheck  ## all checks and all tests but those of test-extra
 	$(TESTS) -m 'not extra' $(ARGS)
 
-test-extra: setup wheel-check  ## what test-all adds: tests that take minutes or more than this
+test-extra: $(SITE_READY) wheel-check  ## what test-all adds: tests that take minutes or more than this
 	$(TESTS) -m extra $(ARGS)
 
 test-all: test test-extra  ## everything

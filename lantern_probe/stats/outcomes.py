@@ -12,6 +12,7 @@ from lantern_probe.stats.paired import McNemar, mcnemar
 
 Outcome = Literal["right", "wrong", "unparsed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""All outcomes of a row, in the order of their definition."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`LanternModel`: a LanteRn checkpoint under nnsight, loaded, asked and traced."""
+"""`LanternModel`: a latent visual reasoner under nnsight, loaded, asked and traced."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.asking import Asking
-from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
+from lantern_probe.model.blocks import OWN, LanternOutput, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
 from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.inputs import as_samples
 from lantern_probe.model.latent_port import LatentPort
 from lantern_probe.model.placement import PlacedModel
+from lantern_probe.model.protocol_model import MAX_NEW_TOKENS as MAX_NEW_TOKENS
+from lantern_probe.model.protocol_model import ProtocolModel
 from lantern_probe.model.sampling import sampler
 from lantern_probe.model.unfed import warn_of_unfed
 from lantern_probe.model.with_blocks import traceable, untraceable
 from lantern_probe.protocols import LatentProtocol, load_protocol
-from lantern_probe.tasks.answers import TAG, Parser, parse_answer
+from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
 
 if TYPE_CHECKING:
     from lantern_probe.capture.batch import Captured
 
-MAX_NEW_TOKENS = 512
-"""Token limit of the official evaluation (docs/methods.md, The official system)."""
 
+class LanternModel(Asking, ProtocolModel, PlacedModel):
+    """A Qwen2.5-VL or Qwen3-VL with latent blocks, wrapped by nnsight.
 
-class LanternModel(Asking, PlacedModel):
-    """A Qwen2.5-VL with latent blocks, wrapped by nnsight.
-
-    Between `<|lvr_start|>` and `<|lvr_end|>` the model is fed K of its own final hidden states
-    (arXiv 2603.25629), one at each slot. They pass through the submodule `latent`, so that a trace
-    reads and edits them like any other location:
+    In a block the model is fed K of its own final hidden states, one at each slot, as its protocol
+    says (docs/protocols.md; of LanteRn arXiv 2603.25629). They pass through the submodule `latent`,
+    so that a trace reads and edits them like any other location:
 
         LanternModel
         ├── model
@@ -93,8 +92,8 @@ class LanternModel(Asking, PlacedModel):
         max_pixels: Most pixels to which the processor resizes an image; the same default.
 
     Raises:
-        LanternError: there is no such checkpoint, it is no Qwen2.5-VL, it has no LVR tokens, or it
-            does not fit into memory.
+        LanternError: there is no such checkpoint, it is no Qwen2.5-VL or Qwen3-VL, its
+            protocol is not clear or contradicted, or it does not fit into memory.
     """
 
     def __init__(
@@ -133,53 +132,8 @@ class LanternModel(Asking, PlacedModel):
         # Both before nnsight wraps the model: it replaces every module's `forward`.
         module.add_module("latent", nn.Identity())
         self._port = LatentPort(module.model.language_model, module.latent)
-        self.lvr: LvrTokens | None = checkpoint.lvr
+        self.lvr = checkpoint.lvr
         super().__init__(checkpoint.source, module, checkpoint.processor)
-
-    # -- what it is ----------------------------------------------------------
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Token limit of a continuation unless another is given: the checkpoint's own, else 512."""
-        return self.hf.generation_config.max_new_tokens or MAX_NEW_TOKENS
-
-    @property
-    def latent_size(self) -> int:
-        """K, the number of slots in a block.
-
-        Raises:
-            LanternError: the model has no LVR tokens.
-        """
-        return self.require_lvr().size
-
-    @property
-    def answer_lead(self) -> str:
-        """Text after which the answer stands: that of the model's protocol, else `<answer>`."""
-        return TAG if self.lvr is None else self.lvr.protocol.lead
-
-    @property
-    def system(self) -> str | None:
-        """System prompt of the model's protocol; None for the chat template's own."""
-        return None if self.lvr is None else self.lvr.protocol.system
-
-    @property
-    def eos_ids(self) -> set[int]:
-        """The tokens that end a generation."""
-        eos = self.hf.generation_config.eos_token_id
-        return set(eos) if isinstance(eos, list | tuple) else {eos} - {None}
-
-    def require_lvr(self) -> LvrTokens:
-        """The LVR tokens.
-
-        Raises:
-            LanternError: the model was loaded without them.
-        """
-        if self.lvr is None:
-            raise LanternError(
-                f"{self.origin} has no LVR tokens, hence no latent blocks; "
-                "it can answer questions, but no condition on the slots applies to it"
-            )
-        return self.lvr
 
     # -- asking --------------------------------------------------------------
 

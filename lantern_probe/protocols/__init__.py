@@ -9,11 +9,16 @@ needs a model.
 
 from __future__ import annotations
 
-from lantern_probe.protocols.detection import CheckpointFiles, candidates, find_protocol
-from lantern_probe.protocols.files import load_protocol
-from lantern_probe.protocols.named import PROTOCOLS
-from lantern_probe.protocols.protocol import LatentProtocol
-from lantern_probe.protocols.walk import BlockWalk, LvrTokens, walk_blocks
+from typing import TYPE_CHECKING
+
+from lantern_probe.faces import lazily
+
+if TYPE_CHECKING:
+    from lantern_probe.protocols.detection import CheckpointFiles, candidates, find_protocol
+    from lantern_probe.protocols.files import load_protocol
+    from lantern_probe.protocols.named import PROTOCOLS
+    from lantern_probe.protocols.protocol import LatentProtocol
+    from lantern_probe.protocols.walk import BlockWalk, LvrTokens, walk_blocks
 
 __all__ = [
     "PROTOCOLS",
@@ -26,3 +31,12 @@ __all__ = [
     "load_protocol",
     "walk_blocks",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    detection="CheckpointFiles candidates find_protocol",
+    files="load_protocol",
+    named="PROTOCOLS",
+    protocol="LatentProtocol",
+    walk="BlockWalk LvrTokens walk_blocks",
+)

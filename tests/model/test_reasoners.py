@@ -11,7 +11,7 @@ import pytest
 from lantern_probe.model.agreement import Report
 from lantern_probe.model.conformance import compare
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.model.recordings import Recordings, read_recordings
+from lantern_probe.model.recordings import Recordings, loadable, read_recordings
 from lantern_probe.protocols import PROTOCOLS
 
 RECORDED = Path(__file__).parents[1] / "conformance"
@@ -22,11 +22,12 @@ BATCHES: dict[str, tuple[str, ...]] = {
     "ilvr": ("batch1/", "batch4/"),
     "mirage": ("batch1/", "batch2/"),
     "skila": ("batch1/", "batch4/", "batch5/"),
+    "swimbird": ("batch1/", "batch4/", "batch5/"),
 }
 """Recorded batches that the usual run compares; batch 4's prompt ends with a start marker, and
 batch 5 is padded."""
 
-ROWS = {"lvr": 42, "monet": 60, "ilvr": 45, "mirage": 45, "skila": 48}
+ROWS = {"lvr": 42, "monet": 60, "ilvr": 45, "mirage": 45, "skila": 48, "swimbird": 48}
 """Rows of all recordings that are compared: all but LVR's padded ones."""
 
 MUTANTS: list[tuple[str, dict[str, Any]]] = [
@@ -52,6 +53,9 @@ MUTANTS: list[tuple[str, dict[str, Any]]] = [
     ("skila", {"close": "forced"}),
     ("skila", {"opens": "generated"}),
     ("skila", {"restarts": True}),
+    ("swimbird", {"close": "forced"}),
+    ("swimbird", {"opens": "generated"}),
+    ("swimbird", {"restarts": True}),
 ]
 
 
@@ -63,8 +67,9 @@ def some(system: str) -> Recordings:
 
 def compared(system: str, recordings: Recordings, **fields: Any) -> Report:
     protocol = replace(PROTOCOLS[system], **fields)
-    folder = str(RECORDED / system / "checkpoint")
-    return compare(LanternModel(folder, protocol=protocol, offline=True), recordings)
+    with loadable(RECORDED / system / "checkpoint") as folder:
+        lantern = LanternModel(str(folder), protocol=protocol, offline=True)
+    return compare(lantern, recordings)
 
 
 @pytest.mark.parametrize("system", BATCHES)
@@ -92,7 +97,7 @@ def test_a_wrong_protocol_is_noticed(system: str, fields: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    ("system", "fields"), [MUTANTS[place] for place in (2, 4, 9, 14, 19)], ids=str
+    ("system", "fields"), [MUTANTS[place] for place in (2, 4, 9, 14, 19, 23)], ids=str
 )
 def test_a_wrong_protocol_of_each_reasoner_is_noticed(system: str, fields: dict[str, Any]):
     recordings = some(system)

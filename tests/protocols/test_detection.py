@@ -11,8 +11,8 @@ from lantern_probe.model.location import check_protocol, known_files, known_slot
 from lantern_probe.protocols import PROTOCOLS, CheckpointFiles, candidates, find_protocol
 
 RECORDED = Path(__file__).parents[1] / "conformance"
-SYSTEMS = ("lantern", "lvr", "monet", "ilvr", "mirage", "skila")
-CLEAR = {"lantern": 8, "lvr": 8, "skila": 6}
+SYSTEMS = ("lantern", "lvr", "monet", "ilvr", "mirage", "skila", "swimbird")
+CLEAR = {"lantern": 8, "lvr": 8, "skila": 6, "swimbird": 6}
 
 
 def files(system: str) -> CheckpointFiles:

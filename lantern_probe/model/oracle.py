@@ -34,7 +34,8 @@ def region_latents(
         image: The image.
         box: Left, top, right, bottom in pixels; None for the whole image. LanteRn's recipe scales
             it by 1.2 about its centre and cuts it out; LVR's takes the tokens of the whole image
-            that lie in it, and K means of them, since its own number of latents is not fixed.
+            that lie in it, and K means of them, or each several times where they are fewer: its own
+            number of latents is not fixed.
 
     Returns:
         One latent per slot, [K, D].
@@ -56,7 +57,10 @@ def region_latents(
         merge = lantern.processor.image_processor.merge_size
         inside = tokens_in_box(box, image.size, grid, merge_size=merge)
         features = features[inside.to(features.device)]
-    return compress(features, lantern.latent_size)
+    size, count = lantern.latent_size, len(features)
+    if count >= size:
+        return compress(features, size)
+    return features[torch.arange(size, device=features.device) * count // size]
 
 
 _NONE = {

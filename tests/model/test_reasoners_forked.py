@@ -35,12 +35,10 @@ def asked(lantern: LanternModel, recordings: Recordings, batch: str) -> dict[str
     return dict(recordings.inputs(batch, lantern.hf.config.image_token_id))
 
 
-def biased(lantern: LanternModel, value: float = 3.0) -> dict[str, Any]:
+def biased(lantern: LanternModel) -> dict[str, Any]:
     tokens = lantern.require_lvr()
-    return {
-        "sequence_bias": [[[tokens.start], value], [[tokens.end], value]],
-        "max_new_tokens": LIMIT,
-    }
+    bias = [[[tokens.start], 3.0], [[tokens.end], 3.0]]
+    return {"sequence_bias": bias, "max_new_tokens": LIMIT}
 
 
 def places(blocks: list[Block], first: int) -> list[tuple[Any, ...]]:
@@ -81,7 +79,7 @@ def test_conditions_mean_the_same_under_every_protocol(
 ):
     lantern, recordings = reasoner
     inputs, tokens = asked(lantern, recordings, "batch1"), lantern.require_lvr()
-    settings = biased(lantern, 100.0)
+    settings = {"sequence_bias": [[[tokens.start], 100.0]], "max_new_tokens": LIMIT}
 
     def written(plan: RowPlan) -> tuple[list[int], list[Block]]:
         output = lantern.generate(inputs, plans=[plan], **settings)

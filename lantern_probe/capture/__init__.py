@@ -29,17 +29,23 @@ if TYPE_CHECKING:
         store_dtype,
     )
     from lantern_probe.capture.dataset import Capture, bytes_per_sample
+    from lantern_probe.capture.image_readouts import cosine_maps, read_image_tokens
+    from lantern_probe.capture.lens import LogitLens, Words, words_of
     from lantern_probe.capture.sensitivity import between, distances
+    from lantern_probe.capture.word_readouts import read_words
 
 __all__ = [
     "AttentionReading",
     "Capture",
     "Captured",
     "Enrichment",
+    "LogitLens",
+    "Words",
     "attention_figures",
     "between",
     "bytes_per_sample",
     "capture_batch",
+    "cosine_maps",
     "default_queries",
     "distances",
     "enrichment",
@@ -47,10 +53,13 @@ __all__ = [
     "image_maps",
     "mass_by_role",
     "read_attention",
+    "read_image_tokens",
+    "read_words",
     "readable",
     "reading_attention",
     "samples_together",
     "store_dtype",
+    "words_of",
 ]
 
 __getattr__ = lazily(
@@ -59,5 +68,8 @@ __getattr__ = lazily(
     dataset="Capture bytes_per_sample",
     attention="AttentionReading default_queries read_attention reading_attention",
     attention_measures="Enrichment attention_figures enrichment entropy image_maps mass_by_role",
+    image_readouts="cosine_maps read_image_tokens",
+    lens="LogitLens Words words_of",
     sensitivity="between distances",
+    word_readouts="read_words",
 )

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.bootstrap import Difference
 from lantern_probe.stats.clusters import Clusters, check_level, outcome_effect
 from lantern_probe.stats.score import interval_of_tail
 
@@ -67,6 +68,25 @@ def fraction_interval(
     low, high = mean_interval(b, c, n, effect, tail, clusters=groups, share=losses is None)
     mean = (b - c) / n
     return mean, min(low, mean), max(high, mean)
+
+
+def fraction_mean(
+    values: ArrayLike, clusters: Clusters = None, *, level: float = 0.95
+) -> Difference:
+    """Mean of fractions with the interval of `fraction_interval`, also where all are equal.
+
+    Args:
+        values: Fraction in [0, 1] per unit [n].
+        clusters: Image of each unit [n]; None makes each its own cluster.
+        level: Nominal coverage, default 0.95.
+
+    Raises:
+        LanternError: a value is out of range, or the level is.
+    """
+    found = _fractions(values)
+    mean, low, high = fraction_interval(found, None, clusters, tail=(1 - level) / 2)
+    effect, groups = outcome_effect(found, clusters) if len(found) else (1.0, 0)
+    return Difference(len(found), groups, mean, low, high, level, "exact share", 0, 0, None, effect)
 
 
 def mean_interval(

@@ -24,7 +24,7 @@ STARTS = Path(__file__).with_name("starts.py")
 MODEL = (
     *("ablate_latents", "decompose_markers", "exchange_latents", "knock_out", "map_latents"),
     *("patch_latents", "probe_latents", "read_attention", "sense_latents", "capture_activations"),
-    *("read_triggers", "diagnose"),
+    *("read_triggers", "diagnose", "read_slots"),
 )
 """Commands that run a model on data."""
 
@@ -146,6 +146,12 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--folds must be at least 2": ("--folds", "1"),
     },
     "read_attention": {"--overlays must be at least 0": ("--overlays", "-1")},
+    "read_slots": {
+        "--maps must be at least 0, not -1": ("--maps", "-1"),
+        "--targets needs at least one": ("--targets",),
+        "--targets: no column 'hue'": ("--targets", "hue"),
+        "needs the own latents of the whole data set": ("--conditions", "mean"),
+    },
     "read_triggers": {
         "--conditions need ban, as in --conditions own force ban": ("--conditions", "force"),
         "Unrecognized options: --images": ("--images", "blur"),

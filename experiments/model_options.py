@@ -37,8 +37,8 @@ class ModelOptions:
     attn_implementation: str | None = None
     """Attention: sdpa (default), eager or flash_attention_2."""
     max_pixels: int | None = None
-    """Most pixels of an image; larger ones are made smaller, to one token per 28 x 28 pixels. By
-    default the limit of the official evaluation."""
+    """Most pixels of an image; larger ones are made smaller, to one token per 28 x 28 pixels
+    (32 x 32 of a Qwen3-VL). By default the limit of the official evaluation."""
     protocol: str | None = None
     """Protocol of the latent blocks: lantern, lvr, monet, monet-hf, ilvr, mirage, skila, swimbird,
     or a TOML file. By default the one that the checkpoint's files show, where they show one."""

@@ -112,7 +112,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
             "gold": sample.answer,
             "answer": output.answers[index],
             "attention": figures,
-            "finish": finish_of(written, lantern),
+            "finish": finish_of(written, lantern, output.blocks[index]),
         }
         rows.append(dict(row))
     return rows

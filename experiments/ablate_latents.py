@@ -6,8 +6,9 @@
 
 Without arguments it runs the bundled organisms, tiny models whose truth is known, on the images
 their truth is stated for. Every condition runs on every sample, from one shared prefix. Rows go to
-rows.jsonl as they come. A run that was cut off goes on where it stopped. Shown beside the
-accuracies are the norms of the fed states and their cosine to the end marker, slot by slot, and
+rows.jsonl as they come. A run that was cut off goes on where it stopped. With --seeds 5 whatever
+draws at random runs under five seeds, and a line of the table is the mean over them. Shown beside
+the accuracies are the norms of the fed states and their cosine to the end marker, slot by slot, and
 how many discordant pairs hinge on how a text is read.
 """
 
@@ -20,13 +21,14 @@ from pathlib import Path
 from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(OpinionOptions, SeedOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -43,13 +45,16 @@ class Config(AblationInputs):
 
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
+    config.check_seeds()
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
 
-    parts = ablation_parts(config.conditions, config.images, config.seed)
+    parts = ablation_parts(config.conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
     show_fed_states(found, config.output)
     audit_pairs(found, config.output)
     return status

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lantern_probe.causal.twin_pairs import TwinPairs, record_pairs
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, Own, parse_condition
+from lantern_probe.interventions import Intervention, Own
 from lantern_probe.interventions.edges import KnockOut
-from lantern_probe.interventions.image import Corruption, HideImage, parse_corruption
+from lantern_probe.interventions.image import Corruption, HideImage
+from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
 from lantern_probe.model.location import known_layers
 from lantern_probe.records.json_files import write_json
+from lantern_probe.records.preregistration import Preregistration, registered_in
 from lantern_probe.records.rows import Row, read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.records.schema import failed_row
@@ -22,8 +25,9 @@ from lantern_probe.tasks.twins import TWIN_ANSWER
 from lantern_probe.vocabulary import parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar
-from .data import Pairs, record_pairs
 from .inputs import AblationInputs, Inputs, Parser
+from .opinions import OpinionOptions
+from .planning import check_plan, chosen_margin, sizes_in
 from .runs import Advance, ModelLoader, open_run, run_due
 
 if TYPE_CHECKING:
@@ -54,25 +58,34 @@ class Part:
 
 
 def ablation_parts(
-    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0
+    conditions: Sequence[str], images: Sequence[str] = (), seed: int = 0, seeds: int = 1
 ) -> list[Part]:
     """Combine conditions and corruptions, with own and the clean image in front if missing.
+
+    Under a corruption that draws at random too, a condition is run with the corruption's seed.
 
     Args:
         conditions: Labels of conditions.
         images: Labels of corruptions.
-        seed: Seed of conditions that draw at random and name none.
+        seed: Seed of conditions and corruptions that draw at random and name none.
+        seeds: Number of seeds of each of these, from `seed` on; default 1.
 
     Raises:
         LanternError: there is no such condition or corruption.
     """
-    parsed = list(dict.fromkeys(parse_condition(text, seed) for text in conditions))
-    if Own() not in parsed:
-        parsed.insert(0, Own())
-    corruptions = list(dict.fromkeys(parse_corruption(text) for text in images))
+    some = range(seed, seed + seeds)
+    corruptions = dict.fromkeys(c for text in images for c in corruptions_under_seeds(text, some))
     if Corruption() not in corruptions:
-        corruptions.insert(0, Corruption())
-    return [Part(parsed, image) for image in corruptions]
+        corruptions = {Corruption(): None, **corruptions}
+    parts = []
+    for image in corruptions:
+        drawn = seed_of(image)
+        here = some if drawn is None or drawn not in some else [drawn]
+        parsed = dict.fromkeys(c for text in conditions for c in under_seeds(text, here))
+        if Own() not in parsed:
+            parsed = {Own(): None, **parsed}
+        parts.append(Part(list(parsed), image))
+    return parts
 
 
 def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
@@ -95,6 +108,15 @@ def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
         for condition in part.conditions:
             if layers is not None and isinstance(condition, KnockOut):
                 parse_layers(condition.cut.layers or "*", layers)
+
+
+def shown_labels(parts: Sequence[Part]) -> list[str]:
+    """Labels of the conditions that are compared.
+
+    Args:
+        parts: Conditions to run.
+    """
+    return [label for part in parts if part.shown for label in part.labels]
 
 
 def _check_size(model: str, slots: int, part: Part) -> None:
@@ -130,24 +152,35 @@ def run_ablation(
     folders = config.folders(models) if output is None else {models[0]: output}
     for model in folders:
         check_parts(config, model, parts)
-    margin = config.margin if isinstance(config, AblationInputs) else AblationInputs.margin
+    labels = shown_labels(parts)
+    compared = labels if isinstance(config, AblationInputs) else None
+    for folder in folders.values():  # before the first of them runs for hours
+        check_plan(config, folder, conditions=compared)
     sampling = config.sampling(config.seed) if isinstance(config, AblationInputs) else None
     drawn: dict[str, Any] = {}  # settings of greedy runs are what they were
     if sampling is not None:
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     results: dict[Path, list[ConditionSummary]] = {}
+    planned: dict[Path, dict[str, Any]] = {}
     with progress_bar() as progress:
         for name, folder in folders.items():
             with explaining():
                 data, samples = config.asked(name)
                 settings = {"samples": len(samples), "parser": parser, **drawn}
-                with open_run(config, folder, command, name, data, samples, **settings) as run:
+                with open_run(
+                    config, folder, command, name, data, samples, compared, **settings
+                ) as run:
                     samples = record_pairs(run, samples, partial(_failed, parts))
+                    margin = chosen_margin(config, run)
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
                     )  # fmt: skip
-                results[folder] = _summaries(folder, config.label(name), parts, samples, margin)
+                    plan, sizes = registered_in(run.manifest), sizes_in(run.manifest)
+                label = config.label(name)
+                prior = config.prior if isinstance(config, OpinionOptions) else OpinionOptions.prior
+                results[folder] = _summaries(folder, label, parts, samples, margin, plan, prior)
+                planned[folder] = {**sizes, "preregistration": plan and plan.sha256}
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
 
@@ -155,7 +188,8 @@ def run_ablation(
     for folder, found in results.items():
         facts = _replaced_facts(folder, found)
         records += [
-            {**record, **facts.get(record["condition"], {})} for record in as_records(found)
+            {**record, **planned[folder], **facts.get(record["condition"], {})}
+            for record in as_records(found)
         ]
     write_json((output or config.output) / "summary.json", records)
     return results
@@ -173,7 +207,10 @@ def _replaced_facts(
     """Facts about replaced latents by condition, for the summary; their notes are printed."""
     from lantern_probe.analysis.replaced import replaced, replaced_notes
 
-    facts = replaced(read_rows(folder), [s.condition for s in summaries])
+    pool_of = {label: s.condition for s in summaries for label in s.labels}
+    rows = read_rows(folder)
+    rows = [{**r, "condition": pool_of[r["condition"]]} for r in rows if r["condition"] in pool_of]
+    facts = replaced(rows, [s.condition for s in summaries])
     if facts:
         console.print(f"{summaries[0].model}: replaced latents", markup=False)
     for note in replaced_notes(facts):
@@ -186,7 +223,7 @@ def _ablate(
     load: ModelLoader,
     run: Run,
     parts: Sequence[Part],
-    samples: list[Sample],
+    samples: Sequence[Sample],
     parser: Parser,
     progress: Progress,
     sampling: Sampling | None,
@@ -252,22 +289,34 @@ def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
 
 
 def _summaries(
-    folder: Path, model: str, parts: Sequence[Part], samples: Sequence[Sample], margin: float
+    folder: Path,
+    model: str,
+    parts: Sequence[Part],
+    samples: Sequence[Sample],
+    margin: float,
+    plan: Preregistration | None,
+    prior: float,
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
+    from lantern_probe.analysis.registered import plan_notes, planned_label
 
-    shown = [label for part in parts if part.shown for label in part.labels]
+    shown = shown_labels(parts)
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes
     }
     every = read_rows(folder)
     asked = {sample.id for sample in samples}
-    if isinstance(samples, Pairs):
+    if isinstance(samples, TwinPairs):
         asked |= {sample.id for sample, _ in samples.without}
     print_failed(model, [r for r in every if r["sample"] in asked and r["condition"] in shown])
     rows = [row for row in every if row["sample"] not in twins]
-    return summarize(rows, model=model, conditions=shown, margin=margin)
+    found = summarize(rows, model=model, conditions=shown, margin=margin, plan=plan, prior=prior)
+    labels = {item.condition: item.labels for item in found}
+    names = [planned_label(name, some, plan) for name, some in labels.items()]
+    for note in plan_notes(model, names, plan):
+        console.print(note, markup=False, highlight=False)
+    return found
 
 
 def show_ablation(results: Sequence[list[ConditionSummary]], output: Path) -> int:

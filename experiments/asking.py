@@ -140,7 +140,14 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
             with (
                 explaining(),
                 open_run(
-                    inputs, folder, COMMAND, name, COMMAND, samples, samples=len(samples)
+                    inputs,
+                    folder,
+                    COMMAND,
+                    name,
+                    COMMAND,
+                    samples,
+                    part.labels,
+                    samples=len(samples),
                 ) as run,
             ):
                 asked = run.register(samples)

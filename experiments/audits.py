@@ -29,6 +29,7 @@ def show_fed_states(results: Mapping[Path, Sequence[ConditionSummary]], output: 
         output: Folder for `fed_states.json` and `fed_states.png`.
     """
     from lantern_probe.analysis import fed_states
+    from lantern_probe.analysis.seeds import split_seeds
     from lantern_probe.plots.fed_states import fed_states_figure
     from lantern_probe.plots.style import save_figure
 
@@ -36,7 +37,8 @@ def show_fed_states(results: Mapping[Path, Sequence[ConditionSummary]], output: 
 
     every: list[fed_states.FedState] = []
     for folder, summaries in results.items():
-        labels = ["own", *(s.condition for s in summaries if s.condition not in STANDARD)]
+        every_label = [label for s in summaries for label in s.labels]
+        labels = ["own", *(label for label in every_label if split_seeds(label)[0] not in STANDARD)]
         every += fed_states.summarize(
             read_rows(folder), model=summaries[0].model, conditions=labels
         )
@@ -69,12 +71,15 @@ def audit_pairs(results: Mapping[Path, Sequence[ConditionSummary]], output: Path
             if counts(row):
                 table.setdefault(row["condition"], []).append(row)
         for item in summaries:
-            other = reference(item.condition)
-            if other == item.condition:
+            if item.condition == "own":
                 continue
-            pairs = discordant_pairs(table.get(other, []), table.get(item.condition, []))
+            pairs = [
+                pair
+                for label in item.labels
+                for pair in discordant_pairs(table.get(reference(label), []), table.get(label, []))
+            ]
             records += as_records(pairs, model=item.model)
-            say_doubted(f"{item.model}, {item.condition}", in_doubt(pairs), len(pairs))
+            say_doubted(f"{item.model}, {item.name}", in_doubt(pairs), len(pairs))
     write_lines(output / "discordant.jsonl", records)
 
 

@@ -3,10 +3,12 @@
     python -m experiments.compare_records own/blink.json zeros/blink.json random/blink.json
     python -m experiments.compare_records runs/sft --reference own
     python -m experiments.compare_records runs/sft --against runs/rl
+    python -m experiments.compare_records runs/sft runs/rl runs/cuts --reference own
 
 A file is a JSON list with one object per sample (id, or img_path and question; label;
 prediction), one file per condition. A folder is a run with run.json and rows.jsonl, with all its
-conditions. No model is needed.
+conditions. Several runs with a --reference are one family: every condition is compared with the
+reference of its own run, and all p values are adjusted together. No model is needed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,10 +28,11 @@ from lantern_probe.errors import LanternError
 
 from .audits import say_doubted, write_lines
 from .console import console, run_main
+from .families import FamilyRun, load_family, plan_notes
 from .inputs import Parser
 
 if TYPE_CHECKING:
-    from lantern_probe.analysis.comparison import Comparison
+    from lantern_probe.analysis.comparison import CompareSettings, Comparison
     from lantern_probe.records.rows import Row
 
 COMMAND = "compare_records"
@@ -45,7 +49,11 @@ class Config:
     against: tuple[Path, ...] = ()
     """Other files or runs: every condition is compared with the one of the same name there."""
     reference: str | None = None
-    """Condition that every other one is compared with; by default all pairs are compared."""
+    """Condition that every other one is compared with; by default all pairs are compared. Of
+    several runs, each is compared with its own reference, and all of them are one family."""
+    conditions: tuple[str, ...] = ()
+    """Conditions of several runs that are compared with the reference, RUN/CONDITION for one run
+    alone; by default all of them."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did, and installed packages may add more. On the published
@@ -129,14 +137,15 @@ def load_run(folder: Path, config: Config) -> tuple[list[Row], list[str]]:
         rows = [reread(row, config.parser, folder) for row in rows]
     # A condition that acts on blocks the text lacks did nothing there: there is no comparison.
     rows = [row for row in rows if row.get("acted", True)]
+    notes = plan_notes(folder, rows, config.margin)
     without = {row["sample"] for row in rows if row["status"] == "ok" and not row["emitted"]}
     if not without or config.every_sample:
-        return rows, []
+        return rows, notes
     note = (
         f"{folder}: {len(without)} of {len({row['sample'] for row in rows})} samples have no "
         "latent block and are left out; --every-sample keeps them"
     )
-    return [row for row in rows if row["sample"] not in without], [note]
+    return [row for row in rows if row["sample"] not in without], [*notes, note]
 
 
 def joined(here: Side, there: Side) -> tuple[Side, list[tuple[str, str]]]:
@@ -196,7 +205,12 @@ def audit_pairs(side: Side, pairs: Sequence[tuple[str, str]]) -> list[dict[str, 
     return records
 
 
-def write_output(config: Config, comparison: Comparison, audit: Sequence[dict[str, Any]]) -> None:
+def write_output(
+    config: Config,
+    comparison: Comparison,
+    audit: Sequence[dict[str, Any]],
+    family: Sequence[FamilyRun] = (),
+) -> None:
     """Write `comparison.json`, with all figures and their provenance, and draw the forest plot.
 
     Every discordant pair of texts goes to `discordant.jsonl`.
@@ -210,9 +224,13 @@ def write_output(config: Config, comparison: Comparison, audit: Sequence[dict[st
     from lantern_probe.records.json_files import explained, to_plain, write_json
     from lantern_probe.records.provenance import provenance
 
+    from .tables import family as tables
+
     with explained(config.output):
         config.output.mkdir(parents=True, exist_ok=True)
-    record = to_plain(comparison, "comparison")
+    record = to_plain(comparison, "comparison") | {"family": {"size": len(comparison.pairs)}}
+    if family:
+        record["family"]["runs"] = tables.family_records(family)
     for pair, plain in zip(comparison.pairs, record["pairs"], strict=True):
         plain["reading"] = read_pair(pair, comparison)
     write_lines(config.output / "discordant.jsonl", audit)
@@ -236,6 +254,8 @@ def check(config: Config) -> None:
         raise LanternError("give at least one result file or the folder of a run")
     if config.against and config.reference is not None:
         raise LanternError("give --reference or --against, not both")
+    if config.conditions and not is_family(config):
+        raise LanternError("--conditions are those of several runs with a --reference")
     for flag in ("margin", "alpha", "power"):
         if not 0 < getattr(config, flag) < 1:
             raise LanternError(f"--{flag} lies between 0 and 1, not at {getattr(config, flag)}")
@@ -254,6 +274,8 @@ def main(config: Config) -> int:
 
     check(config)
     check_parser(config.parser)
+    if is_family(config):
+        return show_family(config)
     side = load_side(config.records, config.names, config)
     if config.against:
         names = config.names if len(config.names) == len(config.against) else ()
@@ -261,11 +283,24 @@ def main(config: Config) -> int:
     else:
         pairs = chosen_pairs(list(side.conditions), config.reference)
 
-    from lantern_probe.analysis.comparison import CompareSettings, compare
+    from lantern_probe.analysis.comparison import compare
 
     from .tables import comparison as tables
 
-    settings = CompareSettings(
+    with console.status("comparing"):
+        comparison = compare(side.conditions, pairs, settings_of(config))
+    comparison = with_notes(config, comparison, side.notes)
+    tables.print_conditions(comparison.conditions, comparison.settings, console)
+    show_pairs(comparison)
+    write_output(config, comparison, audit_pairs(side, pairs))
+    return 0
+
+
+def settings_of(config: Config) -> CompareSettings:
+    """The settings of the comparison."""
+    from lantern_probe.analysis.comparison import CompareSettings
+
+    return CompareSettings(
         margin=config.margin,
         alpha=config.alpha,
         power=config.power,
@@ -273,16 +308,54 @@ def main(config: Config) -> int:
         resamples=config.resamples,
         seed=config.seed,
     )
-    with console.status("comparing"):
-        comparison = compare(side.conditions, pairs, settings)
+
+
+def with_notes(config: Config, comparison: Comparison, notes: Sequence[str]) -> Comparison:
+    """The comparison with notes on the records before its own."""
     read = f"answers are read by the {config.parser} parser"
-    comparison = replace(comparison, notes=(read, *side.notes, *comparison.notes))
-    tables.print_conditions(comparison, console)
+    return replace(comparison, notes=(read, *notes, *comparison.notes))
+
+
+def show_pairs(comparison: Comparison) -> None:
+    """Print every pair, with what could not be parsed, the log-odds and the reading."""
+    from .tables import comparison as tables
+
     tables.print_pairs(comparison, console)
     tables.print_parsing(comparison.pairs, console)
     tables.print_log_odds(comparison.pairs, console)
     tables.print_reading(comparison, console)
-    write_output(config, comparison, audit_pairs(side, pairs))
+
+
+def is_family(config: Config) -> bool:
+    """True for several runs with a reference, which are compared as one family."""
+    several = len(config.records) > 1 and all(path.is_dir() for path in config.records)
+    return several and config.reference is not None
+
+
+def show_family(config: Config) -> int:
+    """Compare several runs as one family, and show it."""
+    from lantern_probe.analysis.family import compare_family
+
+    from .tables import comparison as tables
+    from .tables.family import print_family
+
+    assert config.reference is not None
+    load = partial(load_run, config=config)
+    runs, notes = load_family(config.records, config.reference, config.conditions, load)
+    with console.status("comparing"):
+        conditions = {run.name: run.conditions for run in runs}
+        chosen = {run.name: run.compared for run in runs}
+        family = compare_family(conditions, config.reference, settings_of(config), chosen)
+    comparison = with_notes(config, family.comparison, notes)
+    print_family(runs, family, console)
+    for member in family.members:
+        tables.print_conditions(member.reports, comparison.settings, console)
+    show_pairs(comparison)
+    every = {
+        f"{run.name}/{label}": list(rows) for run in runs for label, rows in run.conditions.items()
+    }
+    pairs = [(pair.first, pair.second) for pair in comparison.pairs]
+    write_output(config, comparison, audit_pairs(Side("", every, []), pairs), runs)
     return 0
 
 

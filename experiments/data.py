@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lantern_probe import extensions, organisms
+from lantern_probe.causal.twin_pairs import SCENE_TWINS, TwinPairs, pair, usual_twin
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.image import CORRUPTIONS, parse_image_corruption
 from lantern_probe.model.location import locate
@@ -20,27 +21,13 @@ from lantern_probe.tasks import (
     load_task,
     read_data,
 )
-from lantern_probe.tasks.scenes import twin as scene_twin
-from lantern_probe.tasks.twins import (
-    GIVEN,
-    TWIN,
-    UNRELATED,
-    given_pairs,
-    unrelated_pairs,
-    with_twins,
-)
+from lantern_probe.tasks.twins import GIVEN, UNRELATED
 from lantern_probe.tasks.viscot import is_viscot, viscot
 
 from .console import console
 
 if TYPE_CHECKING:
-    from lantern_probe.records.rows import Row
-    from lantern_probe.records.run import Run
-
     from .data_options import DataOptions
-
-SCENE_TWINS = ("color", "shape", "cell")
-"""Edits of scenes after which the right answer is known."""
 
 TASK_SAMPLES = 256
 """Samples of a generated task unless another number is asked for."""
@@ -53,18 +40,6 @@ ABOUT_DATA = ("image_root", "boxes", *ABOUT_TABLES)
 
 _SAID: set[str] = set()
 """Readings that were printed, so that each is said once however often its data are loaded."""
-
-
-class Pairs(list[Sample]):
-    """Samples, each followed by its twin, beside those that have none.
-
-    Attributes:
-        without: The samples without a twin, each with the reason.
-    """
-
-    def __init__(self, samples: Sequence[Sample], without: Sequence[tuple[Sample, str]]):
-        super().__init__(samples)
-        self.without = list(without)
 
 
 def check_data(options: DataOptions, model: str) -> None:
@@ -200,80 +175,42 @@ def check_twin(twin: str, scenes: Sequence[str]) -> None:
     parse_image_corruption(twin)
 
 
-def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, Pairs]:
+def load_pairs(config: DataOptions, twin: str, model: str) -> tuple[str, TwinPairs]:
     """The name of the data, and the samples of a model, each followed by its twin.
 
     Args:
         config: Says which samples.
-        twin: Label of the edit, `data` for the twins that the data have, or `unrelated` for another
-            sample with another answer.
+        twin: Label of the edit, as for `causal.twin_pairs.pair`.
         model: Name of the model.
 
     Raises:
         LanternError: the data cannot be read, or no sample has a twin.
     """
     data, samples = config.load_samples(model)
-    if twin == UNRELATED:
-        pairs, reasons = unrelated_pairs(samples), None
-    elif twin == GIVEN:
-        picked = config.sample_ids is not None  # a twin need not be picked too
-        pairs = _picked_pairs(config, samples, model) if picked else given_pairs(samples)
-        reasons = None
-    elif twin in SCENE_TWINS:
-        pairs, reasons = with_twins(
-            samples,
-            lambda sample: scene_twin(sample, twin, config.seed),  # type: ignore[arg-type]
-            answers_known=True,
-        )
-    else:
-        corruption = parse_image_corruption(twin)
-        pairs, reasons = with_twins(
-            samples, lambda sample: corruption.apply(sample, samples), answers_known=False
-        )
-    paired = {sample.id for sample in pairs}
-    lost = [sample for sample in samples if sample.id not in paired]
-    if reasons is None:
-        why = (
-            "no other sample of the data is its twin"
-            if twin == GIVEN
-            else "no sample of another answer is left to pair it with; take an even number of "
-            "samples, with no answer above one half of them"
-        )
-        reasons = [f"sample {sample.id!r}: {why}" for sample in lost]
+    pairs = pair_samples(config, samples, twin, model)
     said = {UNRELATED: "in unrelated pairs", GIVEN: "with its own twins"}
-    name = f"{data} {said.get(twin, f'with twins by {twin}')}"
-    return name, Pairs(pairs, list(zip(lost, reasons, strict=True)))
+    return f"{data} {said.get(pairs.twin, f'with twins by {pairs.twin}')}", pairs
 
 
-def record_pairs(
-    run: Run, samples: Sequence[Sample], fail: Callable[[Sample, LanternError], list[Row]]
-) -> Pairs:
-    """Record samples before they are run, and those without a twin as failed.
+def pair_samples(
+    config: DataOptions, samples: Sequence[Sample], twin: str | None, model: str
+) -> TwinPairs:
+    """Samples of the data, each followed by its twin.
 
     Args:
-        run: Run of the samples.
-        samples: Samples to run; `Pairs` know those without a twin.
-        fail: Makes the rows of a sample that cannot be run.
+        config: Says which samples were picked.
+        samples: The samples.
+        twin: Label of the edit, as for `causal.twin_pairs.pair`; None for the data's usual one.
+        model: Name of the model.
 
-    Returns:
-        All of them, under the ids by which the run has recorded them.
+    Raises:
+        LanternError: no sample has a twin.
     """
-    without = samples.without if isinstance(samples, Pairs) else []
-    found = run.register([*samples, *(sample for sample, _ in without)])
-    lost = [(sample, why) for sample, (_, why) in zip(found[len(samples) :], without, strict=True)]
-    rows = [row for sample, why in lost for row in fail(sample, LanternError(why))]
-    run.append_many([row for row in rows if not run.has(row["sample"], row["condition"])])
-    return Pairs(found[: len(samples)], lost)
-
-
-def _picked_pairs(config: DataOptions, picked: Sequence[Sample], model: str) -> list[Sample]:
-    """The pairs of the data of which either was picked."""
-    ids = {sample.id for sample in picked}
-    pairs = given_pairs(load_samples(config, model)[1])
-    found = [sample for sample in pairs if {sample.id, sample.attributes[TWIN]} & ids]
-    if not found:
-        raise LanternError("--sample-ids: none of them names a twin, or is one")
-    return found
+    # A twin need not be picked too.
+    picked = config.sample_ids is not None and twin in (None, GIVEN)
+    every = load_samples(config, model)[1] if picked else ()
+    twin = twin or usual_twin(every or samples)
+    return pair(samples, twin, config.seed, among=every if twin == GIVEN else ())
 
 
 COLUMNS = (

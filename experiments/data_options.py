@@ -19,9 +19,9 @@ class DataOptions:
     """Questions to ask."""
 
     task: str | None = None
-    """A generated task: scenes, scenes-grey, tetris, tetris-held-out, or two families in a share,
-    as in scenes-mixed:0.25 or scenes-seen:0.25. By default the one for which the truth of an
-    organism is stated."""
+    """A generated task: scenes, scenes-grey, scenes-halves, tetris, tetris-held-out, or two
+    families in a share, as in scenes-mixed:0.25 or scenes-seen:0.25. By default the one for which
+    the truth of an organism is stated."""
     data: Path | None = None
     """Data in place of a task: a table (JSON lines, JSON, CSV, TSV, Parquet), a folder saved by
     datasets, a file of VisCoT multiple choice, or the folder of BLINK or V* as published."""

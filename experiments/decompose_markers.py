@@ -66,7 +66,7 @@ def main(config: Config) -> int:
             read_rows(folder),
             model=summaries[0].model,
             base=config.base,
-            conditions=[s.condition for s in summaries],
+            conditions=[label for s in summaries for label in s.labels],
         )
         for folder, summaries in results.items()
         if summaries[0].n

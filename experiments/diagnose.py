@@ -9,7 +9,8 @@ evidence blacked out. Both run with their own latents, with their own put back (
 other's, with oracle latents, and with slots, block or markers taken away. The card gives eleven
 numbers with their intervals, then their reading: faithful, partial, weak, redundant, bypass,
 collapsed, format only, markers only; or undecided, with the pairs that would decide. The first look
-is at half of the pairs, and ends the run if it decides.
+is at half of the pairs, and ends the run if it decides. Then come cuts of attention, a probe,
+geometry and retrieval on at most 64 pairs, as supporting evidence that never changes the reading.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from lantern_probe.analysis.battery import EDGES, EVIDENCE_PAIRS
 from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
 from .inputs import Inputs, Parser
+from .planning import note_pairs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,14 +54,16 @@ class Config(Inputs):
     """Bundled organisms, checkpoint folders or Hub names. The network is used for Hub names
     only."""
     minutes: float = 10.0
-    """Time of one model, from which the number of pairs is chosen once, after the first 32. A look
-    at the clock never ends a run."""
+    """Time of one model, supporting evidence included, from which the number of pairs is chosen
+    once, after the first 32. A look at the clock never ends a run."""
     samples: int | None = None
     """Number of samples, each with a twin; it replaces --minutes."""
     delta: float = 0.05
     """Largest share that counts as nothing; to be fixed before the run."""
     high: float = 0.8
     """Smallest share that counts as most pairs; to be fixed before the run."""
+    evidence: Literal["decisive", "all"] = "all"
+    """decisive leaves the supporting evidence out."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did."""
@@ -76,6 +81,11 @@ def main(config: Config) -> int:
         raise LanternError(
             f"--delta and --high need 0 < delta < high < 1, not {config.delta} and {config.high}"
         )
+    if config.preregistration is not None and not (config.samples or config.sample_ids):
+        raise LanternError(
+            "--minutes would choose the number of pairs after the first of them, and a "
+            "preregistration fixes it before; give --samples"
+        )
     cards = {}
     with progress_bar() as progress:
         for name, folder in config.folders(config.model).items():
@@ -90,28 +100,28 @@ def main(config: Config) -> int:
 def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Card:
     from dataclasses import replace
 
-    from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
+    from lantern_probe.causal.twin_pairs import CHUNK
 
+    from .data import pair_samples
     from .runs import ModelLoader, open_run
 
     chosen = config.samples or config.data or config.sample_ids is not None
     some = config if chosen else replace(config, samples=MOST_PAIRS)
     data, samples = some.load_samples(name)
-    pairs = pair(samples, config.seed)
-    if pairs.without:
-        console.print(
-            f"without a twin, and left out, are {len(pairs.without)} samples: "
-            f"{'; '.join(pairs.without[:3])}",
-            markup=False,
-        )
-    settings: dict[str, Any] = {"edit": pairs.edit, "chunk": CHUNK, "parser": config.parser}
+    pairs = pair_samples(some, samples, None, name)
+    settings: dict[str, Any] = {
+        "edit": pairs.edit, "chunk": CHUNK, "parser": config.parser,
+        "delta": config.delta, "high": config.high,
+    }  # fmt: skip
     if config.sample_ids is not None:  # they decide which pairs are a chunk
         settings["sample_ids"] = sorted({*config.sample_ids})
-    with open_run(config, folder, COMMAND, name, data, pairs.samples, **settings) as run:
+    compared = pairs.conditions()
+    with open_run(config, folder, COMMAND, name, data, pairs, compared, **settings) as run:
         from lantern_probe.analysis.reading import Thresholds
+        from lantern_probe.causal.diagnosis import recorded
+        from lantern_probe.records.run_size import RAN, ran_of
 
-        registered = run.register(pairs.samples)
-        pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
+        pairs = recorded(run, pairs)
         if config.dry_run:
             _estimate(config, name, pairs, run, progress)
         bar = progress.add_task(name, total=None)
@@ -119,10 +129,19 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
         )
         planned = plan(config, battery, run)
+        note_pairs(run, planned, name)
         progress.update(bar, total=2 * planned * len(pairs.conditions()))
-        return battery.conclude(
-            planned, Thresholds(config.delta, config.high), config.label(name), data
-        )
+        limits = Thresholds(config.delta, config.high)
+        card = battery.conclude(planned, limits, config.label(name), data)
+        run.note(**{RAN: ran_of(run.rows())})
+        if config.evidence == "decisive":
+            return card
+        from lantern_probe.causal.supporting import with_evidence
+
+        looked = min(card.settings["pairs"], EVIDENCE_PAIRS)
+        rows = card.settings["pairs"] * len(pairs.conditions()) + looked * len(EDGES)
+        progress.update(bar, total=2 * rows)
+        return with_evidence(battery, card, limits.delta)
 
 
 def _battery(
@@ -155,12 +174,16 @@ def _estimate(config: Config, name: str, pairs: TwinPairs, run: Run, progress: P
 
     from .runs import ModelLoader, run_due
 
+    cuts = EDGES if config.evidence == "all" else ()
+
     def engine(lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance) -> None:
-        few = TwinPairs([*some], pairs.edit, pairs.oracle, [])
-        _battery(config, lambda: lantern, few, into, advance).until(few.number)
+        few = TwinPairs(some, pairs.twin)
+        battery = _battery(config, lambda: lantern, few, into, advance)
+        battery.until(few.number)
+        battery.until(min(few.number, EVIDENCE_PAIRS), cuts)
 
     most = run.manifest.get("plan", {}).get("pairs") if config.samples is None else None
-    asked = pairs.samples[: 2 * int(most)] if most else pairs.samples
+    asked = pairs[: 2 * int(most)] if most else pairs
     if most is None and config.samples is None and config.sample_ids is None:
         console.print(
             f"{name}: of these pairs as many are run as fit into --minutes {config.minutes:g}, and "
@@ -168,6 +191,7 @@ def _estimate(config: Config, name: str, pairs: TwinPairs, run: Run, progress: P
             markup=False,
         )
     wanted = {(sample.id, label) for sample in asked for label in pairs.conditions()}
+    wanted |= {(s.id, label) for s in asked[: 2 * EVIDENCE_PAIRS] for label in cuts}
     run_due(run, asked, wanted, ModelLoader(config, name), engine, progress)
 
 
@@ -190,7 +214,8 @@ def plan(config: Config, battery: Battery, run: Run) -> int:
         run.note(plan={"pairs": there, "chosen": f"by {flag}"})
         return there
     pace = battery.until(CHUNK) or battery.until(2 * CHUNK)
-    fitting = there if pace is None else int(60 * config.minutes / pace)
+    extra = len(EDGES) / len(battery.pairs.conditions()) if config.evidence == "all" else 0.0
+    fitting = there if pace is None else fitting_pairs(60 * config.minutes / pace, extra)
     pairs = min(there, MOST_PAIRS, max(2 * CHUNK, fitting))
     run.note(
         plan={
@@ -201,6 +226,17 @@ def plan(config: Config, battery: Battery, run: Run) -> int:
         }
     )
     return pairs
+
+
+def fitting_pairs(room: float, extra: float) -> int:
+    """The number of pairs that fit, with the evidence on the first of them.
+
+    Args:
+        room: Time, in the time that the decisive conditions of one pair take.
+        extra: Time of the evidence on one pair, in the same unit.
+    """
+    few = room / (1 + extra)
+    return int(few if few <= EVIDENCE_PAIRS else room - extra * EVIDENCE_PAIRS)
 
 
 def show(card: Card, folder: Path) -> None:

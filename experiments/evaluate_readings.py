@@ -1,20 +1,22 @@
 """Evaluate readings on organisms of known truth: how often is one wrong?
 
-    python -m experiments.exchange_latents --model faithful bypass --samples 1000 --subsets 0 \\
-        --conditions own self-swap twin twin-oracle oracle mask skip ban --output runs/pools
-    python -m experiments.evaluate_readings runs/pools/faithful runs/pools/bypass
+    python -m experiments.exchange_latents --model faithful bypass --samples 4000 --subsets 0 \\
+        --conditions own self-swap twin twin-oracle oracle mask skip ban --output runs/exchanged
+    python -m experiments.write_pools runs/exchanged/faithful runs/exchanged/bypass
+    python -m experiments.evaluate_readings runs/pools
 
-Each run is a pool of pairs of one organism. Evaluations are drawn from it with replacement, and
-read in two looks as `diagnose` does. Shown are the readings, right, undecided and wrong, and the
-bias and the coverage of *follows*. A pool with two categories of questions is also drawn as
+Each source is a pool of pairs of one organism: a run, a table that write_pools made, or a folder of
+tables. Evaluations are drawn from it with replacement, and read in two looks as `diagnose` does.
+Shown are the readings, right, undecided and wrong, and the bias and the coverage of *follows*;
+`coverage.csv` has those of every estimand. A pool with two categories of questions is also drawn as
 mixtures of them (`--shares`), whose truth is what the pool measures.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +27,7 @@ from lantern_probe.errors import LanternError
 from .console import console, print_table, progress_bar, run_main, titled_table
 
 if TYPE_CHECKING:
-    from lantern_probe.analysis.calibration import Calibration
+    from lantern_probe.analysis.calibration import Calibration, Pool
 
 EXPECTED: dict[str, tuple[str, ...]] = {
     "faithful": ("faithful",),
@@ -42,13 +44,20 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 }
 """Right readings by kind of organism (docs/methods.md, The conclusion)."""
 
+COVERAGE = (
+    *("organism", "share", "n", "estimand", "truth", "draws"),
+    *("bias", "bias_error", "coverage", "coverage_error", "together"),
+)
+"""Columns of coverage.csv: `share` is that of the second category in a mixture, `draws` the number
+of evaluations with a value, and `together` the coverage of the simultaneous interval."""
+
 
 @dataclass(frozen=True)
 class Config:
     """Evaluate readings on organisms of known truth: how often is one wrong?"""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of runs on pairs of twins, each of one organism."""
+    pools: tyro.conf.Positional[tuple[Path, ...]]
+    """Pools of one organism each: folders of runs on pairs of twins, tables, folders of tables."""
     n: tuple[int, ...] = (64, 128, 256)
     """Pairs of an evaluation."""
     draws: int = 200
@@ -60,7 +69,7 @@ class Config:
     seed: int = 0
     """Seed of the draws."""
     output: Path = Path("runs/evaluate_readings")
-    """Folder of readings.json."""
+    """Folder of readings.json and coverage.csv."""
 
 
 def expected(model: str, truth: Mapping[str, float] | None = None) -> tuple[str, ...]:
@@ -90,41 +99,130 @@ def expected(model: str, truth: Mapping[str, float] | None = None) -> tuple[str,
 
 def main(config: Config) -> int:
     """Draw and read evaluations, and write them; 1 if a reading is wrong."""
-    if not config.runs:
-        raise LanternError("give at least one folder of a run")
+    if not config.pools:
+        raise LanternError("give at least one pool: a folder of a run, or a table")
     for flag, numbers in (("--n", config.n), ("--draws", (config.draws,))):
         if not numbers or min(numbers) < 1:
             raise LanternError(f"{flag} must be at least 1")
     if any(not 0 <= share <= 1 for share in config.shares):
         raise LanternError("--shares lie between 0 and 1")
-    from lantern_probe.analysis.calibration import Pool, calibrate
-    from lantern_probe.analysis.pair_units import pair_units
-    from lantern_probe.records.json_files import write_json
-    from lantern_probe.records.rows import read_manifest, read_rows
+    sources = list(find_pools(config.pools))
+    from lantern_probe.analysis.calibration import calibrate
+    from lantern_probe.records.json_files import explained, write_json
 
+    with explained(config.output):
+        config.output.mkdir(parents=True, exist_ok=True)
     found: list[tuple[Calibration, tuple[str, ...], int]] = []
     with progress_bar() as progress:
-        for folder in config.runs:
-            model = Path(str(read_manifest(folder)["config"].get("model", folder.name))).name
-            pool = Pool(model, pair_units(read_rows(folder)))
+        for source in sources:
+            pool = load_pool(source)
             mixed = len(pool.categories) == 2
             shares = [None if not mixed else 1 - share for share in config.shares]
-            bar = progress.add_task(model, total=len(config.n) * (len(shares) if mixed else 1))
+            bar = progress.add_task(pool.name, total=len(config.n) * (len(shares) if mixed else 1))
             for n in config.n:
                 for share in shares if mixed else (None,):
                     one = calibrate(pool, n, draws=config.draws, share=share, seed=config.seed)
-                    right = expected(model, pool.truth(share) if mixed else None)
+                    right = expected(pool.name, pool.truth(share) if mixed else None)
                     found.append((one, right, pool.pairs))
                     progress.advance(bar)
-    show([(one, right) for one, right, _ in found])
-    records = [
-        {**asdict(one), "right": list(right), "pool": size, **counted(one, right)}
-        for one, right, size in found
-    ]
-    config.output.mkdir(parents=True, exist_ok=True)
+    records = [record(one, right, size) for one, right, size in found]
     write_json(config.output / "readings.json", records)
-    console.print(f"readings.json is in {config.output}", markup=False)
-    return 1 if any(record["wrong"] for record in records) else 0
+    write_coverage([one for one, _, _ in found], config.output / "coverage.csv")
+    show([(one, right) for one, right, _ in found])
+    from .tables.readings import print_confusion
+
+    print_confusion(records, max(config.n), console)
+    console.print(f"readings.json and coverage.csv are in {config.output}", markup=False)
+    return 1 if any(one["wrong"] for one in records) else 0
+
+
+def find_pools(given: Sequence[Path]) -> Iterator[Path]:
+    """Runs and tables among what is given; a folder without a run stands for its tables.
+
+    Raises:
+        LanternError: something is neither.
+    """
+    from lantern_probe.analysis.battery import POOL_SUFFIX
+    from lantern_probe.records.rows import MANIFEST
+
+    for path in given:
+        if not path.exists():
+            raise LanternError(f"there is no run or table {str(path)!r}")
+        if path.is_file() and not path.name.endswith(POOL_SUFFIX):
+            raise LanternError(f"{str(path)!r} is no table of a pool: give NAME{POOL_SUFFIX}")
+        if path.is_file() or (path / MANIFEST).is_file():
+            yield path
+            continue
+        tables = sorted(path.glob(f"*{POOL_SUFFIX}"))
+        if not tables:
+            raise LanternError(
+                f"{str(path)!r} holds neither a run ({MANIFEST}) nor tables (NAME{POOL_SUFFIX})"
+            )
+        yield from tables
+
+
+def load_pool(source: Path) -> Pool:
+    """The pool of a run or of a table; its name is that of the model.
+
+    Raises:
+        LanternError: the source is neither, or has no pairs.
+    """
+    from lantern_probe.analysis.battery import POOL_SUFFIX
+    from lantern_probe.analysis.calibration import Pool
+    from lantern_probe.analysis.pair_units import pair_units
+    from lantern_probe.analysis.pool_tables import read_pool
+    from lantern_probe.records.rows import read_manifest, read_rows
+
+    if source.is_file():
+        name, rows = source.name.removesuffix(POOL_SUFFIX), read_pool(source)
+    else:
+        name, rows = model_of(read_manifest(source), source), read_rows(source)
+    try:
+        return Pool(name, pair_units(rows))
+    except LanternError as error:
+        raise LanternError(f"{str(source)!r}: {error}") from None
+
+
+def model_of(manifest: Mapping[str, Any], folder: Path) -> str:
+    """Name of a run's model, without the folders before it; the run's own where it says none."""
+    return Path(str(manifest["config"].get("model", folder.name))).name
+
+
+def record(one: Calibration, right: Sequence[str], size: int) -> dict[str, Any]:
+    """The entry of one cell in readings.json."""
+    follows = next((e for e in one.estimands if e.name == "follows"), None)
+    return {
+        "name": one.name,
+        "share": None if one.share is None else round(1 - one.share, 4),
+        "follows": None if follows is None else round(follows.truth, 4),
+        "n": one.n,
+        "draws": one.draws,
+        "pool": size,
+        "right": list(right),
+        "readings": dict(sorted(one.readings.items())),
+        **counted(one, right),
+        "stopped": one.stopped,
+        "together": round(one.together, 4),
+    }
+
+
+def write_coverage(found: Sequence[Calibration], path: Path) -> None:
+    """Write the bias and the coverage of every estimand, a line for each cell."""
+    import csv
+    import io
+
+    from lantern_probe.records.json_files import replace_file
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COVERAGE)
+    for one in found:
+        share = "" if one.share is None else round(1 - one.share, 4)
+        for e in one.estimands:
+            numbers = (e.bias, e.bias_error, e.coverage, e.coverage_error, e.together)
+            shown = ["" if x is None else f"{x:.4f}" for x in numbers]
+            writer.writerow([one.name, share, one.n, e.name, f"{e.truth:.4f}", e.draws, *shown])
+    replace_file(path, text.getvalue().encode())
 
 
 def counted(one: Calibration, right: Sequence[str]) -> dict[str, int]:

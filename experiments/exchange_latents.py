@@ -7,12 +7,13 @@
 Every sample gets a twin: the same question on an image edited in a known way. Both run with their
 own latents, with each other's, with an unrelated sample's, and with their own put back (the sham).
 Shown are how often the donor's answer comes out (interchange intervention accuracy), how far its
-margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE).
+margin moves, and how much of the image's effect passes through the latents (TE, NIE, NDE, TIE),
+by way of other words after the block or with these held fixed.
 Image and latents are crossed, a clean image with the twin's latents and the reverse, and the swaps'
 shifts of the right answer's margin are shown signed and absolute, with the reverse of the pair and
 a random pair as controls.
 For single slots: alone, left out, and their Shapley shares over all sets of slots, with later slots
-frozen and with them generated anew.
+frozen and with them generated anew; of several categories of questions each is shown apart.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import freezes
 
 from .console import console, run_main
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
 
 if TYPE_CHECKING:
     from lantern_probe.tasks import Sample
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 COMMAND = "exchange_latents"
 
-EXCHANGES = ("self-swap", "twin", "twin-oracle", "random-pair", "swap")
+EXCHANGES = ("self-swap", "twin", "twin-fixed-words", "twin-oracle", "random-pair", "swap")
 
 LANTERN_SLOTS = 8
 """Number of slots in a block of LanteRn."""
@@ -50,7 +51,7 @@ MOST_SLOTS = 10
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(SeedOptions, AblationInputs):
     """Exchange latents with those of an edited twin: does the answer follow?"""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -62,10 +63,13 @@ class Config(AblationInputs):
     swap-image, after which no answer is known, so that only the mediation is shown. data takes the
     twins that --data names."""
     conditions: tuple[str, ...] = (
-        *("own", "self-swap", "twin", "twin-oracle"),
-        *("random-pair", "swap", "swap:seed=1"),
+        *("own", "self-swap", "twin", "twin-fixed-words", "twin-oracle"),
+        *("random-pair", "swap"),
     )
     """Exchanges, and any other condition of ablate_latents; own and twin are always run."""
+    other_twins: tuple[str, ...] = ()
+    """Further edits or corruptions, as --twin: the mediation by each is shown in one table beside
+    that of --twin, to see if it depends on the twin."""
     samples: int | None = 96
     """Number of samples, each with a twin."""
     subsets: int = 12
@@ -80,7 +84,9 @@ class Config(AblationInputs):
 
     def asked(self, model: str) -> tuple[str, list[Sample]]:
         """The name of the data, and the samples, each followed by its twin."""
-        from .data import SCENE_TWINS, check_twin, load_pairs
+        from lantern_probe.causal.twin_pairs import SCENE_TWINS
+
+        from .data import check_twin, load_pairs
 
         check_twin(self.twin, SCENE_TWINS)
         return load_pairs(self, self.twin, model)
@@ -92,7 +98,7 @@ def set_size(config: Config) -> int | None:
     Raises:
         LanternError: there are too many slots, or fewer than no samples are asked for.
     """
-    from .data import SCENE_TWINS
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
 
     if config.subsets < 0:
         raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
@@ -110,15 +116,15 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
     Raises:
         LanternError: there is no such condition.
     """
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
     from lantern_probe.interventions import Twin
 
     from .ablations import Part, ablation_parts
-    from .data import SCENE_TWINS
 
     labels = ["own", "twin", *config.conditions]
     if config.twin not in SCENE_TWINS:  # no box of the edited image is known
         labels = [label for label in labels if label != "twin-oracle"]
-    parts = ablation_parts(labels, seed=config.seed)
+    parts = ablation_parts(labels, seed=config.seed, seeds=config.seeds)
     if size is None:
         return parts
     sets = [some for n in range(1, size) for some in combinations(range(size), n)]
@@ -134,13 +140,17 @@ def exchange_parts(config: Config, size: int | None) -> list[Part]:
 
 def main(config: Config) -> int:
     """Run what is missing, show and draw it; 1 when nothing useful came out."""
+    config.check_seeds()
     config.check(config.model)
     config.check_one_pass(COMMAND)
     size = set_size(config)
-    from .ablations import report_problems, run_ablation
-    from .data import SCENE_TWINS, check_twin
+    from lantern_probe.causal.twin_pairs import SCENE_TWINS
 
-    check_twin(config.twin, SCENE_TWINS)
+    from .ablations import report_problems, run_ablation
+    from .data import check_twin
+
+    for twin in (config.twin, *config.other_twins):
+        check_twin(twin, SCENE_TWINS)
     parts = exchange_parts(config, size)
     results = run_ablation(
         config,
@@ -176,6 +186,10 @@ def main(config: Config) -> int:
         for legend in (LEGEND, CROSSED_LEGEND, SWAP_LEGEND):
             console.print(legend, highlight=False, markup=False)
     write_json(config.output / "exchange.json", records)
+    if config.other_twins and records:
+        from .twins import compare_twins
+
+        compare_twins(config, COMMAND, {r["model"]: r["mediation"] for r in records})
     save_figure(figure, config.output / "exchange.png")
     save_figure(controls, config.output / "controls.png")
     console.print(
@@ -217,10 +231,18 @@ def report(
             found_here = slot_shares.summarize(some, model=model, size=size, frozen=frozen)
             print_shares(found_here, console)
             shares += found_here
+            apart = slot_shares.by_category(some, model=model, size=size, frozen=frozen)
+            for found_here in apart.values():
+                print_shares(found_here, console)
+                shares += found_here
         # The picture has the variant in which no slot copies another, where it was run.
         counts, rates = slot_shares.rates_by_count(some, size, variants[0])
         panels.plot_donor_rates_by_count(counts, rates, axes[2])
-        drawn = [s for s in shares if s.measure == "donor" and s.frozen == variants[0]]
+        drawn = [
+            share
+            for share in shares
+            if (share.measure, share.frozen, share.category) == ("donor", variants[0], None)
+        ]
         panels.plot_slot_shares(drawn, axes[3])
         axes[3].set_title(slot_shares.later_slots(variants[0]))
     return {"model": model, "exchanges": found, "mediation": effects, "slots": shares}

@@ -42,6 +42,10 @@ class RunOptions:
     allow_changed: tuple[str, ...] = ()
     """Parts that may differ from the run in the folder, as --explain-resume names them: code,
     versions, threads and so on. The change is recorded in run.json."""
+    preregistration: Path | None = None
+    """File of preregister, written before the first row. A start that contradicts it is refused,
+    its hash goes into run.json, and conditions that it does not name are exploratory. A run that
+    was begun with it keeps it."""
     dry_run: bool = False
     """Say how many rows and tokens are due, and from one batch, which is not recorded, how long
     they will take and how much memory; then stop. The folder stays as it is."""
@@ -53,11 +57,19 @@ class RunOptions:
     halved whenever memory runs out."""
 
     def check_run(self) -> None:
-        """Refuse limits below 1.
+        """Refuse limits below 1, and a preregistration that cannot be read.
 
         Raises:
-            LanternError: naming the flag.
+            LanternError: naming the flag or the file.
         """
+        if self.preregistration is not None:
+            from lantern_probe.records.preregistration import (
+                read_preregistration,
+                refuse_contradiction,
+            )
+
+            plan = read_preregistration(self.preregistration)
+            refuse_contradiction(plan, margin=getattr(self, "margin", None))
         for flag, value in (
             ("--max-new-tokens", self.max_new_tokens),
             ("--batch-rows", self.rows_together),
@@ -146,6 +158,25 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
+class SeedOptions:
+    """Repetition of everything that is drawn at random."""
+
+    seeds: int = 1
+    """Seeds under which everything that is drawn at random is run, from --seed on. Of several the
+    mean is shown, with intervals and tests that count the spread between seeds; 5 are a good
+    number. A run can be continued with more of them."""
+
+    def check_seeds(self) -> None:
+        """Refuse fewer seeds than one.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        if self.seeds < 1:
+            raise LanternError(f"--seeds must be at least 1, not {self.seeds}")
+
+
+@dataclass(frozen=True)
 class Inputs(RunOptions, ModelOptions, DataOptions):
     """All options of a command that runs a model."""
 
@@ -211,9 +242,10 @@ class AblationInputs(SamplingOptions, Inputs):
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did, and installed packages may add more. Rows keep the
     readings of all three."""
-    margin: float = 0.02
+    margin: float | None = None
     """Largest difference from own's accuracy, as a fraction, that is called equivalent; to be fixed
-    before the run. It decides no row."""
+    before the run, which records it. By default that of the preregistration, or 0.02. It decides no
+    row."""
 
     def check_run(self) -> None:
         """Refuse limits below 1, and a margin that is no fraction.
@@ -223,7 +255,7 @@ class AblationInputs(SamplingOptions, Inputs):
         """
         super().check_run()
         self.check_sampling()
-        if not 0 < self.margin < 1:
+        if self.margin is not None and not 0 < self.margin < 1:
             raise LanternError(f"--margin lies between 0 and 1, not at {self.margin}")
         from lantern_probe.tasks.answers import check_parser
 

@@ -14,20 +14,19 @@ With random=1 random image tokens are cut instead, the control that every cut ne
 2304.14767), and slots, markers and text are never drawn. For box they are as many tokens of the
 rest, for image one half (random=1) or the other half (random=1,other=1), else as many as the keys,
 where there are as many. Image tokens together with other keys have no control: cut them apart.
-Each control is drawn --draws times. A run that was cut off goes on where it stopped.
+Each control is drawn under --seeds seeds, and shown as their mean. A run that was cut off goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lantern_probe.errors import LanternError
-
 from .console import run_main
-from .inputs import AblationInputs
+from .inputs import AblationInputs, SeedOptions
+from .opinions import OpinionOptions, show_opinions
 
 COMMAND = "knock_out"
 
@@ -49,7 +48,7 @@ def with_controls(edge: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Config(AblationInputs):
+class Config(OpinionOptions, SeedOptions, AblationInputs):
     """Cut edges of attention while the answer is written."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
@@ -61,8 +60,6 @@ class Config(AblationInputs):
     )
     """Edges to cut, QUERIES->KEYS, with :layers=2-3 or :random=1; own is always run. Conditions on
     the latents, as in ablate_latents, can be given too."""
-    draws: int = 1
-    """Number of draws of every random control that names no seed, with seeds from --seed on."""
     images: tuple[str, ...] = ("clean",)
     """Corruptions of the image, under each of which every cut is made, as in ablate_latents; clean
     is always run."""
@@ -71,33 +68,18 @@ class Config(AblationInputs):
     on with what is there."""
 
 
-def several_draws(conditions: Sequence[str], draws: int, seed: int) -> list[str]:
-    """Conditions with every random cut that names no seed drawn several times.
-
-    Args:
-        conditions: Labels of conditions.
-        draws: Number of draws.
-        seed: Seed of the first draw; the others follow.
-    """
-    found: list[str] = []
-    for text in conditions:
-        drawn = "->" in text and "random=1" in text and "seed=" not in text
-        seeds = range(seed, seed + draws) if drawn else []
-        found += [f"{text},seed={number}" for number in seeds] or [text]
-    return found
-
-
 def main(config: Config) -> int:
     """Run the cuts and show them; 1 when nothing useful came out."""
+    config.check_seeds()
     config.check(config.model)
+    config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
 
-    if config.draws < 1:
-        raise LanternError(f"--draws must be at least 1, not {config.draws}")
-    conditions = several_draws(config.conditions, config.draws, config.seed)
-    parts = ablation_parts(conditions, config.images, config.seed)
+    parts = ablation_parts(config.conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
-    return show_ablation(list(found.values()), config.output)
+    status = show_ablation(list(found.values()), config.output)
+    show_opinions(config, found, config.output)
+    return status
 
 
 if __name__ == "__main__":

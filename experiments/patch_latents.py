@@ -119,9 +119,9 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
 
 def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> list[PatchEffect]:
     """Run, or finish, one model's sweep in its folder; its effects, from the rows."""
+    from lantern_probe.causal.twin_pairs import record_pairs
     from lantern_probe.records.rows import read_rows
 
-    from .data import record_pairs
     from .runs import ModelLoader, open_run, run_due
 
     data, samples = config.asked(name)

@@ -8,16 +8,17 @@ Captures the model's states while it answers, those of an untrained model on the
 the model's states with oracle latents in its slots. Probes every layer and slot for every target.
 The controls of each probe are the question, the image's mean, the untrained model, random labels of
 the same question and the attributes of other objects. Then erases each target from the slots while
-the model answers. A run that was cut off goes on where it stopped.
+the model answers. With --seeds 5 folds, control tasks and random erasers are drawn five times, and
+the mean is shown. A run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.markup import escape
 
@@ -25,10 +26,11 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import VALUE
 
 from .console import console, end_explained, explaining, progress_bar, run_main
-from .inputs import Inputs, file_name
+from .inputs import Inputs, SeedOptions, file_name
 
 if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import ConditionSummary
+    from lantern_probe.probing.after_erasure import AfterErasure, Kind
     from lantern_probe.records.rows import Row
     from lantern_probe.records.store import Store
     from lantern_probe.tasks import Sample
@@ -38,14 +40,17 @@ if TYPE_CHECKING:
 COMMAND = "probe_latents"
 
 SCENE_TARGETS = ("color", "shape")
-LISTS = ("null", "drawn", "deviations")
+LISTS = ("null", "drawn", "deviations", "variance", "freedom")
 """Fields of a row that a table has no place for."""
+
+KINDS: tuple[Kind, ...] = ("linear", "mlp")
+"""Kinds of probes that read after the erasure."""
 
 ERASURES = ("erase", "erase-shuffled", "erase-random")
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(SeedOptions, Inputs):
     """Probe the slots, with every control, and erase what is found."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -62,6 +67,9 @@ class Config(Inputs):
     """Column whose values get random labels in control tasks (Hewitt & Liang), one label each."""
     erase: bool = True
     """Erase every class target from the slots while the model answers."""
+    after_erasure: Literal["none", "mlp"] = "none"
+    """Read each class target from the latents after its linear erasure too: mlp does so with a
+    linear probe and with a small network, which finds what the erasure cannot take away."""
     folds: int = 5
     """Number of cross-validation folds; an image is never split."""
     controls: int = 3
@@ -141,17 +149,22 @@ def capture(config: Config, model: str, folder: Path) -> tuple[dict[str, Store],
     return stores, wanted
 
 
-def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
-    """Probe every site of one model for every target; rows that are there are not made again."""
+def probe_model(config: Config, model: str, folder: Path) -> tuple[list[Row], list[AfterErasure]]:
+    """Probe every site of one model for every target; rows that are there are not made again.
+
+    Returns:
+        The rows, and the class targets read after their erasure, if that is asked for.
+    """
     stores, wanted = capture(config, model, folder)
 
+    from lantern_probe.probing.pooled import pool_seeds
     from lantern_probe.probing.site_scores import ProbeSettings, family_p
     from lantern_probe.probing.sweep import ProbeSweep
     from lantern_probe.records.run import Run
 
     numbers = ProbeSettings(config.folds, config.controls, config.permutations, config.seed)
     try:
-        sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers)
+        sweep = ProbeSweep(stores, wanted, config.columns, config.types, numbers, config.seeds)
     except LanternError as error:
         raise LanternError(f"{model}: {error}") from None
     if len(sweep.good) < len(wanted):
@@ -179,10 +192,42 @@ def probe_model(config: Config, model: str, folder: Path) -> list[Row]:
     ):
         bar = progress.add_task(f"{escape(model)}, probes", total=sweep.total)
         sweep.execute(run, lambda rows: progress.advance(bar, rows))
-        made = run.rows()
+        seeds = range(config.seed, config.seed + config.seeds)
+        made = pool_seeds([row for row in run.rows() if row.get("seed", config.seed) in seeds])
     for row, p in zip(made, family_p(made), strict=True):
         row["p_family"] = p
-    return made
+    classes = {row["target"] for row in made if row["kind"] == "class"}
+    read = read_erased(config, stores["own"], sweep.good, sorted(classes))
+    return made, read
+
+
+def read_erased(
+    config: Config, store: Store, good: Set[str], targets: Sequence[str]
+) -> list[AfterErasure]:
+    """Read targets from the latents of all slots after their erasure; none unless asked for."""
+    if config.after_erasure == "none":
+        return []
+    from lantern_probe.probing.after_erasure import read_after_erasure
+
+    keep = [i for i, row in enumerate(store.samples) if row["sample"] in good]
+    latents = store.array("latent@slot")[keep].flatten(1)
+    groups = [store.samples[i]["cluster"] for i in keep]
+    found: list[AfterErasure] = []
+    for target in targets:
+        column = store.column(target)
+        found += [
+            read_after_erasure(
+                latents,
+                [column[i] for i in keep],
+                groups,
+                target=target,
+                probe=probe,
+                folds=config.folds,
+                seeds=range(config.seed, config.seed + config.seeds),
+            )
+            for probe in KINDS
+        ]
+    return found
 
 
 def erase_targets(
@@ -195,7 +240,7 @@ def erase_targets(
     for name in targets:
         kinds = ERASURES[:1] if name.startswith("distractor_") else ERASURES
         conditions += [f"{kind}:attribute={name}" for kind in kinds]
-    parts = ablation_parts(conditions, seed=config.seed)
+    parts = ablation_parts(conditions, seed=config.seed, seeds=config.seeds)
     results = run_ablation(config, COMMAND, [model], parts, output=folder / "erasure")
     (summaries,) = results.values()
     return summaries
@@ -222,6 +267,7 @@ def check(config: Config) -> None:
     Raises:
         LanternError: naming the flag.
     """
+    config.check_seeds()
     config.check(config.model)
     for flag, value, least in (
         ("folds", config.folds, 2),
@@ -248,21 +294,28 @@ def main(config: Config) -> int:
     for model in dict.fromkeys(config.model):
         folder = config.output / file_name(model)
         with explaining():
-            prepared[model] = folder, probe_model(config, model, folder)
+            prepared[model] = folder, *probe_model(config, model, folder)
     end_explained(config.only_shows)
 
     from lantern_probe.records.json_files import write_json
 
-    from .tables.probing import LEGEND
+    from .tables.probing import AFTER_LEGEND, LEGEND, print_after_erasure
 
     summary: list[dict[str, Any]] = []
-    for model, (folder, rows) in prepared.items():
+    erased: list[dict[str, Any]] = []
+    for model, (folder, rows, read) in prepared.items():
         report(config, model, folder, rows)
+        if read:
+            print_after_erasure(model, read)
+            erased += [{"model": model, **asdict(one)} for one in read]
         summary += [
             {"model": model, **{k: v for k, v in row.items() if k not in LISTS}} for row in rows
         ]
     console.print(LEGEND, highlight=False)
     write_json(config.output / "probes.json", summary)
+    if erased:
+        console.print(AFTER_LEGEND, highlight=False)
+        write_json(config.output / "after_erasure.json", erased)
     console.print(f"probes.json and a figure per target are in {config.output}", markup=False)
     return 0
 

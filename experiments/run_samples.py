@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lantern_probe.causal.twin_pairs import SCENE_TWINS
 from lantern_probe.errors import LanternError, named
 from lantern_probe.records.json_files import explained
 from lantern_probe.records.rows import MANIFEST, ROWS_FILE, Row, lines_in, read_manifest, read_rows
@@ -17,7 +18,6 @@ from lantern_probe.tasks.families import family_task
 from lantern_probe.tasks.images import ImageSource
 from lantern_probe.tasks.scenes import twin as scene_twin
 
-from .data import SCENE_TWINS
 from .picks import FARTHEST, near_ids
 
 DEEP = ("*", "*/*", "*/*/*")

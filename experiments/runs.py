@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from lantern_probe.interventions import packages_of
 from lantern_probe.model.content import checkpoint_content
 from lantern_probe.model.location import commit_of, fetch, identity, resolve
 from lantern_probe.records.json_files import explained, to_plain
+from lantern_probe.records.preregistration import FACT
 from lantern_probe.records.resuming import LATER, is_allowed, parts_of, shown
 from lantern_probe.records.resumption import modern_manifest
 from lantern_probe.records.rows import MANIFEST, read_manifest
@@ -29,6 +30,7 @@ from lantern_probe.tasks.answers import PARSERS
 from .console import Explained, console, print_table, titled_table
 from .data import task_of
 from .inputs import Inputs
+from .planning import check_plan, note_planned, say_run
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -150,6 +152,7 @@ def open_run(
     model: str,
     data: str,
     asked: Sequence[Sample] = (),
+    compared: Iterable[str] | None = None,
     **more: Any,
 ) -> Run:
     """Start or resume the run of one model in a folder.
@@ -162,15 +165,18 @@ def open_run(
         data: Name of the data.
         asked: Samples to run. Where their number is a setting, because they lend each other their
             latents, so is their content.
+        compared: Labels of the conditions that are compared; None if none are.
         **more: Settings of this command that decide a row.
 
     Raises:
-        LanternError: the folder cannot be used, or holds another run.
+        LanternError: the folder cannot be used, holds another run, or the preregistration says
+            otherwise.
         Explained: the inputs ask for the comparison only.
     """
     if "samples" in more and config.sample_ids is not None:
         # Samples lend each other latents and images: which they are decides a row.
         more["sample_ids"] = sorted({*config.sample_ids})
+    plan = check_plan(config, folder, asked, compared)
     if asked and "samples" in more:
         more["sample_set"] = _sample_set(config, folder, asked)
     refuse_folder(config, folder, command, model, data, **more)
@@ -179,6 +185,8 @@ def open_run(
     settings |= _packages(config, model, settings)
     # Batches shrink with the memory: recorded, and no setting of a row.
     facts: dict[str, Any] = {"batch_rows": config.batch_rows}
+    if plan is not None:
+        facts[FACT] = plan.as_record()
     if config.device_map is not None:
         facts["device_map"] = config.device_map
     if _is_at_hand(model, config):
@@ -358,7 +366,9 @@ def run_due(
 
         rehearse(run, samples, wanted, load, engine, title or load.name)
         raise Explained
+    note_planned(run, samples)
     bar = progress.add_task(escape(title or load.name), total=len(wanted))
     progress.advance(bar, len(wanted) - len(due))
     if due:
         engine(load(), run, samples, lambda rows: progress.advance(bar, rows))
+    say_run(run, samples, wanted, title or load.name)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lantern_probe.causal.ablation import Ablation
     from lantern_probe.causal.branching import Branch, run_branches, run_prefixes
     from lantern_probe.causal.diagnosis import diagnose
+    from lantern_probe.causal.monitoring import monitor
+    from lantern_probe.causal.trainer_callback import MonitorCallback
     from lantern_probe.interventions import parse_condition
     from lantern_probe.model.blocks import RowPlan
     from lantern_probe.model.lantern import LanternModel
@@ -36,12 +38,14 @@ __all__ = [
     "Branch",
     "LanternError",
     "LanternModel",
+    "MonitorCallback",
     "RowPlan",
     "Run",
     "Sample",
     "Store",
     "diagnose",
     "load_task",
+    "monitor",
     "parse_condition",
     "read_rows",
     "run_branches",
@@ -54,6 +58,8 @@ __getattr__ = lazily(
     causal__ablation="Ablation",
     causal__branching="Branch run_branches run_prefixes",
     causal__diagnosis="diagnose",
+    causal__monitoring="monitor",
+    causal__trainer_callback="MonitorCallback",
     model__lantern="LanternModel",
     model__blocks="RowPlan",
     records__run="Run",

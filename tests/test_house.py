@@ -243,7 +243,7 @@ def test_the_public_names_are_these() -> None:
     assert set(lantern_probe.__all__) == {
         *("Ablation", "Branch", "LanternError", "LanternModel", "RowPlan", "Run", "Sample"),
         *("Store", "load_task", "parse_condition", "read_rows", "run_branches", "run_prefixes"),
-        *("diagnose", "summarize"),
+        *("MonitorCallback", "diagnose", "monitor", "summarize"),
     }
     rooms = [face.parent.name for face in FACES if face.parents[1].name == "lantern_probe"]
     names = {

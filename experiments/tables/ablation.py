@@ -20,6 +20,7 @@ from lantern_probe.analysis.ablation import (
 )
 from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
 from lantern_probe.analysis.likelihood import mass_notes
+from lantern_probe.interventions.seeds import spelled
 
 from ..console import print_table
 
@@ -27,13 +28,17 @@ LEGEND = (
     "accuracy [95 % Wilson interval, n / design effect where images repeat]; cut: share of texts "
     "cut off at the token limit; minus own, paired [95 % interval, Tango's, n / design effect "
     "alike], under the same corruption of the image if any, and own@... minus own; p: "
-    "{test}, and after Holm over the conditions; TOST: p of equivalence with own within {margin} "
-    "points, after Holm, * where it is shown; emit: share of samples with a block; unp: texts "
-    "without a readable answer, counted as wrong; p(gold): mean probability of the right answer "
-    "among the candidates, over texts that open an answer under own too"
+    "{test}, and after Holm over {family}; TOST: p of equivalence with own within {margin} "
+    "points, after Holm over the same, * where it is shown; emit: share of samples with a block; "
+    "unp: texts without a readable answer, counted as wrong; p(gold): mean probability of the "
+    "right answer among the candidates, over texts that open an answer under own too"
 )
 
 
+OF_SEEDS = (
+    "of several seeds: means over samples and seeds, and intervals, p, Holm and TOST count the "
+    "spread between seeds (two-way variance, t with Satterthwaite's degrees of freedom)"
+)
 OF_PASSES = (
     "shares and differences are means over a sample's {passes} passes, then over samples; "
     "intervals hold the spread between samples and between passes"
@@ -45,14 +50,44 @@ def legend(summaries: Sequence[ConditionSummary]) -> str:
     tests = list(dict.fromkeys(s.test.method for s in summaries if s.test is not None))
     margins = {s.equivalence.margin for s in summaries if s.equivalence is not None}
     margin = points(margins.pop()) if margins else points(MARGIN)
-    text = LEGEND.format(test=" or ".join(tests) or "exact McNemar", margin=margin)
+    text = LEGEND.format(
+        test=" or ".join(tests) or "exact McNemar", margin=margin, family=_family(summaries)
+    )
+    if any(s.by_seed for s in summaries):
+        text = f"{text}; {OF_SEEDS}"
     passes = max((s.passes for s in summaries), default=1)
     return text if passes < 2 else f"{text}; {OF_PASSES.format(passes=passes)}"
 
 
+def _family(summaries: Sequence[ConditionSummary]) -> str:
+    sizes = {s.role: s.family for s in summaries if s.test is not None}
+    planned = sizes.get("primary", sizes.get("planned"))
+    if planned is None:
+        return f"the conditions (a family of {sizes.get(None, 0)})"
+    text = f"the preregistered family of {planned}"
+    if "exploratory" in sizes:
+        text += f" (exploratory conditions: over all {sizes['exploratory']})"
+    return text
+
+
+def row_names(summaries: Sequence[ConditionSummary]) -> dict[str, str]:
+    """Name of each condition in a table: with the number of its seeds, or its seed if it draws.
+
+    Its role in a preregistration stands behind it, if it is the primary one or exploratory.
+
+    Args:
+        summaries: Conditions of one model.
+    """
+    names = {}
+    for s in summaries:
+        role = f" ({s.role})" if s.role in ("primary", "exploratory") else ""
+        names[s.condition] = (s.name if s.by_seed else spelled(s.condition)) + role
+    return names
+
+
 def print_condition_table(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print one model's conditions: accuracy, comparison with own, what could not be parsed."""
-    own = next(s for s in summaries if s.condition == "own")
+    own, names = next(s for s in summaries if s.condition == "own"), row_names(summaries)
     passes = f", {own.passes} passes" if own.passes > 1 else ""
     table = Table(
         title=f"{escape(own.model)}: {own.samples} samples, {own.n} with a latent block{passes}",
@@ -77,7 +112,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         table.add_row(
-            escape(s.condition),
+            escape(names[s.condition]),
             str(s.n),
             estimate(s.accuracy),
             share(s.truncated),
@@ -91,6 +126,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         )
     print_table(table, console)
     console.print(legend(summaries), highlight=False)
+    print_seeds(summaries, console)
     print_passes(summaries, console)
     print_seen(summaries, console)
     print_controls(summaries, console)
@@ -101,16 +137,46 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
     for s in summaries:
         if s.donor is not None:
             console.print(
-                f"{s.condition}: the donor's answer in {estimate(s.donor)} of {s.donor.n}",
+                f"{names[s.condition]}: the donor's answer in {estimate(s.donor)} of {s.donor.n}",
                 markup=False,
             )
     console.print()
 
 
+def print_seeds(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print the accuracies under each seed, and name the conditions that have one seed only."""
+    several = [s for s in summaries if s.by_seed]
+    for s in several:
+        each = ", ".join(number(one) for one in s.by_seed.values())
+        console.print(
+            f"{s.condition}, accuracy by seed: {each}; standard deviation {number(s.seed_sd)}",
+            markup=False,
+            highlight=False,
+        )
+    if few := [s.condition for s in several if len(s.by_seed) == 2]:
+        console.print(
+            f"{', '.join(few)}: 2 seeds tell little of the spread between seeds, and their "
+            "intervals may be too narrow; give --seeds 5",
+            markup=False,
+            highlight=False,
+        )
+    names = row_names(summaries)
+    single = [
+        names[s.condition] for s in summaries if not s.by_seed and "seed=" in names[s.condition]
+    ]
+    if single:
+        console.print(
+            f"one seed, whose draw is in no interval: {', '.join(single)}; --seeds 5 gives the "
+            "mean over five",
+            markup=False,
+            highlight=False,
+        )
+
+
 def print_passes(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print the lowest and the highest accuracy of a pass, where there are several."""
     ranges = [
-        f"{s.condition} {number(min(s.by_pass.values()))} to {number(max(s.by_pass.values()))}"
+        f"{s.name} {number(min(s.by_pass.values()))} to {number(max(s.by_pass.values()))}"
         for s in summaries
         if s.passes > 1
     ]
@@ -120,22 +186,27 @@ def print_passes(summaries: Sequence[ConditionSummary], console: Console) -> Non
 
 def print_seen(summaries: Sequence[ConditionSummary], console: Console) -> None:
     """Print how large a difference is at most, or could have been missed, where none is shown."""
-    for text in bounds((s.condition, s.difference) for s in summaries):
+    names = row_names(summaries)
+    for text in bounds((names[s.condition], s.difference) for s in summaries):
         console.print(text, markup=False, highlight=False)
-    family = sum(s.test is not None for s in summaries)
     open_ones = [
-        f"{s.condition} {points(s.detectable.difference)}"
+        s
         for s in summaries
         if s.detectable is not None
         and s.holm_p is not None
         and s.holm_p > ALPHA
         and not s.equivalent
     ]
-    if open_ones:
+    for family in dict.fromkeys(s.family for s in open_ones):
+        found = [
+            f"{names[s.condition]} {points(s.detectable.difference)}"
+            for s in open_ones
+            if s.family == family and s.detectable is not None
+        ]
         console.print(
             f"neither a difference nor equivalence shown; one larger than so many points would "
             f"have been seen with {100 * POWER:g} % power among {family} comparisons (one test at "
-            f"{ALPHA:g} / {family}): {', '.join(open_ones)}",
+            f"{ALPHA:g} / {family}): {', '.join(found)}",
             markup=False,
             highlight=False,
         )
@@ -148,7 +219,8 @@ def print_controls(summaries: Sequence[ConditionSummary], console: Console) -> N
         return
     table = Table(
         title="effect minus that of the control, or of one half of the image minus the other "
-        "[95 % interval]; p: sign flips of whole images",
+        "[95 % interval]; p: sign flips of whole images, and of several seeds no less than that of "
+        "the two-way score",
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -157,9 +229,10 @@ def print_controls(summaries: Sequence[ConditionSummary], console: Console) -> N
     table.add_column("condition minus control", overflow="fold")
     for name in ("difference", "p", "Holm"):
         table.add_column(name, justify="right", no_wrap=True)
+    names = row_names(summaries)
     for one in found:
         table.add_row(
-            escape(f"{one.condition} - {one.control}"),
+            escape(f"{names[one.condition]} - {names[one.control]}"),
             estimate(one.contrast.difference, signed=True),
             p_value(one.contrast.test.p),
             p_value(one.holm_p),
@@ -184,7 +257,12 @@ def print_parsers(summaries: Sequence[ConditionSummary], console: Console) -> No
         table.add_column(name, justify="right", no_wrap=True)
     for s in summaries:
         read = [number(s.by_parser.get(name)) for name in names]
-        table.add_row(escape(s.condition), *read, share(s.likelihood), f"{s.likelihood.n} of {s.n}")
+        table.add_row(
+            escape(row_names([s])[s.condition]),
+            *read,
+            share(s.likelihood),
+            f"{s.likelihood.n} of {s.n}",
+        )
     print_table(table, console)
 
 
@@ -218,11 +296,11 @@ def print_side_by_side(models: Sequence[Sequence[ConditionSummary]], console: Co
     for summaries in models:
         table.add_column(escape(summaries[0].model), justify="right", no_wrap=True)
     for row in zip(*models, strict=True):
-        table.add_row(escape(row[0].condition), *map(_accuracy, row))
+        table.add_row(escape(row_names(row)[row[0].condition]), *map(_accuracy, row))
     for row in zip(*models, strict=True):
         if any(s.donor is not None for s in row):
             table.add_row(
-                f"{escape(row[0].condition)}: donor",
+                f"{escape(row_names(row)[row[0].condition])}: donor",
                 *(estimate(s.donor) for s in row),
             )
     print_table(table, console)

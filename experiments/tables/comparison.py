@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.markup import escape
 
-from lantern_probe.analysis.comparison import Comparison, PairReport
+from lantern_probe.analysis.comparison import (
+    CompareSettings,
+    Comparison,
+    ConditionReport,
+    PairReport,
+)
 from lantern_probe.analysis.format import interval, number, p_value, points, share
 from lantern_probe.analysis.verdict import read_pair
 from lantern_probe.stats import Detectable, Difference, Proportion
@@ -15,10 +20,11 @@ from lantern_probe.stats import Detectable, Difference, Proportion
 from ..console import print_caption, print_table, titled_table
 
 
-def print_conditions(comparison: Comparison, console: Console) -> None:
+def print_conditions(
+    conditions: Sequence[ConditionReport], settings: CompareSettings, console: Console
+) -> None:
     """Every condition by itself: accuracy, what could not be parsed, and without that."""
-    conditions = comparison.conditions
-    level = f"{100 * (1 - comparison.settings.alpha):g} %"
+    level = f"{100 * (1 - settings.alpha):g} %"
     table = titled_table("conditions")
     scored = any(c.likelihood.n for c in conditions)
     known = any(c.truncated is not None for c in conditions)

@@ -12,7 +12,7 @@ from lantern_probe.analysis.format import estimate, p_value
 from lantern_probe.analysis.swap_controls import SwapShift
 
 from ..console import print_table, titled_table
-from .exchange import p_values, shown
+from .exchange import p_values, shown, shown_name
 
 CROSSED_LEGEND = (
     "image and latents crossed: share of the sample's right answer; the contrasts are paired [95 % "
@@ -60,7 +60,7 @@ def print_swap_shifts(found: Sequence[SwapShift], console: Console) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for item in found:
         table.add_row(
-            f"{escape(item.condition)}, {item.direction}",
+            f"{escape(shown_name(item))}, {item.direction}",
             str(item.n),
             shown(item.signed),
             p_value(item.signed_holm_p),

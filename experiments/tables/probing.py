@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
@@ -11,10 +11,13 @@ from rich.table import Table
 
 from lantern_probe.analysis.ablation import ConditionSummary
 from lantern_probe.analysis.format import estimate, interval, number, p_value
+from lantern_probe.probing.after_erasure import COMPONENTS, CONTROLS, HIDDEN, STEPS, AfterErasure
 from lantern_probe.probing.intervals import best_interval
+from lantern_probe.probing.pooled import best_contrast
 from lantern_probe.records.rows import Row
 
 from ..console import console, print_table
+from .ablation import print_controls, row_names
 
 STATISTICS = {"class": "mean log-likelihood out of fold", "value": "R²"}
 """Statistic of the permutation test of each kind of target, in words."""
@@ -33,7 +36,8 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
             f"[bold]{escape(model)}[/], {escape(target)}: {metric}, n = {first['n']} of "
             f"{first['images']} images; question {number(first['question'])}, image mean "
             f"{number(first['image_mean'])}, majority {number(first['majority'])}, of the control "
-            f"task {number(first.get('control_majority'))}; p of the {statistic}",
+            f"task {number(first.get('control_majority'))}; p of the {statistic}; "
+            f"{_seeds(first)}",
             highlight=False,
         )
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
@@ -59,8 +63,53 @@ def print_probes(model: str, rows: Sequence[Row]) -> None:
                 share,
             )
         print_table(table)
+        print_contrasts(some)
         if first.get("note"):
             console.print(f"{escape(target)}: {escape(first['note'])}", highlight=False)
+
+
+CONTRASTS = {
+    "control": "control task",
+    "untrained": "untrained",
+    "question": "question",
+    "image_mean": "image mean",
+}
+"""Controls against which a probe is held, by their names in a row."""
+
+
+def _seeds(row: Row) -> str:
+    if row.get("seeds", 1) > 1:
+        return f"mean of {row['seeds']} seeds"
+    return f"folds and control tasks of seed {row.get('seed', 0)}"
+
+
+def print_contrasts(rows: Sequence[Row]) -> None:
+    """Print the best slot of every site against each control, with interval and test."""
+    table = Table(
+        title="best slot minus its control, paired by sample [95 % interval, over the slots] p",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("site", no_wrap=True)
+    for name in CONTRASTS.values():
+        table.add_column(f"minus {name}", justify="right", no_wrap=True)
+    shown = False
+    for site in dict.fromkeys(row["site"] for row in rows):
+        slots = [row for row in rows if row["site"] == site]
+        found = [best_contrast(slots, name) for name in CONTRASTS]
+        shown |= any(found)
+        table.add_row(escape(site), *map(_contrast, found))
+    if shown:
+        print_table(table)
+
+
+def _contrast(one: Mapping[str, float] | None) -> str:
+    if one is None:
+        return "-"
+    text = interval(one["difference"], one["low"], one["high"], signed=True)
+    return f"{text} {p_value(one['p'])}"
 
 
 def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[ConditionSummary]) -> None:
@@ -70,6 +119,7 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
     table.add_column("erased from the slots", no_wrap=True)
     for name in ("best probe of the latents", "accuracy", "minus own", "Holm p"):
         table.add_column(name, justify="right", no_wrap=True)
+    names = row_names(summaries)
     for s in summaries:
         erased = re.sub(r".*attribute=([^,]+).*", r"\1", s.condition)
         target = "gold" if erased == "answer" else erased
@@ -78,14 +128,55 @@ def print_erasure(model: str, rows: Sequence[Row], summaries: Sequence[Condition
         ]
         read = s.condition.startswith("erase:")
         table.add_row(
-            escape(s.condition),
+            escape(names[s.condition]),
             number(max(scores)) if read and scores else "",
             estimate(s.accuracy),
             estimate(s.difference, signed=True),
             p_value(s.holm_p),
         )
     print_table(table)
+    print_controls(summaries, console)
 
+
+def print_after_erasure(model: str, read: Sequence[AfterErasure]) -> None:
+    """Print how well each target is read after its linear erasure, by each kind of probe.
+
+    Args:
+        model: Name of the model.
+        read: Targets, each by each kind of probe.
+    """
+    table = Table(
+        title=f"{escape(model)}: read from the latents of all slots after linear erasure",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    table.add_column("target, probe", no_wrap=True)
+    for name in ("n", "majority", "before", "after", "shuffled", "after - shuffled", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in read:
+        found = one.contrast
+        table.add_row(
+            f"{escape(one.target)}, {one.probe}",
+            str(one.n),
+            number(one.majority),
+            number(one.before),
+            interval(one.after, one.low, one.high),
+            number(one.shuffled),
+            interval(found["difference"], found["low"], found["high"], signed=True),
+            p_value(found["p"]),
+        )
+    print_table(table)
+
+
+AFTER_LEGEND = (
+    f"after erasure: {COMPONENTS} principal components of all slots; they, LEACE and the probe are "
+    f"fitted on the training part of each fold; mlp: {HIDDEN} hidden units, {STEPS} steps; "
+    f"shuffled: the same with labels permuted over images, erasure included ({CONTROLS} draws, "
+    "whose spread is in the interval of the difference); accuracy above it after the erasure is a "
+    "code that no linear probe reads"
+)
 
 LEGEND = (
     "probe: out of fold, folds by image, best of the site's slots, and so are its controls [95 % "
@@ -95,7 +186,10 @@ LEGEND = (
     "weights; control: one random label per question; p: permutations of the labels (mean "
     "log-likelihood out of fold above that of the class frequencies; R² for values), and over all "
     "sites of the capture (largest statistic, which takes the choice of the best slot into "
-    "account); bits: online code over that of the class frequencies; "
+    "account); minus control task: selectivity, above both majorities, with the spread between the "
+    "draws; of several seeds: means over folds and control tasks, with the spread between seeds in "
+    "every interval; the untrained model is one draw of weights; bits: online code over that of "
+    "the class frequencies; "
     "erase-shuffled: the eraser of shuffled labels; erase-random: as many random directions, of as "
     "much variance; erasers are applied to stored own latents, unless a label says rerolled=1"
 )

@@ -3,40 +3,46 @@
 Every comparison is paired by sample. A sample without a latent block makes every condition on the
 slots the same, so accuracies and comparisons are over the samples *with* a block, and the others
 are counted. Of several passes of sampled decoding, the mean over its passes stands for a sample
-(`analysis.passes`).
+(`analysis.passes`). Labels that differ in seeds alone are one condition (`analysis.seeds`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from lantern_probe.analysis import controls, likelihood
+from lantern_probe.analysis.ablation_results import ConditionSummary
 from lantern_probe.analysis.controls import ControlContrast
-from lantern_probe.analysis.likelihood import Likelihood
-from lantern_probe.analysis.passes import (
-    Unit,
-    by_pass,
-    compared,
-    mean_of,
-    sample_count,
-    share_of,
-    unit_of,
-)
+from lantern_probe.analysis.passes import by_pass, compared, mean_of, sample_count, share_of
+from lantern_probe.analysis.registered import adjusted, planned_label, role_of
+from lantern_probe.analysis.seeds import Seeds, Unit, by_pool, by_seed, matched, pools, seeds_of
 from lantern_probe.analysis.truncation import truncated_share, truncation_notes
+from lantern_probe.records.preregistration import Preregistration
 from lantern_probe.records.rows import Row, counts
 from lantern_probe.stats import (
+    JEFFREYS,
     Detectable,
-    Difference,
     Equivalence,
-    McNemar,
-    PairedTest,
     Proportion,
     detectable_difference,
-    holm,
+    posterior_of,
 )
+
+__all__ = [
+    "ALPHA",
+    "MARGIN",
+    "OWN",
+    "POWER",
+    "ConditionSummary",
+    "as_records",
+    "length_notes",
+    "reference",
+    "reference_of",
+    "summarize",
+]
 
 OWN = "own"
 
@@ -46,97 +52,6 @@ ALPHA, POWER = 0.05, 0.8
 """Level of the family of tests, and power at which the detectable difference is computed."""
 
 
-@dataclass(frozen=True)
-class ConditionSummary:
-    """One condition of one model.
-
-    Where images repeat, every Wilson interval has n divided by the design effect. With several
-    passes of sampled decoding every share is averaged over the passes of a sample and then over
-    samples; n / design effect then holds the spread between passes too.
-
-    Attributes:
-        model: Name of the model.
-        condition: Label of the condition.
-        samples: Number of samples that ran, with or without a block.
-        failed: Number of samples that could not be run, in any pass.
-        n: Number of samples with a block, in any pass, on which the condition acted; what follows
-            is over these, unless it says otherwise.
-        accuracy: Share of right answers with its 95 % Wilson interval; a text that cannot be parsed
-            counts as wrong.
-        truncated: Share of texts cut off at the token limit; None where the rows do not say.
-        unparsed: Number of texts without a readable answer.
-        chance: Mean of 1 / number of candidates; None without candidates.
-        difference: Accuracy minus that of the reference on the same samples, with its 95 % interval
-            (Tango's, n divided by the design effect where images repeat); None for the reference
-            itself. The reference is `own`; under a corruption of the image it is `own` under the
-            same corruption, and `own@black-box` is compared with `own`.
-        mcnemar: Exact McNemar test of that difference, which takes samples as independent; `b` are
-            the samples that only the reference gets right, `c` those that only this condition does.
-            None with several passes.
-        holm_p: p value of `test` after Holm over the model's conditions.
-        emission: Share of the samples that ran with at least one block.
-        accuracy_all: Share of right answers over all samples that ran, blocks or not.
-        by_parser: Accuracy as each parser reads the texts.
-        likelihood: Share of samples whose most probable candidate is the right one; needs no
-            parsing. Over the samples whose texts open an answer under the reference too.
-        p_gold: Mean probability of the right candidate among the candidates, over the same samples.
-        donor: For swaps, the share of answers that are the donor's, over the samples whose donor
-            has another answer among the same candidates; with a 95 % Wilson interval. None without
-            such samples.
-        test: Test of `difference`: exact McNemar, or a sign flip of whole images where they
-            repeat; with several passes a sign flip of the samples' mean differences. None for the
-            reference itself.
-        equivalence: Test (TOST) that this accuracy and the reference's differ by less than the
-            margin. None for the reference itself.
-        equivalence_holm_p: p value of `equivalence` after Holm over the model's conditions.
-        detectable: Smallest difference that the test would have shown among the model's conditions
-            with 80 % power: at the level of the family divided by its size, the discordance
-            observed and n divided by the design effect. None if n is too small for any difference.
-        scores: `likelihood` and `p_gold` beside the reference's on the same samples, and the
-            probability of all candidates together.
-        controls: Contrasts with this condition's own controls (`analysis.controls`).
-        by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
-            decoding.
-    """
-
-    model: str
-    condition: str
-    samples: int
-    failed: int
-    n: int
-    accuracy: Proportion
-    truncated: Proportion | None
-    unparsed: int
-    chance: float | None
-    difference: Difference | None
-    mcnemar: McNemar | None
-    holm_p: float | None
-    emission: Proportion
-    accuracy_all: Proportion
-    by_parser: dict[str, float]
-    likelihood: Proportion
-    p_gold: float | None
-    donor: Proportion | None
-    test: PairedTest | None = None
-    equivalence: Equivalence | None = None
-    equivalence_holm_p: float | None = None
-    detectable: Detectable | None = None
-    controls: tuple[ControlContrast, ...] = ()
-    scores: Likelihood | None = None
-    by_pass: Mapping[int, float] = field(default_factory=dict)
-
-    @property
-    def passes(self) -> int:
-        """Number of passes with a text that counts."""
-        return len(self.by_pass)
-
-    @property
-    def equivalent(self) -> bool:
-        """True if equivalence with the reference is shown, after Holm over the conditions."""
-        p, same = self.equivalence_holm_p, self.equivalence
-        return p is not None and same is not None and p <= same.alpha
-
-
 def summarize(
     rows: Sequence[Row],
     *,
@@ -144,8 +59,12 @@ def summarize(
     conditions: Sequence[str] | None = None,
     margin: float = MARGIN,
     alpha: float = ALPHA,
+    plan: Preregistration | None = None,
+    prior: float = JEFFREYS,
 ) -> list[ConditionSummary]:
     """Sum up each condition of an ablation, in the given order or that of the rows.
+
+    Labels that differ in seeds alone are one condition: one summary, of them all.
 
         >>> right = {"status": "ok", "emitted": True, "gold": "A", "answer": "A", "correct": True,
         ...          "candidates": 2, "cluster": "1", "logprobs": None, "finish": "closed"}
@@ -162,32 +81,45 @@ def summarize(
         margin: Margin of equivalence, a fraction in (0, 1), to be fixed before the run; default
             0.02.
         alpha: Level of the family of tests, and of the claims of equivalence; default 0.05.
+        plan: Preregistration, whose conditions are the family; None (default) makes all conditions
+            one family.
+        prior: Prior count of each of the four cells of a comparison, default 0.5 (Jeffreys).
 
     Raises:
-        LanternError: the margin or alpha is out of range.
+        LanternError: the margin, alpha or the prior is out of range.
     """
-    labels = list(conditions or dict.fromkeys(row["condition"] for row in rows))
-    by_condition = {
-        label: {unit_of(row): row for row in rows if row["condition"] == label} for label in labels
-    }
+    pooled = pools(conditions or (row["condition"] for row in rows))
+    by_condition = by_pool(rows, pooled)
     used = {label: _counted(some) for label, some in by_condition.items()}
+    references = {label: reference_of(label, pooled) for label in pooled}
     found = [
-        _condition(model, label, by_condition[label], used.get(reference(label), {}), margin, alpha)
-        for label in labels
+        replace(
+            _condition(
+                model, label, by_condition[label], used.get(references[label], {}), margin, alpha
+            ),
+            labels=tuple(some),
+        )
+        for label, some in pooled.items()
     ]
-    family = sum(item.test is not None for item in found)
-    adjusted = holm([None if item.test is None else item.test.p for item in found])
-    same = holm([None if item.equivalence is None else item.equivalence.p for item in found])
-    against = controls.summarize(used, {label: reference(label) for label in labels})
+    labels = [planned_label(name, some, plan) for name, some in pooled.items()]
+    claims = [item.equivalence for item in found]
+    tests = adjusted(labels, [None if item.test is None else item.test.p for item in found], plan)
+    same = adjusted(labels, [None if one is None else one.p for one in claims], plan)
+    against = controls.summarize(used, references)
     return [
         replace(
             item,
             holm_p=p,
             equivalence_holm_p=equal,
             detectable=_detectable(item.equivalence, family),
+            posterior=None if item.equivalence is None else posterior_of(item.equivalence, prior),
+            role=role_of(
+                planned_label(item.condition, item.labels, plan), plan, references[item.condition]
+            ),
+            family=family,
             controls=tuple(one for one in against if one.condition == item.condition),
         )
-        for item, p, equal in zip(found, adjusted, same, strict=True)
+        for item, (p, family), (equal, _) in zip(found, tests, same, strict=True)
     ]
 
 
@@ -213,10 +145,17 @@ def reference(label: str) -> str:
     return f"{OWN}@{corruption}" if corruption and condition != OWN else OWN
 
 
+def reference_of(label: str, pooled: Mapping[str, Sequence[str]]) -> str:
+    """The condition, as `pools` names it, that holds the reference of a condition's labels."""
+    wanted = {reference(one) for one in pooled[label]}
+    return next((name for name, some in pooled.items() if wanted & set(some)), reference(label))
+
+
 def length_notes(summaries: Sequence[ConditionSummary]) -> list[str]:
     """Warn of conditions whose texts were cut off more or less often than their reference's."""
     shares = {item.condition: item.truncated for item in summaries}
-    pairs = [(item.condition, reference(item.condition)) for item in summaries]
+    pooled = {item.condition: item.labels or (item.condition,) for item in summaries}
+    pairs = [(name, reference_of(name, pooled)) for name in pooled]
     return truncation_notes(shares, pairs)
 
 
@@ -255,13 +194,22 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "p": test and test.p,
         "test": test and test.method,
         "holm_p": item.holm_p,
+        "family": item.family,
+        "role": item.role,
+        "exploratory": None if item.role is None else item.role == "exploratory",
         "clusters": test.clusters if test else None,
         "margin": same and same.margin,
+        "tost_level": same and 1 - 2 * same.alpha,
         "tost_low": same and same.low,
         "tost_high": same and same.high,
         "tost_p": same and same.p,
         "tost_holm_p": item.equivalence_holm_p,
         "equivalent": item.equivalent if same else None,
+        "posterior_low": item.posterior and item.posterior.low,
+        "posterior_high": item.posterior and item.posterior.high,
+        "posterior_within": item.posterior and item.posterior.within,
+        "prior": item.posterior and item.posterior.prior,
+        "prior_within": item.posterior and item.posterior.prior_within,
         "detectable": item.detectable and item.detectable.difference,
         "detectable_alpha": item.detectable and item.detectable.alpha,
         "controls": [_control(one) for one in item.controls],
@@ -280,9 +228,18 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "donor_low": donor and donor.low,
         "donor_high": donor and donor.high,
         "donor_n": donor.n if donor else 0,
+        "seeds": len(item.by_seed) or 1,
+        "seed_sd": item.seed_sd,
+        "accuracy_by_seed": {_seed_text(seeds): one for seeds, one in item.by_seed.items()},
         "passes": item.passes,
         "accuracy_by_pass": list(item.by_pass.values()),
     }
+
+
+def _seed_text(seeds: Seeds) -> str:
+    """Seeds as text: that of the condition, and that of the corruption where it is another one."""
+    condition, corruption = seeds
+    return str(condition) if corruption in (0, condition) else f"{condition}@{corruption}"
 
 
 def _control(item: ControlContrast) -> dict[str, Any]:
@@ -316,6 +273,7 @@ def _condition(
 ) -> ConditionSummary:
     ran = [row for row in rows.values() if row["status"] == "ok"]
     counted = _counted(rows)
+    own = matched(counted, own)
     used = list(counted.values())
     scores = likelihood.summarize(counted, own if label != OWN and own else None)
     parsers: dict[str, Any] = next((row.get("parsed", {}) for row in used), {})
@@ -343,6 +301,7 @@ def _condition(
         scores=scores,
         donor=_donors(used),
         by_pass=by_pass(used),
+        by_seed=by_seed(used) if len({seeds_of(row) for row in used}) > 1 else {},
         **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )
 

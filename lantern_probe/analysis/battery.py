@@ -7,3 +7,13 @@ REMOVALS = {"needed": "mask", "block": "skip", "markers": "ban"}
 
 CONDITIONS = ("own", "self-swap", "twin", "twin-oracle", "oracle", *REMOVALS.values())
 """Conditions of the rows from which all estimands are computed."""
+
+POOL_SUFFIX = ".csv.gz"
+"""End of the name of a table of pairs (`analysis.pool_tables`)."""
+
+EDGES = ("after->slot", "after->slot:random=1", "after->image")
+"""Edges that are cut as supporting evidence: to the slots, to as many random image tokens, and to
+the image."""
+
+EVIDENCE_PAIRS = 64
+"""Most pairs on which supporting evidence is gathered."""

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from lantern_probe.analysis.estimands import ABOUT, Estimate, Look, from_units
+from lantern_probe.analysis.estimands import ABOUT, FEWEST, SHARES, Estimate, Look
 from lantern_probe.analysis.pair_units import Pair, Unit, Units
 from lantern_probe.analysis.reading import UNDECIDED, Thresholds, read
 from lantern_probe.errors import LanternError
+from lantern_probe.stats.fractions import fraction_interval, mean_interval
+
+LEVEL = 0.95
+"""Level of the interval of an estimand by itself."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +91,18 @@ class Pool:
     """
 
     def __init__(self, name: str, units: Units):
-        self.name, self._units = name, units
+        self.name = name
         known: dict[Pair, Unit] = {}
         for found in units.values():
             known |= found
         if not known:
             raise LanternError(f"the pool of {name} has no pairs")
         self.pairs = len(known)
-        clusters: dict[str | None, dict[object, list[Pair]]] = {}
-        for pair, unit in known.items():
-            clusters.setdefault(unit.category, {}).setdefault(unit.cluster, []).append(pair)
+        clusters: dict[str | None, dict[object, list[int]]] = {}
+        for number, unit in enumerate(known.values()):
+            clusters.setdefault(unit.category, {}).setdefault(unit.cluster, []).append(number)
         self._images = {name: list(found.values()) for name, found in clusters.items()}
+        self._shares = {name: _Contributions.of(units.get(name, {}), known) for name in ABOUT}
         self.categories = sorted(str(name) for name in self._images)
 
     def truth(self, share: float | None = None) -> dict[str, float]:
@@ -112,10 +119,10 @@ class Pool:
         for name in ABOUT:
             gain = size = 0.0
             for category, weight in weights.items():
-                some = [u for u in self._units.get(name, {}).values() if u.category == category]
-                there = sum(len(pairs) for pairs in self._images[category])
-                gain += weight * sum(u.gain - u.loss for u in some) / there
-                size += weight * len(some) / there
+                pairs = np.concatenate([np.array(image) for image in self._images[category]])
+                gains, losses = self._shares[name].at(pairs)
+                gain += weight * float((gains - losses).sum()) / len(pairs)
+                size += weight * len(gains) / len(pairs)
             if size:
                 found[name] = gain / size
         return found
@@ -131,10 +138,8 @@ class Pool:
         first, second = sorted(sizes, key=str)
         return {first: share, second: 1 - share}
 
-    def draw(
-        self, n: int, stream: np.random.Generator, share: float | None = None
-    ) -> list[list[tuple[Pair, int]]]:
-        """Draw images until there are n pairs, each image with a number of its own.
+    def draw(self, n: int, stream: np.random.Generator, share: float | None = None) -> list[Drawn]:
+        """Draw images until there are n pairs: the first half of them, and all.
 
         Args:
             n: Number of pairs; the last image's pairs are cut off.
@@ -143,25 +148,95 @@ class Pool:
         """
         weights = self._weights(share)
         names = list(weights)
-        drawn: list[tuple[Pair, int]] = []
-        image = 0
-        while len(drawn) < n:
+        pairs: list[int] = []
+        images: list[int] = []
+        while len(pairs) < n:
             category = names[stream.choice(len(names), p=[weights[name] for name in names])]
-            images = self._images[category]
-            pairs = images[int(stream.integers(len(images)))]
-            drawn += [(pair, image) for pair in pairs]
-            image += 1
-        drawn = drawn[:n]
-        half = -(-n // 2)
-        return [drawn[:half], drawn]
+            known = self._images[category]
+            some = known[int(stream.integers(len(known)))]
+            images += [images[-1] + 1 if images else 0] * len(some)
+            pairs += some
+        return [Drawn(np.array(pairs[:k]), np.array(images[:k])) for k in (-(-n // 2), n)]
 
-    def estimates(self, drawn: Sequence[tuple[Pair, int]], look: Look) -> dict[str, Estimate]:
-        """Estimate everything from drawn pairs."""
-        some = {
-            name: [replace(found[pair], cluster=image) for pair, image in drawn if pair in found]
-            for name, found in self._units.items()
-        }
-        return from_units(some, look)
+    def estimates(self, drawn: Drawn, look: Look) -> dict[str, Estimate]:
+        """Estimate everything from drawn pairs, as `estimands.from_units` does.
+
+        Estimates are without the contributions of single pairs, so that they cannot be foretold.
+        """
+        found = {}
+        for name, contributions in self._shares.items():
+            gains, losses = contributions.at(drawn.pairs)
+            images = drawn.images[contributions.there(drawn.pairs)]
+            lost = None if name in SHARES else losses
+            value, low, high = _interval(gains, lost, images, (1 - LEVEL) / 2)
+            _, lowest, highest = _interval(gains, lost, images, look.tail)
+            n = len(gains)
+            shown = value if n >= FEWEST else None
+            found[name] = Estimate(name, shown, low, high, lowest, highest, n, (), (), ())
+        return found
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pairs of an evaluation.
+
+    Attributes:
+        pairs: Index of each pair in the pool.
+        images: Number of the draw by which each pair came; pairs of one image share it.
+    """
+
+    pairs: Int[np.ndarray, " n"]
+    images: Int[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class _Contributions:
+    """Gain and loss of every pair of a pool in one estimand; NaN where a pair has no part in it."""
+
+    gains: Float[np.ndarray, " pairs"]
+    losses: Float[np.ndarray, " pairs"]
+
+    @classmethod
+    def of(cls, units: Mapping[Pair, Unit], known: Mapping[Pair, Unit]) -> _Contributions:
+        found = [units.get(pair) for pair in known]
+        return cls(
+            np.array([np.nan if unit is None else unit.gain for unit in found], np.float64),
+            np.array([np.nan if unit is None else unit.loss for unit in found], np.float64),
+        )
+
+    def there(self, pairs: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """True for the pairs that have a part."""
+        return ~np.isnan(self.gains[pairs])
+
+    def at(
+        self, pairs: Int[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, " some"], Float[np.ndarray, " some"]]:
+        """Gains and losses of the pairs that have a part."""
+        some = pairs[self.there(pairs)]
+        return self.gains[some], self.losses[some]
+
+
+def _interval(
+    gains: Float[np.ndarray, " n"],
+    losses: Float[np.ndarray, " n"] | None,
+    images: Int[np.ndarray, " n"],
+    tail: float,
+) -> tuple[float, float, float]:
+    """Mean and ends of `fraction_interval`, remembered where no image repeats."""
+    n = len(gains)
+    if n == 0 or len(np.unique(images)) < n:
+        return fraction_interval(gains, losses, images.tolist(), tail=tail)
+    lost = None if losses is None else float(losses.sum())
+    return _interval_of_sums(float(gains.sum()), lost, n, tail)
+
+
+@cache
+def _interval_of_sums(
+    gain: float, loss: float | None, n: int, tail: float
+) -> tuple[float, float, float]:
+    mean = (gain - (loss or 0.0)) / n
+    low, high = mean_interval(gain, loss or 0.0, n, 1.0, tail, clusters=n, share=loss is None)
+    return mean, min(low, mean), max(high, mean)
 
 
 def calibrate(

@@ -78,6 +78,7 @@ class Card:
         categories: Estimates within each category of questions.
         supporting: Further measurements that decide nothing, as sentences.
         settings: Thresholds, levels, numbers of pairs planned and used, conditions and prompt.
+        without_twin: For every sample without a twin, the reason; none of the numbers counts them.
     """
 
     model: str
@@ -95,6 +96,7 @@ class Card:
     categories: Mapping[str, Mapping[str, Estimate]]
     supporting: Sequence[str]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    without_twin: Sequence[str] = ()
 
     def as_record(self) -> dict[str, Any]:
         """The card as it is written to `card.json`."""
@@ -121,6 +123,7 @@ class Card:
             },
             "supporting": list(self.supporting),
             "settings": dict(self.settings),
+            "without_twin": list(self.without_twin),
         }
 
     def lines(self) -> list[str]:
@@ -142,7 +145,11 @@ class Card:
         if self.reading == UNDECIDED:
             said.append(f"remaining: {', '.join(self.remain) or 'none'}")
         said += [f"disagrees: {text}" for text in self.disagrees]
-        return [*said, self.change, *self.supporting]
+        said += [self.change, *self.supporting]
+        if self.without_twin:
+            first = "; ".join(self.without_twin[:3])
+            said.append(f"without a twin, and left out: {len(self.without_twin)} samples: {first}")
+        return said
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -178,6 +185,7 @@ def make_card(
     look: Look | None = None,
     oracle: bool = True,
     settings: Mapping[str, Any] | None = None,
+    without: Sequence[str] = (),
 ) -> Card:
     """Make the card of one run on pairs of twins.
 
@@ -189,6 +197,7 @@ def make_card(
         look: Moment of the look; all pairs by default.
         oracle: False if there is no oracle recipe, so that `twin-oracle` was not run.
         settings: Further settings to record.
+        without: For every sample without a twin, the reason; default none.
 
     Raises:
         LanternError: a sample has several passes, or no row ran.
@@ -220,10 +229,11 @@ def make_card(
         _change(word, evidence, reading),
         reading.n if word == UNDECIDED else None,
         reading.expected if word == UNDECIDED else None,
-        _accuracies(rows),
+        accuracies(rows),
         categories,
         [*_shams(rows), *supporting],
         {**asdict(limits), **asdict(moment), **(settings or {})},
+        without,
     )
 
 
@@ -295,7 +305,12 @@ def _change(word: str, evidence: Sequence[Evidence], reading: Reading) -> str:
     )
 
 
-def _accuracies(rows: Sequence[Row]) -> dict[str, Proportion]:
+def accuracies(rows: Sequence[Row]) -> dict[str, Proportion]:
+    """Accuracy by condition, of the rows that ran and have a right answer.
+
+    Args:
+        rows: Rows of a run on pairs of twins.
+    """
     found = {}
     for label in CONDITIONS:
         graded = [

@@ -39,7 +39,14 @@ from lantern_probe.stats import (
     sign_flip_test,
 )
 
-__all__ = ["CompareSettings", "Comparison", "ConditionReport", "PairReport", "compare"]
+__all__ = [
+    "CompareSettings",
+    "Comparison",
+    "ConditionReport",
+    "PairReport",
+    "adjust_family",
+    "compare",
+]
 
 FEW_CLUSTERS = 30
 """Number of clusters below which their spread is poorly known.
@@ -52,6 +59,7 @@ def compare(
     conditions: Mapping[str, Sequence[Row]],
     pairs: Sequence[tuple[str, str]] | None = None,
     settings: CompareSettings | None = None,
+    family: int | None = None,
 ) -> Comparison:
     """Analyse conditions one by one and pair by pair.
 
@@ -60,6 +68,8 @@ def compare(
         pairs: Pairs of conditions to compare; all by default. They are the family over which p
             values are adjusted.
         settings: Margin, levels, clusters and bootstrap; the defaults of `CompareSettings` if None.
+        family: Number of comparisons in the family, where it has others beside these pairs, over
+            which `adjust_family` then adjusts; the number of pairs if None (default).
 
     Raises:
         LanternError: a sample occurs twice in a condition, has two labels or no cluster, or two
@@ -84,13 +94,12 @@ def compare(
         for name, rows in conditions.items()
     ]
     wanted = list(combinations(conditions, 2)) if pairs is None else list(pairs)
-    found = [
-        _pair(one, two, usable[one], usable[two], settings, len(wanted)) for one, two in wanted
-    ]
+    size = len(wanted) if family is None else family
+    found = [_pair(one, two, usable[one], usable[two], settings, size) for one, two in wanted]
     return Comparison(
         settings,
         tuple(reports),
-        tuple(_with_family(found)),
+        tuple(adjust_family(found)),
         (
             *_missing(usable, every),
             *_few_clusters(found, settings.cluster),
@@ -264,8 +273,12 @@ def _gold_odds(row: Row) -> float | None:
     return log_odds_of(row, row["gold"])
 
 
-def _with_family(pairs: Sequence[PairReport]) -> list[PairReport]:
-    """Adjust the p values of the pairs over all pairs."""
+def adjust_family(pairs: Sequence[PairReport]) -> list[PairReport]:
+    """Adjust the p values of pairs by Holm, over all of them.
+
+    Args:
+        pairs: Reports of the pairs, of one comparison or of several.
+    """
     adjusted = zip(
         pairs,
         holm([pair.mcnemar.p for pair in pairs]),

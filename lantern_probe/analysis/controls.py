@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lantern_probe.analysis.passes import Unit, sample_means
+from lantern_probe.analysis.seeds import Unit, matched, seeds_of
 from lantern_probe.records.rows import Row
-from lantern_probe.stats import Contrast, difference_of_differences, holm
+from lantern_probe.stats import Contrast, holm
+from lantern_probe.stats.passes import mean_accuracy_difference, mean_test
 
 _SUFFIXES = ("-shuffled", "-random")
 
@@ -24,7 +25,7 @@ class ControlContrast:
         condition: Label of the condition.
         control: Label of the control.
         contrast: (condition - reference) - (control - reference), in accuracy, with its interval
-            and sign-flip test.
+            and test; of several seeds both count the spread between them.
         holm_p: p value after Holm over all controls of the model.
     """
 
@@ -84,26 +85,38 @@ def summarize(
     """Compare every condition with each of its controls, on the samples that count in all three.
 
     Args:
-        rows: Rows that count, by condition, and by sample and pass.
+        rows: Rows that count, by condition and by unit (`seeds.by_pool`).
         references: Label of the reference of each condition.
     """
     found = []
     for label in rows:
         for control in controls_of(label, list(rows)):
-            own = rows.get(references[label], {})
-            shared = [key for key in rows[label] if key in rows[control] and key in own]
-            if not shared:
-                continue
-            effect, sham = (
-                sample_means(
-                    (key[0], rows[one][key]["correct"] - own[key]["correct"]) for key in shared
-                )
-                for one in (label, control)
-            )
-            images = {key[0]: rows[label][key]["cluster"] for key in shared}
-            contrast = difference_of_differences(
-                list(effect.values()), list(sham.values()), [images[key] for key in effect]
-            )
-            found.append(ControlContrast(label, control, contrast, None))
+            pairs = _pairs(rows[label], rows[control], rows.get(references[label], {}))
+            if pairs:
+                found.append(ControlContrast(label, control, _contrast(pairs), None))
     adjusted = holm([item.contrast.test.p for item in found])
     return [replace(item, holm_p=p) for item, p in zip(found, adjusted, strict=True)]
+
+
+def _pairs(
+    rows: Mapping[Unit, Row], control: Mapping[Unit, Row], own: Mapping[Unit, Row]
+) -> list[tuple[Row, Row]]:
+    """Texts of a condition and of its control that count together with their reference.
+
+    A condition of one seed is held against every seed of its control.
+    """
+    if len({seeds_of(row) for row in control.values()}) > len({seeds_of(r) for r in rows.values()}):
+        return [(row, other) for other, row in _pairs(control, rows, own)]
+    others, references = matched(rows, control), matched(rows, own)
+    return [(rows[key], others[key]) for key in others if key in references]
+
+
+def _contrast(pairs: Sequence[tuple[Row, Row]]) -> Contrast:
+    """The contrast of two effects with one reference, which cancels: one minus the other."""
+    first, second = ([bool(pair[place]["correct"]) for pair in pairs] for place in (0, 1))
+    samples, images = ([row[name] for row, _ in pairs] for name in ("sample", "cluster"))
+    seeds = [(seeds_of(row), seeds_of(other)) for row, other in pairs]
+    return Contrast(
+        mean_accuracy_difference(first, second, samples, images, seeds=seeds),
+        mean_test(first, second, samples, images, seeds=seeds),
+    )

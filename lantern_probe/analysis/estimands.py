@@ -184,11 +184,11 @@ def scaled(estimate: Estimate, factor: float, look: Look | None = None) -> Estim
         factor: Number of times as many units, at least 1.
         look: Moment of the look; all pairs by default.
     """
+    if not estimate.n:  # no shares to hold on to
+        return estimate
     gain, loss = sum(estimate.gains), sum(estimate.losses)
-    effect = 1.0
-    if estimate.n:
-        differences = [g - c for g, c in zip(estimate.gains, estimate.losses, strict=True)]
-        effect, _ = outcome_effect(np.array(differences), list(estimate.clusters))
+    differences = [g - c for g, c in zip(estimate.gains, estimate.losses, strict=True)]
+    effect, _ = outcome_effect(np.array(differences), list(estimate.clusters))
     tail, n = (look or Look()).tail, estimate.n * factor
     low, high = mean_interval(
         gain * factor, loss * factor, n, effect, tail, share=estimate.name in SHARES

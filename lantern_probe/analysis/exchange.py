@@ -3,26 +3,22 @@
 The rows are those of an ablation on pairs (`tasks.pairs`) with the conditions `own`,
 `self-swap` (sham), `twin` and `swap` (unrelated donor), each possibly within a scope of slots.
 With a known expected answer this is interchange intervention accuracy (arXiv 2303.02536). Both
-directions of a pair are samples, and a pair is one cluster.
+directions of a pair are samples, and a pair is one cluster. Exchanges whose labels differ in seeds
+alone are one, with means over samples and seeds (`analysis.seeds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.scores import margin_of
+from lantern_probe.analysis.seeds import mean_of_rows, pools, units_of
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import Row, counts, refuse_passes
-from lantern_probe.stats import (
-    Difference,
-    SignFlip,
-    accuracy_difference,
-    clustered_share,
-    holm,
-    mean_difference,
-    sign_flip_test,
-)
+from lantern_probe.stats import Difference, PairedTest, SignFlip, holm, sign_flip_test
+from lantern_probe.stats.passes import mean_accuracy_difference, mean_clustered_share, mean_test
+from lantern_probe.stats.two_way import TwoWayTest
 
 OWN = "own"
 
@@ -55,6 +51,8 @@ class Exchange:
         lift_holm_p: p value of `lift_test` after Holm over the conditions summarized together.
         margin_test: Sign-flip test that the margin's shift is 0; None as for `lift_test`.
         margin_holm_p: p value of `margin_test` after Holm, as a family of its own.
+        seeds: Number of seeds. Of several, all measures are means over samples and seeds, and every
+            interval and test counts the spread between seeds (`stats.two_way`).
     """
 
     model: str
@@ -65,16 +63,22 @@ class Exchange:
     kept: Difference
     margin: Difference | None
     scored: int
-    lift_test: SignFlip | None
+    lift_test: SignFlip | PairedTest | None
     lift_holm_p: float | None
-    margin_test: SignFlip | None
+    margin_test: SignFlip | TwoWayTest | None
     margin_holm_p: float | None
+    seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        """The exchange, with the number of its seeds where there are several."""
+        return self.condition + (f" ({self.seeds} seeds)" if self.seeds > 1 else "")
 
 
 def summarize(
     rows: Sequence[Row], *, model: str, conditions: Sequence[str], donors: str | None = None
 ) -> list[Exchange]:
-    """Summarize the exchanges of a run, one summary per condition.
+    """Summarize the exchanges of a run, one summary per condition, of all its seeds.
 
     Args:
         rows: Rows of one run.
@@ -90,13 +94,18 @@ def summarize(
     """
     table = by_condition(rows)
     found = []
-    for label in conditions:
-        named = table.get(label, {})
-        answers = {key: row.get("donor_answer") for key, row in named.items()}
-        if not any(answers.values()) and donors is not None:
-            other = table.get(donors, {})
-            answers = {key: other[key].get("donor_answer") for key in named if key in other}
-        found.append(_exchange(model, label, named, answers, table[OWN]))
+    for label, some in pools(conditions).items():
+        texts = []
+        for one in some:
+            named = table.get(one, {})
+            answers = {key: row.get("donor_answer") for key, row in named.items()}
+            if not any(answers.values()) and donors is not None:
+                other = table.get(donors, {})
+                answers = {key: other[key].get("donor_answer") for key in named if key in other}
+            texts += [
+                _Text(row, table[OWN].get(key), answers.get(key)) for key, row in named.items()
+            ]
+        found.append(_exchange(model, label, texts))
     adjusted = zip(
         found,
         holm([item.lift_test.p if item.lift_test else None for item in found]),
@@ -124,39 +133,57 @@ def by_condition(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     return table
 
 
-def _exchange(
-    model: str,
-    label: str,
-    rows: Mapping[str, Row],
-    donors: Mapping[str, str | None],
-    own: Mapping[str, Row],
-) -> Exchange:
-    keys = [k for k in rows if k in own and donors.get(k) not in (None, own[k]["gold"])]
-    clusters = [rows[k]["cluster"] for k in keys]
-    moved = [rows[k]["answer"] == donors[k] for k in keys]
-    before = [own[k]["answer"] == donors[k] for k in keys]
-    same = [rows[k]["answer"] == own[k]["answer"] for k in keys]
-    shifts = {
-        k: shift
-        for k in keys
-        if (shift := _margin_shift(rows[k], own[k], str(donors[k]))) is not None
-    }
-    scored = [rows[k]["cluster"] for k in shifts]
+@dataclass(frozen=True)
+class _Text:
+    """One text under an exchange, beside that with the sample's own latents."""
+
+    row: Row
+    own: Row | None
+    donor: str | None
+    """The donor's answer."""
+
+
+def _exchange(model: str, label: str, texts: Sequence[_Text]) -> Exchange:
+    pairs = [
+        (text.row, text.own, text.donor)
+        for text in texts
+        if text.own is not None and text.donor not in (None, text.own["gold"])
+    ]
+    rows = [row for row, _, _ in pairs]
+    moved = [row["answer"] == donor for row, _, donor in pairs]
+    before = [own["answer"] == donor for _, own, donor in pairs]
+    same = [row["answer"] == own["answer"] for row, own, _ in pairs]
+    shifts = [
+        (row, shift)
+        for row, own, donor in pairs
+        if (shift := _margin_shift(row, own, str(donor))) is not None
+    ]
+    margin = mean_of_rows(shifts) if shifts else None
     sham = label.partition(":")[0] == SHAM
+    unit = units_of(rows)
+    seeds = len(set(unit["seeds"]))
     gains = [int(a) - int(b) for a, b in zip(moved, before, strict=True)]
+    lift_test: SignFlip | PairedTest | None = None
+    if gains and not sham:
+        lift_test = (
+            sign_flip_test(gains, unit["clusters"])
+            if seeds == 1
+            else mean_test(moved, before, **unit)
+        )
     return Exchange(
         model=model,
         condition=label,
-        n=len(keys),
-        donor_rate=clustered_share(moved, clusters),
-        lift=accuracy_difference(moved, before, clusters),
-        kept=clustered_share(same, clusters),
-        margin=mean_difference(list(shifts.values()), scored) if shifts else None,
-        scored=len(shifts),
-        lift_test=sign_flip_test(gains, clusters) if gains and not sham else None,
+        n=len(set(unit["samples"])),
+        donor_rate=mean_clustered_share(moved, **unit),
+        lift=mean_accuracy_difference(moved, before, **unit),
+        kept=mean_clustered_share(same, **unit),
+        margin=margin[0] if margin else None,
+        scored=len({row["sample"] for row, _ in shifts}),
+        lift_test=lift_test,
         lift_holm_p=None,
-        margin_test=sign_flip_test(list(shifts.values()), scored) if shifts and not sham else None,
+        margin_test=margin[1] if margin and not sham else None,
         margin_holm_p=None,
+        seeds=max(seeds, 1),
     )
 
 

@@ -8,8 +8,15 @@ Z' the latents of each (docs/methods.md, Causal mediation):
     natural direct effect       NDE = Y(X', Z)  - Y(X, Z)
     total indirect effect       TIE = Y(X', Z') - Y(X', Z)
 
-so that TE = NDE + TIE. All four outcomes are rows of one exchange: `own` and `twin` of a sample
-and of its twin, scored for the *sample's* answer. The mediated share is TIE / TE.
+so that TE = NDE + TIE. The text between the block and the answer may change with the latents, and
+carry their effect. With the words W of the sample's own text held fixed (`twin-fixed-words`),
+
+    directly                    NIE_W   = Y(X, Z', W) - Y(X, Z)
+    through the words           NIE - NIE_W
+
+which are summarized where the run has that condition. All four outcomes are rows of one exchange:
+`own` and `twin` of a sample and of its twin, scored for the *sample's* answer. The mediated share
+is TIE / TE.
 """
 
 from __future__ import annotations
@@ -33,6 +40,9 @@ from lantern_probe.stats import (
 from lantern_probe.stats.ratio import ratio_of_means
 
 EFFECTS = ("te", "nie", "nde", "tie")
+
+FIXED = "twin-fixed-words"
+"""Label of the exchange whose words after the block are those of the sample's own text."""
 
 ALPHA = 0.05
 """Largest Holm-adjusted p of the total effect at which a share of it is given."""
@@ -75,6 +85,45 @@ class Effects:
 
 
 @dataclass(frozen=True)
+class Interaction:
+    """Difference of TIE and NIE: the effect of the latents under the twin's image and the own one.
+
+    It is 0 if image and latents do not interact, and then TIE / TE and NIE / TE are one share.
+
+    Attributes:
+        difference: TIE minus NIE, in nats, on the same samples, with its 95 % bootstrap interval
+            clustered by pair.
+        test: Sign-flip test that it is 0, whole pairs flipped together; None without samples.
+    """
+
+    difference: Difference
+    test: SignFlip | None
+
+
+@dataclass(frozen=True)
+class WordPath:
+    """Natural indirect effect, split by the words between the block and the answer.
+
+    Each effect is a mean in nats with its 95 % bootstrap interval clustered by pair.
+
+    Attributes:
+        n: Number of samples that are scored with free words and with fixed ones.
+        nie: Natural indirect effect on these samples.
+        fixed: The same with the words of the sample's own text: from the latents to the answer.
+        words: `nie` minus `fixed`: by way of the words.
+        tests: Sign-flip test of `fixed` and of `words`, whole pairs flipped together.
+        holm_p: p values of `tests` after Holm over the two.
+    """
+
+    n: int
+    nie: Difference
+    fixed: Difference
+    words: Difference
+    tests: dict[str, SignFlip]
+    holm_p: dict[str, float | None]
+
+
+@dataclass(frozen=True)
 class Mediation:
     """Mean effects of one exchange over a data set.
 
@@ -97,6 +146,9 @@ class Mediation:
         tests: Sign-flip test of each of `EFFECTS` against 0, whole pairs flipped together; empty
             without samples.
         holm_p: p values of `tests` after Holm over the four.
+        interaction: TIE minus NIE.
+        by_words: The natural indirect effect with the words after the block free and fixed; None
+            where no sample has both.
     """
 
     model: str
@@ -111,6 +163,8 @@ class Mediation:
     share_nie: Ratio
     tests: dict[str, SignFlip]
     holm_p: dict[str, float | None]
+    interaction: Interaction
+    by_words: WordPath | None = None
 
 
 def effects(rows: Sequence[Row], condition: str = "twin") -> tuple[list[Effects], int]:
@@ -182,4 +236,44 @@ def _mediation(rows: Sequence[Row], model: str, condition: str) -> Mediation:
         share_nie=shares[1],
         tests=tests,
         holm_p=holm_p,
+        interaction=_interaction(found),
+        by_words=word_path(rows, found) if condition == "twin" else None,
+    )
+
+
+def _interaction(found: Sequence[Effects]) -> Interaction:
+    values, images = [one.tie - one.nie for one in found], [one.image for one in found]
+    test = sign_flip_test(values, images) if values else None
+    return Interaction(mean_difference(values, images), test)
+
+
+def word_path(rows: Sequence[Row], found: Sequence[Effects]) -> WordPath | None:
+    """Split the natural indirect effect by the words between the block and the answer.
+
+    Args:
+        rows: Rows of one exchange run.
+        found: Effects of the samples with the twin's latents and free words.
+
+    Returns:
+        None where no sample has a row of `FIXED` with scores.
+    """
+    held = by_condition(rows).get(FIXED, {})
+    pairs = []
+    for one in found:
+        row = held.get(one.sample)
+        score = None if row is None else log_odds_of(row, row["gold"])
+        if score is not None:
+            pairs.append((one, score - one.clean))
+    if not pairs:
+        return None
+    images = [one.image for one, _ in pairs]
+    values = {"fixed": [direct for _, direct in pairs]}
+    values["words"] = [one.nie - direct for one, direct in pairs]
+    tests = {name: sign_flip_test(some, images) for name, some in values.items()}
+    return WordPath(
+        n=len(pairs),
+        nie=mean_difference([one.nie for one, _ in pairs], images),
+        **{name: mean_difference(some, images) for name, some in values.items()},
+        tests=tests,
+        holm_p=dict(zip(tests, holm([test.p for test in tests.values()]), strict=True)),
     )

@@ -1,7 +1,9 @@
 """Rows of sampled decoding: several texts of one sample under one condition, by pass.
 
 Conditions are paired by sample and pass. Every measure is first averaged over the passes of a
-sample, and then over samples (`stats.passes`). Rows of greedy decoding are rows of one pass.
+sample, and then over samples (`stats.passes`). Rows of greedy decoding are rows of one pass. Texts
+under several seeds of a condition (`analysis.seeds`) are averaged alike, and intervals and tests
+count the spread between seeds.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lantern_probe.analysis.seeds import Unit, seeds_of
 from lantern_probe.records.rows import Row, pass_of
 from lantern_probe.stats import Proportion, mcnemar
 from lantern_probe.stats.passes import (
@@ -18,11 +21,8 @@ from lantern_probe.stats.passes import (
     mean_test,
 )
 
-Unit = tuple[Any, int]
-"""Sample and pass: what two conditions are paired by."""
 
-
-def unit_of(row: Row) -> Unit:
+def unit_of(row: Row) -> tuple[Any, int]:
     """The sample and the pass of a row."""
     return row["sample"], pass_of(row)
 
@@ -45,6 +45,7 @@ def share_of(outcomes: Sequence[tuple[Row, bool]]) -> Proportion:
         [hit for _, hit in outcomes],
         [row["sample"] for row, _ in outcomes],
         None if None in images else images,
+        seeds=[seeds_of(row) for row, _ in outcomes],
     )
 
 
@@ -91,27 +92,29 @@ def compared(
 
     Args:
         rows: Rows of a condition that count.
-        reference: Rows of its reference that count.
+        reference: Rows of its reference that count, by the same units (`seeds.matched`).
         margin: Margin of equivalence.
         alpha: Level of the claim of equivalence.
 
     Returns:
-        `difference`, `test`, `equivalence`, and `mcnemar`, which is None for several passes: its
-        counts are of samples that are right or wrong. All are None where no text counts in both.
+        `difference`, `test`, `equivalence`, and `mcnemar`, which is None for several passes or
+        seeds: its counts are of samples that are right or wrong. All are None where no text counts
+        in both.
     """
     shared = [unit for unit in rows if unit in reference]
     if not shared:
         return {"difference": None, "mcnemar": None}
     this = [bool(rows[unit]["correct"]) for unit in shared]
     other = [bool(reference[unit]["correct"]) for unit in shared]
-    samples = [sample for sample, _ in shared]
+    samples = [unit[0] for unit in shared]
+    seeds = [(seeds_of(rows[unit]), seeds_of(reference[unit])) for unit in shared]
     images = [rows[unit]["cluster"] for unit in shared]
-    test = mean_test(other, this, samples, images)
+    test = mean_test(other, this, samples, images, seeds=seeds)
     return {
-        "difference": mean_accuracy_difference(this, other, samples, images),
+        "difference": mean_accuracy_difference(this, other, samples, images, seeds=seeds),
         "mcnemar": mcnemar(test.b, test.c) if test.n == len(shared) else None,
         "test": test,
         "equivalence": mean_accuracy_equivalence(
-            this, other, samples, images, margin=margin, alpha=alpha
+            this, other, samples, images, seeds=seeds, margin=margin, alpha=alpha
         ),
     }

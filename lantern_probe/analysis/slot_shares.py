@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -39,6 +39,7 @@ class SlotShare:
             the effect of exchanging all.
         frozen: True if later slots kept their own values; False (default) if they were generated
             from the exchanged ones, so that a share includes what later slots copy.
+        category: Category of the questions; None (default) for all of them.
     """
 
     model: str
@@ -48,6 +49,7 @@ class SlotShare:
     left_out: Difference
     shapley: Difference
     frozen: bool = False
+    category: str | None = None
 
 
 def later_slots(frozen: bool) -> str:
@@ -130,6 +132,30 @@ def summarize(
                     frozen=frozen,
                 )
             )
+    return found
+
+
+def by_category(
+    rows: Sequence[Row], *, model: str, size: int, condition: str = "twin", frozen: bool = False
+) -> dict[str, list[SlotShare]]:
+    """Compute the shares of every slot within each category of questions.
+
+    Where a model reads some questions from some slots and others from others, the shares over all
+    questions are a mean of the two, and describe neither. The arguments are those of `summarize`.
+
+    Returns:
+        Shares by category, sorted; categories without a pair are left out. Empty where there are
+        fewer than two.
+    """
+    names = sorted({str(row["category"]) for row in rows if row.get("category") is not None})
+    found = {}
+    for name in names if len(names) > 1 else ():
+        some = [row for row in rows if row.get("category") == name]
+        if not any(row["condition"] == OWN and row.get("emitted") for row in some):
+            continue
+        shares = summarize(some, model=model, size=size, condition=condition, frozen=frozen)
+        if shares[0].shapley.n:
+            found[name] = [replace(share, category=name) for share in shares]
     return found
 
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 
 from lantern_probe.analysis.exchange import OWN, SHAM, by_condition
 from lantern_probe.analysis.scores import scores_of
+from lantern_probe.analysis.seeds import mean_of_rows, pools, seeds_of
 from lantern_probe.records.rows import Row, leads
-from lantern_probe.stats import Difference, SignFlip, holm, mean_difference, sign_flip_test
+from lantern_probe.stats import Difference, SignFlip, holm
+from lantern_probe.stats.two_way import TwoWayTest
 
 SWAPS = ("twin", "random-pair", "swap", SHAM)
 """Names of the conditions that swap latents."""
@@ -39,6 +41,8 @@ class SwapShift:
         absolute_test: Sign-flip test of `beyond_sham`; None where there is none.
         signed_holm_p: p value of `signed_test` after Holm over the swaps summarized together.
         absolute_holm_p: p value of `absolute_test` after Holm, as a family of its own.
+        seeds: Number of seeds. Of several, all measures are means over samples and seeds, and every
+            interval and test counts the spread between seeds (`stats.two_way`).
     """
 
     model: str
@@ -48,10 +52,16 @@ class SwapShift:
     signed: Difference
     absolute: Difference
     beyond_sham: Difference | None
-    signed_test: SignFlip | None
-    absolute_test: SignFlip | None
+    signed_test: SignFlip | TwoWayTest | None
+    absolute_test: SignFlip | TwoWayTest | None
     signed_holm_p: float | None = None
     absolute_holm_p: float | None = None
+    seeds: int = 1
+
+    @property
+    def name(self) -> str:
+        """The swap, with the number of its seeds where there are several."""
+        return self.condition + (f" ({self.seeds} seeds)" if self.seeds > 1 else "")
 
 
 def summarize(
@@ -76,18 +86,14 @@ def summarize(
         label for label in table if label.partition(":")[0] in SWAPS and "slots=" not in label
     ]
     known = any(row.get("donor_answer") is not None for row in table.get("twin", {}).values())
-    sham = _shifts(table.get(SHAM, {}), own)
+    sham = {row["sample"]: shift for row, shift in _shifts(table.get(SHAM, {}), own)}
     found = []
-    for label in labels:
-        shifts = _shifts(table.get(label, {}), own)
-        sides = {"direct": [k for k in shifts if leads(own[k])]}
+    for label, some in pools(labels).items():
+        shifts = [one for name in some for one in _shifts(table.get(name, {}), own)]
+        sides = {"direct": [one for one in shifts if leads(own[one[0]["sample"]])]}
         if known:
-            sides["reverse"] = [k for k in shifts if not leads(own[k])]
-        found += [
-            _shift(model, label, side, {k: shifts[k] for k in keys}, own, sham)
-            for side, keys in sides.items()
-            if keys
-        ]
+            sides["reverse"] = [one for one in shifts if not leads(own[one[0]["sample"]])]
+        found += [_shift(model, label, side, some, sham) for side, some in sides.items() if some]
     signed = holm([None if f.signed_test is None else f.signed_test.p for f in found])
     absolute = holm([None if f.absolute_test is None else f.absolute_test.p for f in found])
     return [
@@ -100,35 +106,35 @@ def _shift(
     model: str,
     label: str,
     side: str,
-    shifts: Mapping[str, float],
-    own: Mapping[str, Row],
+    shifts: Sequence[tuple[Row, float]],
     sham: Mapping[str, float],
 ) -> SwapShift:
-    images = [own[key]["cluster"] for key in shifts]
     is_sham = label.partition(":")[0] == SHAM
-    both = {} if is_sham else {k: abs(v) - abs(sham[k]) for k, v in shifts.items() if k in sham}
-    paired = [own[key]["cluster"] for key in both]
+    both = [(r, abs(v) - abs(sham[r["sample"]])) for r, v in shifts if r["sample"] in sham]
+    beyond = mean_of_rows(both) if both and not is_sham else (None, None)
+    signed, signed_test = mean_of_rows(shifts)
     return SwapShift(
         model=model,
         condition=label,
         direction=side,
-        n=len(shifts),
-        signed=mean_difference(list(shifts.values()), images),
-        absolute=mean_difference([abs(v) for v in shifts.values()], images),
-        beyond_sham=mean_difference(list(both.values()), paired) if both else None,
-        signed_test=None if is_sham else sign_flip_test(list(shifts.values()), images),
-        absolute_test=sign_flip_test(list(both.values()), paired) if both else None,
+        n=len({row["sample"] for row, _ in shifts}),
+        signed=signed,
+        absolute=mean_of_rows([(row, abs(v)) for row, v in shifts])[0],
+        beyond_sham=beyond[0],
+        signed_test=None if is_sham else signed_test,
+        absolute_test=beyond[1],
+        seeds=len({seeds_of(row) for row, _ in shifts}),
     )
 
 
-def _shifts(rows: Mapping[str, Row], own: Mapping[str, Row]) -> dict[str, float]:
+def _shifts(rows: Mapping[str, Row], own: Mapping[str, Row]) -> list[tuple[Row, float]]:
     """Shift of the margin of every sample that is scored under both."""
-    found = {}
+    found = []
     for key, row in rows.items():
         if key in own:
             after, before = (gold_margin(one, own[key]["gold"]) for one in (row, own[key]))
             if after is not None and before is not None:
-                found[key] = after - before
+                found.append((row, after - before))
     return found
 
 

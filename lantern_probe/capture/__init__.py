@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         store_dtype,
     )
     from lantern_probe.capture.dataset import Capture, bytes_per_sample
-    from lantern_probe.capture.image_readouts import cosine_maps, read_image_tokens
+    from lantern_probe.capture.image_readouts import cosine_maps, read_image_tokens, slot_maps
     from lantern_probe.capture.lens import LogitLens, Words, words_of
     from lantern_probe.capture.sensitivity import between, distances
     from lantern_probe.capture.word_readouts import read_words
@@ -58,6 +58,7 @@ __all__ = [
     "readable",
     "reading_attention",
     "samples_together",
+    "slot_maps",
     "store_dtype",
     "words_of",
 ]
@@ -68,7 +69,7 @@ __getattr__ = lazily(
     dataset="Capture bytes_per_sample",
     attention="AttentionReading default_queries read_attention reading_attention",
     attention_measures="Enrichment attention_figures enrichment entropy image_maps mass_by_role",
-    image_readouts="cosine_maps read_image_tokens",
+    image_readouts="cosine_maps read_image_tokens slot_maps",
     lens="LogitLens Words words_of",
     sensitivity="between distances",
     word_readouts="read_words",

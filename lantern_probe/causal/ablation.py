@@ -346,12 +346,15 @@ class Ablation:
 
     def _save_latents(self, jobs: Sequence[Job], results: Sequence[BranchResult]) -> None:
         fresh: dict[tuple[str, int], Tensor] = {}
+        words: dict[tuple[str, int], Tensor] = {}
         for (unit, asked, _), result in zip(jobs, results, strict=True):
             if asked != (Own(), self.corruption) or not result.blocks:
                 continue
             if len(latents := result.blocks[0].latents) == self.lantern.latent_size:
                 fresh[_key(unit)] = latents
-        self._latents.save(fresh)
+                end = result.blocks[0].end
+                words[_key(unit)] = result.ids[len(result.ids) if end is None else end + 1 :]
+        self._latents.save(fresh, words)
 
 
 def _key(unit: Unit) -> tuple[str, int]:

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from lantern_probe.analysis.battery import CONDITIONS
 from lantern_probe.analysis.card import NO_READING, Card, make_card
 from lantern_probe.analysis.estimands import Look
 from lantern_probe.analysis.reading import UNDECIDED, Thresholds
-from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair
+from lantern_probe.causal.supporting import with_evidence
+from lantern_probe.causal.twin_pairs import CHUNK, TwinPairs, pair, record_pairs
+from lantern_probe.errors import LanternError
 from lantern_probe.interventions import parse_condition
+from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.schema import failed_row
 from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.sample import Sample
 
@@ -50,21 +55,22 @@ class Battery:
     parser: Parser = "default"
     advance: Callable[[int], None] = lambda rows: None
 
-    def until(self, pairs: int) -> float | None:
+    def until(self, pairs: int, labels: Sequence[str] | None = None) -> float | None:
         """Run the first pairs as far as rows are missing.
 
         Args:
             pairs: Number of pairs.
+            labels: Conditions; by default those on which the reading rests.
 
         Returns:
             Seconds a pair of the chunks that had no rows; None if there was no such chunk.
         """
         from lantern_probe.causal.ablation import Ablation
 
-        labels, seconds, fresh = self.pairs.conditions(), 0.0, 0
+        labels, seconds, fresh = labels or self.pairs.conditions(), 0.0, 0
         for first in range(0, min(pairs, self.pairs.number), CHUNK):
             last = min(first + CHUNK, pairs, self.pairs.number)
-            some = self.pairs.samples[2 * first : 2 * last]
+            some = self.pairs[2 * first : 2 * last]
             there = sum(self.run.has(s.id, label) for s in some for label in labels)
             if there == len(some) * len(labels):
                 continue
@@ -86,18 +92,20 @@ class Battery:
 
     def look(self, pairs: int, look: Look, thresholds: Thresholds, model: str, data: str) -> Card:
         """The card of the first pairs, whose rows are there."""
-        asked = {sample.id for sample in self.pairs.samples[: 2 * pairs]}
+        asked = {sample.id for sample in self.pairs[: 2 * pairs]}
+        without = [why for _, why in self.pairs.without]
         return make_card(
-            [row for row in self.run.rows() if row["sample"] in asked],
+            [r for r in self.run.rows() if r["sample"] in asked and r["condition"] in CONDITIONS],
             model=model,
             data=f"{data}, {self.pairs.edit}",
             thresholds=thresholds,
             look=look,
             oracle=self.pairs.oracle,
+            without=without,
             settings={
                 "pairs": pairs,
                 "conditions": list(self.pairs.conditions()),
-                "prompt": self.pairs.samples[0].text,
+                "prompt": self.pairs[0].text,
             },
         )
 
@@ -122,6 +130,23 @@ class Battery:
         return card
 
 
+def recorded(run: Run, pairs: TwinPairs) -> TwinPairs:
+    """Record the samples of a diagnosis, and those without a twin as failed in every condition.
+
+    Args:
+        run: Run of the diagnosis.
+        pairs: Pairs of twins.
+
+    Returns:
+        The pairs, under the ids by which the run has recorded them.
+    """
+
+    def fail(sample: Sample, error: LanternError) -> list[Row]:
+        return [dict(failed_row(sample.id, label, error)) for label in pairs.conditions()]
+
+    return record_pairs(run, pairs, fail)
+
+
 def diagnose(
     lantern: LanternModel,
     samples: Sequence[Sample],
@@ -131,6 +156,7 @@ def diagnose(
     max_new_tokens: int | None = None,
     batch_rows: int | None = None,
     name: str | None = None,
+    evidence: Literal["decisive", "all"] = "all",
 ) -> Card:
     """Diagnose a model: what its latents carry, whether the answer follows them, in one word.
 
@@ -150,6 +176,8 @@ def diagnose(
         max_new_tokens: Limit of every continuation in tokens; the model's own by default.
         batch_rows: Number of rows decoded together, by default as many as fit into memory.
         name: Name of the model on the card, default `model`.
+        evidence: Evidence to gather: `decisive` for the reading alone, or `all` (default) for the
+            supporting lines too: knockout, a probe, geometry and retrieval.
 
     Raises:
         LanternError: nothing can be run, or the folder holds another run.
@@ -158,9 +186,12 @@ def diagnose(
     model = name or "model"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run" if output is None else Path(output)
-        settings = {"experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK}
+        settings = {
+            "experiment": "diagnose", "model": model, "edit": pairs.edit, "chunk": CHUNK,
+            **asdict(limits),
+        }  # fmt: skip
         with Run.open(folder, settings) as run:
-            registered = run.register(pairs.samples)
-            pairs = TwinPairs(registered, pairs.edit, pairs.oracle, pairs.without)
+            pairs = recorded(run, pairs)
             battery = Battery(lambda: lantern, pairs, run, max_new_tokens, batch_rows)
-            return battery.conclude(pairs.number, limits, model, "samples")
+            card = battery.conclude(pairs.number, limits, model, "samples")
+            return with_evidence(battery, card, limits.delta) if evidence == "all" else card

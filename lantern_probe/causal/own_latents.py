@@ -24,8 +24,12 @@ Unit = tuple[str, int]
 """Id of a sample, and index of a pass (0 in greedy decoding)."""
 
 
+_WORDS = "\0words\0"
+"""Prefix of the keys under which files hold words; no sample's id has the character."""
+
+
 class OwnLatents:
-    """Own latents of one run under one corruption of the images.
+    """Own latents of one run under one corruption of the images, and the words after their block.
 
     Args:
         folder: Folder for the files, which are safetensors.
@@ -37,6 +41,7 @@ class OwnLatents:
         self._folders = [folder] if passes is None else [folder / f"pass-{p}" for p in
                                                          range(passes)]  # fmt: skip
         self._latents: dict[Unit, Tensor] = {}
+        self._words: dict[Unit, Tensor] = {}
         self._emitted: dict[Unit, bool] = {}
 
     def load(self, own_rows: Iterable[Row], samples: Collection[str]) -> None:
@@ -68,8 +73,10 @@ class OwnLatents:
                     continue
                 except OSError as error:  # it may be whole, and only out of reach now
                     raise LanternError(f"cannot read '{file}': {error.strerror or error}") from None
-                some = {(key, number): value for key, value in loaded.items() if key in samples}
-                self._latents |= some
+                for key in loaded.keys() & set(samples):
+                    if (words := loaded.get(_WORDS + key)) is not None:  # else made again
+                        self._latents[key, number] = loaded[key]
+                        self._words[key, number] = words
 
     def missing(self, unit: Unit) -> bool:
         """True if a text emitted a block, but its own latents are missing.
@@ -81,11 +88,12 @@ class OwnLatents:
         """
         return unit not in self._latents and self._emitted.get(unit, False)
 
-    def save(self, fed: Mapping[Unit, Tensor]) -> None:
-        """Keep the latents of own texts, in memory and on disk.
+    def save(self, fed: Mapping[Unit, Tensor], words: Mapping[Unit, Tensor]) -> None:
+        """Keep the latents of own texts and the words after their first block.
 
         Args:
             fed: Latents of the first block, whole, by sample and pass.
+            words: Token ids after the first block, of the same texts.
 
         Raises:
             LanternError: the disk refuses.
@@ -99,10 +107,15 @@ class OwnLatents:
             if not fresh:
                 continue
             self._latents |= {(key, number): latents for key, latents in fresh.items()}
+            after = {key: words[key, number].cpu().contiguous() for key in fresh}
+            self._words |= {(key, number): ids for key, ids in after.items()}
             name = hashlib.sha256("\0".join(sorted(fresh)).encode()).hexdigest()[:16]
             with explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / f"{name}.safetensors", save(fresh))
+            replace_file(
+                folder / f"{name}.safetensors",
+                save(fresh | {_WORDS + key: ids for key, ids in after.items()}),
+            )
 
     def pools(self, samples: Iterable[Sample]) -> list[LatentPool]:
         """The pool of each pass: the own latents of all samples whose text has a block.
@@ -116,5 +129,6 @@ class OwnLatents:
         for number in range(len(self._folders)):
             some = [s for s in ordered if (s.id, number) in self._latents]
             latents = {s.id: self._latents[s.id, number] for s in some}
-            found.append(LatentPool({s.id: s for s in some}, latents))
+            words = {s.id: tuple(self._words[s.id, number].tolist()) for s in some}
+            found.append(LatentPool({s.id: s for s in some}, latents, words))
         return found

@@ -19,7 +19,14 @@ from dataclasses import is_dataclass, replace
 from lantern_probe import extensions
 from lantern_probe.interventions.base import Intervention, Replacement, generator
 from lantern_probe.interventions.block import Ban, Direct, Force, KSlots, Mask, Skip, Stock
-from lantern_probe.interventions.donors import RandomPair, SelfSwap, Swap, Twin, TwinOracle
+from lantern_probe.interventions.donors import (
+    RandomPair,
+    SelfSwap,
+    Swap,
+    Twin,
+    TwinFixedWords,
+    TwinOracle,
+)
 from lantern_probe.interventions.edges import Cut, KnockOut, parse_cut
 from lantern_probe.interventions.erasing import Erase, EraseRandom, EraseShuffled
 from lantern_probe.interventions.image import CORRUPTIONS, Corruption, parse_corruption
@@ -48,7 +55,8 @@ CONDITIONS: dict[str, type[Intervention]] = {
         *(Own, Skip, Ban, Stock, Direct, Mask, Force, KSlots),
         *(Zeros, Noise, NoiseNorm, NoiseMatched, Additive, Mean, Constant, FirstRepeat, Shuffle),
         *(Pause, Rescale),
-        *(Swap, RandomPair, Twin, TwinOracle, SelfSwap, Oracle, RandomBox, RandomBoxOther),
+        *(Swap, RandomPair, Twin, TwinFixedWords, TwinOracle, SelfSwap),
+        *(Oracle, RandomBox, RandomBoxOther),
         *(Erase, EraseRandom, EraseShuffled),
     )
 }
@@ -97,6 +105,7 @@ __all__ = [
     "Stock",
     "Swap",
     "Twin",
+    "TwinFixedWords",
     "TwinOracle",
     "Zeros",
     "fed",

@@ -6,13 +6,14 @@ exchange).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions.base import Replacement, generator, require
 from lantern_probe.interventions.pool import LatentPool
-from lantern_probe.model.blocks import SlotEdit, fed
+from lantern_probe.model.blocks import CloseText, RowPlan, SlotEdit, fed
 from lantern_probe.tasks.crops import evidence, first_image
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER
@@ -80,6 +81,54 @@ class Twin(Replacement):
     def details(self, sample: Sample, pool: LatentPool | None) -> dict[str, Any]:
         answer = sample.attributes.get(TWIN_ANSWER)
         return {"donor": sample.attributes[TWIN], "donor_answer": answer}
+
+
+@dataclass(frozen=True)
+class TwinFixedWords(Twin):
+    """The twin's own latents, followed by the words of the sample's own text up to its answer.
+
+    The words are forced; the answer itself is the model's. What the twin's latents do to it thus
+    goes from the latents to the answer, and not by way of other words between them.
+
+    At the slots: the own latents of the same question on the edited image.
+    Source: the natural indirect effect with a mediator between held fixed (docs/methods.md, Causal
+        mediation).
+    Control: `twin`, whose words are free, and `own`.
+    """
+
+    name: ClassVar[str] = "twin-fixed-words"
+
+    def plan(self, sample: Sample, lantern: LanternModel, pool: LatentPool | None) -> RowPlan:
+        plan = super().plan(sample, lantern, pool)
+        return replace(plan, close=words_fixed(sample, lantern, require(pool).words.get(sample.id)))
+
+
+def words_fixed(sample: Sample, lantern: LanternModel, words: Sequence[int] | None) -> CloseText:
+    """Force the words of a sample's own text after its first block, up to its answer.
+
+    Args:
+        sample: The sample.
+        lantern: The model.
+        words: Token ids of the own text after its first block; None if there is none.
+
+    Raises:
+        LanternError: there are no words.
+    """
+    if words is None:
+        raise LanternError(f"sample {sample.id!r} has no own text whose words could be held fixed")
+    from lantern_probe.model.answer_tokens import find_answer
+
+    place = find_answer(lantern.processor.tokenizer, words, sample.candidates)
+    fixed = tuple(words if place is None else words[: place.start])
+    end = lantern.require_lvr().end
+
+    def close(written: Sequence[int], following: int) -> int | None:
+        if end not in written:
+            return None
+        behind = len(written) - list(written).index(end) - 1
+        return fixed[behind] if behind < len(fixed) else None
+
+    return close
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,12 @@ class LatentPool:
         samples: By id, the samples that emitted a whole block.
         latents: By id of the same samples, the own latents of the first block, [K, D] (CPU,
             float32).
+        words: By id of the same samples, the token ids of the own text after its first block.
     """
 
     samples: Mapping[str, Sample]
     latents: Mapping[str, Float[Tensor, "slots dim"]]
+    words: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     _images: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
     _cache: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 

@@ -55,8 +55,15 @@ if TYPE_CHECKING:
         plot_recall,
         retrieval_figure,
     )
+    from lantern_probe.plots.monitoring import plot_monitor
     from lantern_probe.plots.patching import patching_figure, plot_recovery
     from lantern_probe.plots.probing import plot_layers_by_slot, plot_scores_by_slot, probe_figure
+    from lantern_probe.plots.readouts import (
+        plot_ranks_by_slot,
+        plot_words,
+        slot_maps_figure,
+        words_figure,
+    )
     from lantern_probe.plots.samples import plot_sample, samples_figure
     from lantern_probe.plots.sensitivity import plot_sensitivity, sensitivity_figure
     from lantern_probe.plots.style import ACCENT, INK, SERIES, SOFT, TEAL, save_figure
@@ -98,10 +105,12 @@ __all__ = [
     "plot_gains",
     "plot_layers_by_slot",
     "plot_mean_ranks",
+    "plot_monitor",
     "plot_norm_regime",
     "plot_published_accuracies",
     "plot_published_pairs",
     "plot_ranks",
+    "plot_ranks_by_slot",
     "plot_recall",
     "plot_recovery",
     "plot_sample",
@@ -111,12 +120,15 @@ __all__ = [
     "plot_spectrum",
     "plot_swap_shifts",
     "plot_triggers",
+    "plot_words",
     "probe_figure",
     "retrieval_figure",
     "samples_figure",
     "save_figure",
     "sensitivity_figure",
+    "slot_maps_figure",
     "triggers_figure",
+    "words_figure",
 ]
 
 __getattr__ = lazily(
@@ -142,8 +154,10 @@ __getattr__ = lazily(
         "accuracy_figure plot_mean_ranks plot_published_accuracies plot_published_pairs "
         "plot_recall retrieval_figure"
     ),
+    monitoring="plot_monitor",
     patching="patching_figure plot_recovery",
     probing="plot_layers_by_slot plot_scores_by_slot probe_figure",
+    readouts="plot_ranks_by_slot plot_words slot_maps_figure words_figure",
     samples="plot_sample samples_figure",
     sensitivity="plot_sensitivity sensitivity_figure",
     style="ACCENT INK SERIES SOFT TEAL save_figure",

@@ -61,7 +61,7 @@ def plot_accuracy(summaries: Sequence[ConditionSummary], ax: Axes | None = None)
         ax.axvline(own.accuracy.estimate, color=INK, lw=0.8, ls="--", zorder=0)
     if shown and shown[0].chance is not None:
         ax.axvline(shown[0].chance, color=SOFT, lw=0.8, ls=":", zorder=0)
-    name_lines(ax, [s.condition for s in reversed(shown)])
+    name_lines(ax, [s.name for s in reversed(shown)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("accuracy (95 % Wilson interval)")
     passes = max((s.passes for s in shown), default=1)
@@ -78,7 +78,7 @@ def ablation_figure(models: Sequence[Sequence[ConditionSummary]]) -> Figure:
         models: Conditions of each model, as `analysis.ablation.summarize` returns them.
     """
     rows = max(len(summaries) for summaries in models)
-    longest = max((len(s.condition) for summaries in models for s in summaries), default=0)
+    longest = max((len(s.name) for summaries in models for s in summaries), default=0)
     # A character of a condition's name takes about 0.085 inches.
     figure = new_figure((2.8 + 0.085 * longest) * len(models), 1.5 + 0.3 * rows)
     axes = figure.subplots(1, len(models), squeeze=False)[0]

@@ -73,7 +73,7 @@ def plot_swap_shifts(found: Sequence[SwapShift], ax: Axes | None = None) -> Axes
                 label=name if item is found[0] else None,
             )
     ax.axvline(0, color=SOFT, lw=0.8, ls=":", zorder=0)
-    name_lines(ax, [f"{item.condition}, {item.direction}" for item in reversed(found)])
+    name_lines(ax, [f"{item.name}, {item.direction}" for item in reversed(found)])
     ax.set_xlabel("shift of the right answer's margin, nats")
     legend_below(ax)
     return bare(ax)

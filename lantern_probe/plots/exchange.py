@@ -40,7 +40,7 @@ def plot_donor_rates(items: Sequence[Exchange], ax: Axes | None = None) -> Axes:
         rate = item.donor_rate
         color = SOFT if item.condition == SHAM else ACCENT
         draw_interval(ax, height, rate.estimate, rate.low, rate.high, color=color)
-    name_lines(ax, [item.condition for item in reversed(items)])
+    name_lines(ax, [item.name for item in reversed(items)])
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("donor's answer (95 % interval)")
     ax.set_title(f"{items[0].model}, n = {max(item.n for item in items)}")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from lantern_probe.faces import lazily
 
 if TYPE_CHECKING:
+    from lantern_probe.probing.after_erasure import AfterErasure, read_after_erasure
     from lantern_probe.probing.classify import (
         Chosen,
         HeldOut,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lantern_probe.probing.site_scores import ProbeSettings
 
 __all__ = [
+    "AfterErasure",
     "Chosen",
     "Eraser",
     "HeldOut",
@@ -55,12 +57,14 @@ __all__ = [
     "predict_ridge_split",
     "predict_split",
     "random_eraser",
+    "read_after_erasure",
     "removed_variance",
     "ridge_predict",
 ]
 
 __getattr__ = lazily(
     __name__,
+    after_erasure="AfterErasure read_after_erasure",
     classify="Chosen HeldOut fit_predict grid_predict predict_split",
     erasure="Eraser LeaceEraser fit_eraser matched_eraser random_eraser removed_variance",
     estimators="LinearProbe RidgeProbe",

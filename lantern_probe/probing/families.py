@@ -41,7 +41,7 @@ def family_p(rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
         if row["null"]:
             families.setdefault(_family(row), []).append(index)
     for places in families.values():
-        nulls = {i: _by_permutation(rows[i]) for i in places}
+        nulls = {i: by_permutation(rows[i]) for i in places}
         shared = set.intersection(*(set(null) for null in nulls.values()))
         largest = [max(null[k] for null in nulls.values()) for k in sorted(shared)]
         for i in places:
@@ -55,7 +55,7 @@ def _family(row: Mapping[str, Any]) -> Hashable:
     return row["target"], source if colon else "", row.get("n"), row.get("images")
 
 
-def _by_permutation(row: Mapping[str, Any]) -> dict[int, float]:
+def by_permutation(row: Mapping[str, Any]) -> dict[int, float]:
     """Score under each permutation, by its index; rows of older runs hold all in order."""
     null = row["null"]
     return dict(zip(row.get("drawn") or range(len(null)), null, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,140 @@ REPEATS = 4
 
 RESAMPLES = 499
 """Number of resamples of the images behind the interval of the best slot."""
+
+
+@dataclass(frozen=True, eq=False)
+class Repeated:
+    """Scores of each sample out of fold, in several repetitions of the folds.
+
+    Attributes:
+        gains: Score of each sample, [n], by the seed of the repetition; its mean is the score.
+        folds: Fold of each sample, [n], by the seed of the repetition.
+        groups: Image of each sample.
+    """
+
+    gains: Mapping[int, Float[Tensor, " n"]]
+    folds: Mapping[int, Int[Tensor, " n"]]
+    groups: Groups
+
+
+def repeated_gains(
+    x: Float[Tensor, "n dim"],
+    labels: Tensor,
+    gains: Float[Tensor, " n"],
+    penalty: float,
+    folds: Int[Tensor, " n"],
+    groups: Groups,
+    *,
+    classes: bool,
+    seed: int,
+    repeats: int,
+    balance: Tensor | None = None,
+) -> Repeated:
+    """Repeat the folds of a probe, whose penalty is not chosen again.
+
+    Args:
+        x: Hidden states at one site, [n, dim].
+        labels: Classes or values that the probe reads, [n].
+        gains: Score of each sample in the first repetition, [n].
+        penalty: Penalty of the probes of further repetitions.
+        folds: Fold of each sample, [n], of the first repetition.
+        groups: Image of each sample.
+        classes: True for classes, False for values.
+        seed: Seed of the first repetition; further ones count on from it.
+        repeats: Number of repetitions. One that leaves a training part with one class is left out.
+        balance: Classes that the folds spread evenly, [n]; `labels` by default.
+    """
+    k, every, splits = int(folds.max()) + 1, {seed: gains}, {seed: folds}
+    spread = (labels if balance is None else balance) if classes else None
+    for again in range(seed + 1, seed + repeats):
+        other = group_folds(groups, k, spread, again)
+        if not classes:
+            predicted = ridge_predict(x, labels[:, None], other, (penalty,)).predicted
+            every[again] = as_gains(predicted[:, 0].double(), labels.double())
+        elif all(len(torch.unique(labels[other != fold])) > 1 for fold in range(k)):
+            held = grid_predict(x, labels[None], other, (penalty,))
+            every[again] = (held.predicted[0, 0] == labels).double()
+        else:
+            continue
+        splits[again] = other
+    return Repeated(every, splits, groups)
+
+
+def mean_variance(repeated: Repeated) -> tuple[float, int]:
+    """Variance of a mean out of fold (`fold_variance`), and its degrees of freedom.
+
+    It is never below what `fold_variance` expects of images that are independent and of training
+    that makes no difference: few means of folds may agree by luck.
+    """
+    every, splits = list(repeated.gains.values()), list(repeated.folds.values())
+    variance, freedom = fold_variance(every, splits)
+    k = int(splits[0].max()) + 1
+    inflation = k / (freedom + 1) + k / (k - 1)
+    return max(variance, inflation * image_variance(every[0], repeated.groups)), freedom
+
+
+def contrast(
+    probe: Repeated, others: Sequence[Repeated], offset: float = 0.0
+) -> dict[str, float] | None:
+    """Score of a probe minus the mean score of its controls, paired by sample.
+
+    Probe and controls were scored on the same samples in the same folds. The variance is that of
+    `mean_variance` of the paired differences. Several controls, such as draws of a control task,
+    add the variance of their mean over draws.
+
+    Args:
+        probe: Scores of the probe.
+        others: Scores of one control, or of several draws of it.
+        offset: Number that is subtracted from the difference, such as that of the majorities.
+
+    Returns:
+        `difference`, its `variance` and degrees of `freedom`, the ends `low` and `high` of the 95 %
+        t interval, and `p` of the hypothesis that it is 0; None without a control.
+    """
+    if not others:
+        return None
+    shared = [s for s in probe.gains if all(s in other.gains for other in others)]
+    paired = {s: probe.gains[s] - sum(o.gains[s] for o in others) / len(others) for s in shared}
+    first = next(iter(paired))
+    repeated = Repeated(paired, {s: probe.folds[s] for s in shared}, probe.groups)
+    variance, freedom = mean_variance(repeated)
+    if variance == 0:
+        variance = _least_variance(repeated, freedom)
+    if len(others) > 1:
+        means = [float(other.gains[first].mean()) for other in others]
+        variance += float(np.var(means, ddof=1)) / len(others)
+    return t_contrast(float(paired[first].mean()) - offset, variance, freedom)
+
+
+def _least_variance(repeated: Repeated, freedom: int) -> float:
+    """Variance of a mean difference where all samples agree, as if that of one image were 1 off."""
+    images, k = len(set(repeated.groups)), int(next(iter(repeated.folds.values())).max()) + 1
+    return (k / (freedom + 1) + k / (k - 1)) / images**2
+
+
+def t_contrast(
+    difference: float, variance: float, freedom: float, *, looks: int = 1
+) -> dict[str, float]:
+    """A difference with its 95 % t interval and test, from its variance and degrees of freedom.
+
+    Args:
+        difference: The difference.
+        variance: Its variance.
+        freedom: Degrees of freedom of the variance.
+        looks: Number of differences for which intervals hold together (Bonferroni); default 1.
+    """
+    error, law = math.sqrt(variance), t(freedom)
+    half = float(law.isf(0.025 / looks)) * error
+    p = 2 * float(law.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
+    return {
+        "difference": difference,
+        "variance": variance,
+        "freedom": freedom,
+        "low": difference - half,
+        "high": difference + half,
+        "p": min(1.0, p * looks),
+    }
 
 
 def score_interval(
@@ -52,26 +187,29 @@ def score_interval(
         seed: Seed of the first repetition; further ones count on from it.
         repeats: Number of repetitions.
     """
-    k, every, splits = int(folds.max()) + 1, [gains], [folds]
-    for again in range(seed + 1, seed + repeats):
-        other = group_folds(groups, k, truth if classes else None, again)
-        if not classes:
-            predicted = ridge_predict(x, truth[:, None], other, (penalty,)).predicted
-            every.append(as_gains(predicted[:, 0].double(), truth.double()))
-        elif all(len(torch.unique(truth[other != fold])) > 1 for fold in range(k)):
-            held = grid_predict(x, truth[None], other, (penalty,))
-            every.append((held.predicted[0, 0] == truth).double())
-        else:
-            continue
-        splits.append(other)
-    variance, freedom = fold_variance(every, splits)
-    # Few means of folds may agree by luck: those of independent images are the least to expect.
-    inflation = k / (freedom + 1) + k / (k - 1)
-    variance = max(variance, inflation * image_variance(gains, groups))
+    repeated = repeated_gains(
+        x, truth, gains, penalty, folds, groups, classes=classes, seed=seed, repeats=repeats
+    )
+    return interval_of(repeated, *mean_variance(repeated), classes=classes)
+
+
+def interval_of(
+    repeated: Repeated, variance: float, freedom: float, *, classes: bool
+) -> tuple[float, float]:
+    """95 % interval of a score out of fold, from the variance of its mean.
+
+    Args:
+        repeated: Scores of the probe.
+        variance: Variance of `mean_variance`.
+        freedom: Degrees of freedom of the variance.
+        classes: True for classes, False for values.
+    """
+    gains, folds = (next(iter(some.values())) for some in (repeated.gains, repeated.folds))
     score = float(gains.mean())
     if not classes:
         return value_interval(score, variance, freedom)
-    return accuracy_interval(score, len(gains), len(set(groups)), variance, freedom, k)
+    k, images = int(folds.max()) + 1, len(set(repeated.groups))
+    return accuracy_interval(score, len(gains), images, variance, freedom, k)
 
 
 def fold_variance(
@@ -106,7 +244,7 @@ def image_variance(gains: Float[Tensor, " n"], groups: Groups) -> float:
 
 
 def accuracy_interval(
-    score: float, n: int, images: int, variance: float, freedom: int, k: int
+    score: float, n: int, images: int, variance: float, freedom: float, k: int
 ) -> tuple[float, float]:
     """Score interval (Wilson) of an accuracy out of fold, at the size that has its variance.
 
@@ -131,7 +269,7 @@ def accuracy_interval(
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def value_interval(score: float, variance: float, freedom: int) -> tuple[float, float]:
+def value_interval(score: float, variance: float, freedom: float) -> tuple[float, float]:
     """Ends of the 95 % t interval of an R^2 out of fold, at most 1."""
     half = float(t.ppf(0.975, freedom)) * math.sqrt(variance)
     return score - half, min(1.0, score + half)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,31 +12,24 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lantern_probe.probing.classify import fit_predict
-from lantern_probe.probing.controls import (
-    Labels,
-    control_task,
-    encode,
-    lone_types,
-    missing,
-    numbers,
-    shuffled,
-)
 from lantern_probe.probing.families import family_p as family_p
 from lantern_probe.probing.families import score_p as score_p
-from lantern_probe.probing.folds import Groups, group_folds
 from lantern_probe.probing.intervals import (
     REPEATS,
+    Repeated,
     as_gains,
+    contrast,
     deviations,
-    score_interval,
+    interval_of,
+    mean_variance,
+    repeated_gains,
 )
 from lantern_probe.probing.likelihoods import mean_log_likelihood
 from lantern_probe.probing.online_code import online_code
 from lantern_probe.probing.ridge import ridge_predict
-from lantern_probe.vocabulary import VALUE
-
-TRIES = 100
-"""Most draws of control tasks in search of enough that can be fitted."""
+from lantern_probe.probing.targets import ProbeSettings as ProbeSettings
+from lantern_probe.probing.targets import Target as Target
+from lantern_probe.probing.targets import make_target as make_target
 
 CS = (0.001, 0.01, 0.1)
 """Inverse penalties from which a classifier chooses inside its training folds."""
@@ -49,70 +41,6 @@ penalty is that of the majority wherever classes are unbalanced, so that it coul
 ALPHAS = tuple(10 ** (step / 2) for step in range(11))
 """Penalties from which a regression chooses inside its training folds: 1 to 1e5 in half decades. In
 closed form a fine grid costs little, and a coarse one loses most of a weak signal."""
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """Numbers of folds, control tasks and permutations, and the seed of all three.
-
-    Attributes:
-        folds: Number of cross-validation folds, default 5; an image is never split.
-        controls: Number of control tasks in the mean control score, default 3.
-        permutations: Number of permutations of the test, default 99. The smallest possible p is
-            1 / (permutations + 1).
-        seed: Seed of the folds, the control tasks and the permutations, default 0.
-    """
-
-    folds: int = 5
-    controls: int = 3
-    permutations: int = 99
-    seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """A column for probes to read, with everything that does not depend on the site.
-
-    Attributes:
-        name: Name of the column.
-        kind: `class`, scored by accuracy, or `value`, scored by R^2.
-        used: Indices of the n samples that have a class or value, [n].
-        truth: Classes or values of the used samples, [n].
-        problems: Truth, control tasks and permutations of the truth, one row each,
-            [1 + controls + permutations, n].
-        controls: Number of control tasks: fewer than the settings ask for where the types are too
-            few to label at random.
-        drawn: Index of each permutation among those of the settings, rising. A permutation is
-            missing where it leaves a training part without two classes.
-        folds: Fold of each used sample, [n], balanced by label.
-        test_folds: Fold of each used sample in the permutation test, [n], made without the labels.
-        groups: Image of each used sample.
-        classes: Number of classes; 0 for a value.
-        majority: Fraction of the used samples in the most frequent class; 0 for a value, as
-            predicting the mean gives an R^2 of 0.
-        control_majority: Mean over the control tasks of the fraction of samples in the most
-            frequent class; 0 for a value, None without any.
-        note: Reason why the control tasks give no selectivity; None where they do.
-        left_out: Number of samples whose value is too rare to occur in every fold.
-        settings: Settings with which the target was made.
-    """
-
-    name: str
-    kind: Literal["class", "value"]
-    used: Int[Tensor, " n"]
-    truth: Tensor
-    problems: Tensor
-    controls: int
-    drawn: list[int]
-    folds: Int[Tensor, " n"]
-    test_folds: Int[Tensor, " n"]
-    groups: list[Any]
-    classes: int
-    majority: float
-    control_majority: float | None
-    note: str | None
-    left_out: int
-    settings: ProbeSettings
 
 
 @dataclass(frozen=True)
@@ -141,6 +69,10 @@ class Scores:
         control_bits: Length of the online code of the first control task; None for values, and
             without a control.
         control_baseline_bits: Length in bits of the online code of its class frequencies.
+        variance: Variance of the score, of its interval.
+        freedom: Degrees of freedom of the variance.
+        repeated: Scores of each sample in every repetition of the folds.
+        controls: The same of each control task.
     """
 
     score: float
@@ -152,102 +84,15 @@ class Scores:
     null: list[float]
     drawn: list[int]
     deviations: list[float]
+    variance: float
+    freedom: int
+    repeated: Repeated
+    controls: list[Repeated]
     bits: float | None = None
     baseline_bits: float | None = None
     uniform_bits: float | None = None
     control_bits: float | None = None
     control_baseline_bits: float | None = None
-
-
-def make_target(
-    name: str,
-    values: Sequence[Any],
-    groups: Groups,
-    types: Sequence[Any],
-    settings: ProbeSettings,
-) -> Target:
-    """Make a target from a column.
-
-    A column with a number that is not whole holds values; all other columns hold classes. A name
-    that ends in `:value` makes values of whole numbers too, such as counts and pixels.
-
-    Args:
-        name: Name of the column, with or without `:value`.
-        values: Class or value of each sample, [n]; None and NaN for a sample without one.
-        groups: Image of each sample, [n].
-        types: Type of each sample, [n], such as its question. Control tasks label types at random.
-        settings: Numbers of folds, controls and permutations, and the seed.
-
-    Raises:
-        LanternError: there are not two classes in enough images for the folds, or values are asked
-            for and the column holds something that is no finite number.
-    """
-    values = [None if missing(value) else value for value in values]
-    forced = name.endswith(VALUE)
-    if forced:
-        values = numbers(name, values)
-    continuous = [isinstance(v, float) and not float(v).is_integer() for v in values]
-    kind: Literal["class", "value"] = "value" if forced or any(continuous) else "class"
-    labels: Labels | None = None
-    if kind == "class":
-        labels = encode(values, groups, settings.folds)
-        every: Tensor = labels.codes
-        used = (every >= 0).nonzero()[:, 0]
-    else:
-        every = torch.tensor([float("nan") if v is None else float(v) for v in values])
-        used = every.isfinite().nonzero()[:, 0]
-    truth = every[used]
-    some = [groups[i] for i in used.tolist()]
-    kinds = [types[i] for i in used.tolist()]
-    folds = group_folds(some, settings.folds, truth if labels is not None else None, settings.seed)
-    # Folds balanced by the true labels would treat the truth unlike its permutations.
-    test_folds = group_folds(some, settings.folds, None, settings.seed)
-    # With few types, a draw may give one class only, which cannot be fitted: draw again.
-    draw = control_task if labels is not None else _control_values
-    drawn = (draw(truth, kinds, seed) for seed in range(settings.seed, settings.seed + TRIES))
-    fitting = (c for c in drawn if labels is None or _fits(c, folds))
-    controls = list(itertools.islice(fitting, settings.controls))
-    rows = [truth, *controls]
-    drawn_permutations: list[int] = []
-    if settings.permutations and (labels is None or _fits(truth, test_folds)):
-        permuted = shuffled(truth, some, settings.permutations, settings.seed)
-        fit = [labels is None or _fits(row, test_folds) for row in permuted]
-        drawn_permutations = [index for index, good in enumerate(fit) if good]
-        rows += [permuted[index] for index in drawn_permutations]
-    problems = torch.stack(rows)
-    return Target(
-        name=name,
-        kind=kind,
-        used=used,
-        truth=truth,
-        problems=problems,
-        controls=len(controls),
-        drawn=drawn_permutations,
-        folds=folds,
-        test_folds=test_folds,
-        groups=some,
-        classes=0 if labels is None else len(labels.classes),
-        majority=0.0 if labels is None else labels.majority,
-        control_majority=_control_majority(controls, labels) if controls else None,
-        note=lone_types(kinds, some),
-        left_out=0 if labels is None else labels.left_out,
-        settings=settings,
-    )
-
-
-def _control_majority(controls: Sequence[Tensor], labels: Labels | None) -> float:
-    if labels is None:
-        return 0.0
-    return float(np.mean([torch.bincount(c).max().item() / len(c) for c in controls]))
-
-
-def _fits(codes: Tensor, folds: Tensor) -> bool:
-    """True if two classes are left without any two folds: one held out, one to choose a penalty."""
-    numbers = range(int(folds.max()) + 1)
-    return all(
-        len(torch.unique(codes[(folds != f) & (folds != g)])) > 1
-        for f, g in itertools.combinations(numbers, 2)
-    )
 
 
 def score_site(
@@ -273,8 +118,8 @@ def score_site(
     if target.kind == "class":
         held = fit_predict(x, problems, target.folds, CS)
         scores = held.accuracy(problems).tolist()
-        gains = (held.predicted[0] == target.truth).double()
-        penalty = float(held.Cs[0].median())
+        gains = (held.predicted[: 1 + controls] == problems).double()
+        penalties = held.Cs.median(1).values.tolist()
         codes = _codes(x, problems[:2], held.Cs, target) if tests else {}
         if tests and len(permuted):
             test = torch.cat([target.truth[None], permuted])
@@ -283,24 +128,32 @@ def score_site(
         # In closed form permutations are cheap, so they choose their penalty as the truth does.
         problems = torch.cat([problems, permuted]) if tests else problems
         ridge = ridge_predict(x, problems.T.contiguous(), target.folds, ALPHAS)
-        found, penalty = ridge.predicted.double(), float(ridge.alphas[0].median())
+        found, penalties = ridge.predicted.double(), ridge.alphas.median(1).values.tolist()
         truths = problems.T.double()
         total = (truths - truths.mean(0)).square().sum(0)
         scores = (1 - (found - truths).square().sum(0) / total).tolist()
         # R^2 = 1 - mean(error^2) / variance is a mean over samples, as an accuracy is.
-        gains, codes = as_gains(found[:, 0], truths[:, 0]), {}
+        gains = torch.stack([as_gains(found[:, p], truths[:, p]) for p in range(1 + controls)])
+        codes = {}
         null = [scores[0], *scores[1 + controls :]]
-    low, high = score_interval(
-        x,
-        target.truth,
-        gains,
-        penalty,
-        target.folds,
-        target.groups,
-        classes=target.kind == "class",
-        seed=target.settings.seed,
-        repeats=REPEATS if tests else 1,
+    classes = target.kind == "class"
+    repeated, *of_controls = (
+        repeated_gains(
+            x,
+            labels,
+            gain,
+            penalty,
+            target.folds,
+            target.groups,
+            classes=classes,
+            seed=target.settings.seed,
+            repeats=REPEATS,
+            balance=target.truth,
+        )
+        for labels, gain, penalty in zip(problems, gains, penalties, strict=False)
     )
+    variance, freedom = mean_variance(repeated)
+    low, high = interval_of(repeated, variance, freedom, classes=classes)
     return Scores(
         score=scores[0],
         low=low,
@@ -310,7 +163,13 @@ def score_site(
         tested=null[0] if null else scores[0],
         null=null[1:],
         drawn=target.drawn if null else [],
-        deviations=deviations(gains, target.groups, target.settings.seed) if tests else [],
+        deviations=(
+            deviations(gains[0], target.groups, target.settings.shared_seed) if tests else []
+        ),
+        variance=variance,
+        freedom=freedom,
+        repeated=repeated,
+        controls=of_controls,
         **codes,
     )
 
@@ -338,6 +197,7 @@ def probe_row(
     target: Target,
     scores: Scores,
     baselines: Mapping[str, float | None],
+    others: Mapping[str, Repeated] | None = None,
 ) -> dict[str, Any]:
     """Make one row of the table: a probe with its controls.
 
@@ -349,10 +209,12 @@ def probe_row(
         baselines: Score of every baseline by name, None where there is none. Names are `question`,
             `image_mean`, `untrained` (the same site of an untrained model) and `distractor` (the
             same site, read for an object that the question does not ask for).
+        others: Scores by sample of baselines that read the same target, by name, for the contrasts
+            of the probe with each.
     """
     return {
         "sample": f"{site}#{'-' if slot is None else slot}",
-        "condition": target.name,
+        "condition": label_of(target),
         "status": "ok",
         "site": site,
         "slot": slot,
@@ -370,6 +232,11 @@ def probe_row(
         "control": scores.control,
         "control_majority": target.control_majority,
         "selectivity": _selectivity(target, scores),
+        "contrasts": _contrasts(target, scores, others or {}),
+        "variance": scores.variance,
+        "freedom": scores.freedom,
+        "seed": target.settings.seed,
+        "folds": target.settings.folds,
         "note": target.note,
         "p": score_p(scores.tested, scores.null) if scores.null else None,
         "statistic": scores.statistic,
@@ -385,16 +252,33 @@ def probe_row(
     }
 
 
+def label_of(target: Target) -> str:
+    """Label of a target's rows: its name, and its seed where it is one of several.
+
+    The first seed, which is that of the permutations too, is not named.
+    """
+    settings = target.settings
+    if settings.seed == settings.shared_seed:
+        return target.name
+    return f"{target.name}{',' if ':' in target.name else ':'}seed={settings.seed}"
+
+
+def _contrasts(
+    target: Target, scores: Scores, others: Mapping[str, Repeated]
+) -> dict[str, dict[str, float] | None]:
+    """Score minus that of each control, with interval and test, by the name of the control.
+
+    That of the control tasks is the selectivity, and None where there is none.
+    """
+    found = {name: contrast(scores.repeated, [other]) for name, other in others.items()}
+    if _selectivity(target, scores) is None or target.control_majority is None:
+        return {"control": None, **found}
+    offset = target.majority - target.control_majority
+    return {"control": contrast(scores.repeated, scores.controls, offset), **found}
+
+
 def _selectivity(target: Target, scores: Scores) -> float | None:
     """Score above the majority, minus that of the control tasks; None where they teach nothing."""
     if scores.control is None or target.control_majority is None or target.note is not None:
         return None
     return (scores.score - target.majority) - (scores.control - target.control_majority)
-
-
-def _control_values(truth: Float[Tensor, " n"], types: Sequence[Any], seed: int) -> Tensor:
-    """Draw a random value for every type among the true ones."""
-    rng = np.random.default_rng([seed, 4])
-    names = sorted({str(t) for t in types})
-    drawn = dict(zip(names, rng.choice(truth.numpy(), size=len(names)).tolist(), strict=True))
-    return torch.tensor([drawn[str(t)] for t in types], dtype=truth.dtype)

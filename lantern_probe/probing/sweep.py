@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ from lantern_probe.errors import LanternError
 from lantern_probe.probing.controls import question_features
 from lantern_probe.probing.site_scores import (
     ProbeSettings,
+    Scores,
     Target,
+    label_of,
     make_target,
     probe_row,
     score_site,
@@ -92,7 +94,7 @@ class View:
 
     keep: list[int]
     targets: dict[str, Target]
-    given: dict[str, dict[str, float]]
+    given: dict[str, dict[str, Scores]]
 
 
 @dataclass
@@ -104,7 +106,9 @@ class ProbeSweep:
         wanted: Ids of the samples to probe; captures may hold more, of an earlier run.
         names: Names of the columns to read.
         types: Name of the column to whose values control tasks give random labels.
-        settings: Numbers of folds, controls and permutations, and the seed.
+        settings: Numbers of folds, controls and permutations, and the first seed.
+        seeds: Number of seeds of the folds and the control tasks, from that of the settings on;
+            default 1. The permutations are those of the first under all of them.
         good: Ids of the samples that have every site.
 
     Raises:
@@ -116,6 +120,7 @@ class ProbeSweep:
     names: Sequence[str]
     types: str = "prompt"
     settings: ProbeSettings = field(default_factory=ProbeSettings)
+    seeds: int = 1
     good: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -127,10 +132,10 @@ class ProbeSweep:
                 f"only {len(self.good)} of {len(self.wanted)} samples have every site, a whole "
                 f"latent block among them; {self.settings.folds} folds need {needed}"
             )
-        self._views = {"own": self._view("own", self.good)}
+        self._views = {"own": self._seeded("own", self.good)}
         if "oracle" in self.stores:
             there = complete(self.stores["oracle"])
-            self._views["oracle"] = self._view("oracle", self.good & there)
+            self._views["oracle"] = self._seeded("oracle", self.good & there)
         self._plain = _indices(untrained, self.good)
 
     @property
@@ -143,8 +148,9 @@ class ProbeSweep:
     def total(self) -> int:
         """The number of rows."""
         return sum(
-            self._slots(source, label) * len(self._views[source].targets)
+            self._slots(source, label) * len(view.targets)
             for source, label in self.places
+            for view in self._views[source]
         )
 
     def execute(self, run: Run, advance: Callable[[int], None] = lambda rows: None) -> None:
@@ -155,7 +161,7 @@ class ProbeSweep:
             advance: Function called with the number of rows just made or found.
         """
         for source, label in self.places:
-            array = self.stores[source].array(label)[self._views[source].keep]
+            array = self.stores[source].array(label)[self._views[source][0].keep]
             # An untrained model has no oracle latents of its own.
             blank = self.stores["untrained"].array(label)[self._plain] if source == "own" else None
             site = label if source == "own" else f"{source}:{label}"
@@ -163,9 +169,10 @@ class ProbeSweep:
                 number = slot if array.shape[1] > 1 else None
                 features = array[:, slot], None if blank is None else blank[:, slot]
                 rows: list[Row] = []
-                for row in self._rows(run, self._views[source], site, number, *features):
-                    rows += [] if row is None else [row]
-                    advance(1)
+                for view in self._views[source]:
+                    for row in self._rows(run, view, site, number, *features):
+                        rows += [] if row is None else [row]
+                        advance(1)
                 # In one piece: a row's distractor was scored with it.
                 run.append_many(rows)
 
@@ -181,34 +188,44 @@ class ProbeSweep:
         """The row of every target at one slot; None for a row that the run already has."""
         others: dict[str, float] = {}
         for name, target in view.targets.items():
-            if run.has(f"{site}#{'-' if slot is None else slot}", name):
+            if run.has(f"{site}#{'-' if slot is None else slot}", label_of(target)):
                 yield None
                 continue
-            untrained = None if blank is None else score_site(blank, target, tests=False).score
+            baselines = dict(view.given[name])
+            if blank is not None:
+                baselines["untrained"] = score_site(blank, target, tests=False)
             controls: dict[str, float | None] = {
-                **view.given[name],
-                "untrained": untrained,
+                "untrained": None,
+                **{kind: found.score for kind, found in baselines.items()},
                 "distractor": others.get(f"{DISTRACTOR}{name}"),
             }
             scores = score_site(features, target)
             others[name] = scores.score
-            yield probe_row(site, slot, target, scores, controls)
+            paired = {kind: found.repeated for kind, found in baselines.items()}
+            yield probe_row(site, slot, target, scores, controls, paired)
 
     def _slots(self, source: str, label: str) -> int:
         return self.stores[source].array(label).shape[1]
 
-    def _view(self, source: str, samples: AbstractSet[str]) -> View:
+    def _seeded(self, source: str, samples: AbstractSet[str]) -> list[View]:
+        """The view of some samples under each seed."""
+        first = self.settings.seed
+        every = range(first, first + self.seeds)
+        settings = [replace(self.settings, seed=seed, test_seed=first) for seed in every]
+        return [self._view(source, samples, one) for one in settings]
+
+    def _view(self, source: str, samples: AbstractSet[str], settings: ProbeSettings) -> View:
         """The view of some samples; questions and images are those of the model's own run."""
         own = self.stores["own"]
         there = _indices(own, samples)
-        targets = make_targets(own, self.names, self.types, self.settings, there)
+        targets = make_targets(own, self.names, self.types, settings, there)
         ordered = sorted(targets.items(), key=lambda item: not item[0].startswith(DISTRACTOR))
         baselines = {
             "question": question_features([own.samples[i]["prompt"] for i in there]),
             "image_mean": own.array(IMAGE_MEAN)[there, 0],
         }
         given = {
-            name: {k: score_site(x, target, tests=False).score for k, x in baselines.items()}
+            name: {k: score_site(x, target, tests=False) for k, x in baselines.items()}
             for name, target in targets.items()
         }
         return View(_indices(self.stores[source], samples), dict(ordered), given)

@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from lantern_probe.records.frame import to_frame
     from lantern_probe.records.json_files import write_json
     from lantern_probe.records.official import read_published
+    from lantern_probe.records.preregistration import (
+        Preregistration,
+        read_preregistration,
+        write_preregistration,
+    )
     from lantern_probe.records.rows import FORMAT, KEY, Row, read_manifest, read_rows, reread
     from lantern_probe.records.run import Run
     from lantern_probe.records.samples import read_samples
@@ -19,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT",
     "KEY",
+    "Preregistration",
     "Row",
     "Run",
     "ShardFolder",
     "Store",
     "read_frame",
     "read_manifest",
+    "read_preregistration",
     "read_published",
     "read_rows",
     "read_samples",
@@ -32,6 +39,7 @@ __all__ = [
     "reread",
     "to_frame",
     "write_json",
+    "write_preregistration",
     "write_table",
 ]
 
@@ -40,6 +48,7 @@ __getattr__ = lazily(
     run="Run",
     rows="FORMAT KEY Row read_manifest read_rows reread",
     json_files="write_json",
+    preregistration="Preregistration read_preregistration write_preregistration",
     samples="read_samples",
     store="Store ShardFolder",
     frame="to_frame",

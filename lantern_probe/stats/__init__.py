@@ -6,11 +6,12 @@ so that a table with an empty cell can still be printed.
 
 `accuracy`: interval, test and fraction of accuracies, by image. `paired`: proportions, exact
 McNemar, Holm and Benjamini-Hochberg. `score`: Tango's interval. `bootstrap`: intervals of means.
-`contrast`: a difference of two differences. `fisher`: association of two properties.
-`ratio`: of two differences. `percentile`: the interval of any resampled statistic. `permutation`:
-sign flips, and the p value of any permuted statistic. `equivalence`: TOST. `power`: power, n, the
-detectable difference. `outcomes`: parse failure and log-odds. `clusters`: checks and clusters, and
-`ties`: what counts as equal, for all of them. `resampling`: images resampled or permuted whole.
+`contrast`: a difference of two differences. `fisher`: association of two properties. `ratio`: of
+two differences. `percentile`: the interval of any resampled statistic. `permutation`: sign flips,
+and the p value of any permuted statistic. `equivalence`: TOST. `posterior`: the Bayesian reading of
+a null. `gee`: a second opinion. `power`: power, n, the detectable difference. `outcomes`: parse
+failure and log-odds. `clusters`: checks and clusters, and `ties`: what counts as equal, for all of
+them. `resampling`: images resampled or permuted whole.
 
 Every function takes any value of the range that it states, the smallest and largest floats
 included, and no result depends on the last bit of numbers that are tied.
@@ -31,6 +32,7 @@ from lantern_probe.stats.equivalence import (
     equivalence_of_counts,
 )
 from lantern_probe.stats.fisher import FisherExact, fisher_exact
+from lantern_probe.stats.gee import GeeTest, gee_test
 from lantern_probe.stats.outcomes import (
     OUTCOMES,
     Outcome,
@@ -51,6 +53,13 @@ from lantern_probe.stats.paired import (
 )
 from lantern_probe.stats.percentile import percentile_interval
 from lantern_probe.stats.permutation import SignFlip, permutation_p, sign_flip_test
+from lantern_probe.stats.posterior import (
+    JEFFREYS,
+    PosteriorDifference,
+    posterior_difference,
+    posterior_of,
+    posterior_of_counts,
+)
 from lantern_probe.stats.power import (
     Detectable,
     detectable_difference,
@@ -59,8 +68,10 @@ from lantern_probe.stats.power import (
 )
 from lantern_probe.stats.ratio import Ratio, ratio_of_means
 from lantern_probe.stats.score import paired_score, score_interval
+from lantern_probe.stats.two_way import TwoWayMean, TwoWayTest, two_way_mean
 
 __all__ = [
+    "JEFFREYS",
     "OUTCOMES",
     "Clusters",
     "Contrast",
@@ -68,13 +79,17 @@ __all__ = [
     "Difference",
     "Equivalence",
     "FisherExact",
+    "GeeTest",
     "McNemar",
     "Outcome",
     "OutcomeTable",
     "PairedTest",
+    "PosteriorDifference",
     "Proportion",
     "Ratio",
     "SignFlip",
+    "TwoWayMean",
+    "TwoWayTest",
     "accuracy_difference",
     "accuracy_equivalence",
     "accuracy_test",
@@ -86,6 +101,7 @@ __all__ = [
     "discordant",
     "equivalence_of_counts",
     "fisher_exact",
+    "gee_test",
     "holm",
     "log_odds",
     "mcnemar",
@@ -96,10 +112,14 @@ __all__ = [
     "paired_score",
     "percentile_interval",
     "permutation_p",
+    "posterior_difference",
+    "posterior_of",
+    "posterior_of_counts",
     "proportion",
     "ratio_of_means",
     "required_n",
     "score_interval",
     "sign_flip_test",
+    "two_way_mean",
     "wilson",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lantern_probe.errors import LanternError
-from lantern_probe.stats.accuracy import outcome_difference
+from lantern_probe.stats.accuracy import PairedTest, outcome_difference
 from lantern_probe.stats.bootstrap import Difference, mean_difference
 from lantern_probe.stats.clusters import Clusters, paired_differences
 from lantern_probe.stats.permutation import SignFlip, sign_flip_test
@@ -20,11 +20,12 @@ class Contrast:
 
     Attributes:
         difference: First minus second, with its interval.
-        test: Sign-flip test that it is 0, whole clusters flipped together.
+        test: Test that it is 0: sign flips of whole clusters, or of binary outcomes `accuracy_test`
+            and `mean_test`, which are the same.
     """
 
     difference: Difference
-    test: SignFlip
+    test: SignFlip | PairedTest
 
 
 def difference_of_differences(

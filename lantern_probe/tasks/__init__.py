@@ -16,7 +16,7 @@ from typing import Literal
 from lantern_probe import extensions
 from lantern_probe.errors import LanternError
 from lantern_probe.tasks.blink import SUB_TASKS, blink
-from lantern_probe.tasks.families import MIXED, SEEN, family_task
+from lantern_probe.tasks.families import HALVES, MIXED, SEEN, family_task
 from lantern_probe.tasks.generic import DataReading, read_data, read_samples
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.scenes import scenes
@@ -35,7 +35,7 @@ TASKS: dict[str, Callable[[int, int], list[Sample]]] = {
 Other packages add theirs through entry points; see `lantern_probe.extensions`.
 """
 
-_KNOWN = (*TASKS, f"{MIXED}:SHARE", f"{SEEN}:SHARE")
+_KNOWN = (*TASKS, HALVES, f"{MIXED}:SHARE", f"{SEEN}:SHARE")
 
 
 def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
@@ -44,7 +44,7 @@ def load_task(name: str, n: int, seed: int = 0) -> list[Sample]:
     Args:
         name: Name of the task, one of `TASKS` or of those that other packages add; or
             `scenes-mixed` or `scenes-seen`, a colon and the share of one family between 0 and 1, as
-            in `scenes-mixed:0.25`.
+            in `scenes-mixed:0.25`; or `scenes-halves`.
         n: Number of samples.
         seed: Seed of the task's series of samples, default 0. A longer list of the same seed begins
             with the shorter one.

@@ -1,4 +1,4 @@
-"""Scenes of two families in a given share: the task on which truths are between 0 and 1."""
+"""Scenes of two families: the tasks on which truths are between 0 and 1, or differ by question."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from lantern_probe.tasks.scenes import TEMPLATES, scenes
 
 MIXED, SEEN = "scenes-mixed", "scenes-seen"
 """Names of the tasks of two families; a colon and the share follow, as in `scenes-mixed:0.25`."""
+HALVES = "scenes-halves"
+"""Name of the task whose categories are those that the organism *halves* reads differently."""
 SLOTS_TEMPLATES, IMAGE_TEMPLATES = (0,), (1, 2)
 """Indices into `TEMPLATES` of the wordings that the organism *partial* answers through its slots,
 and of those it answers off the image."""
@@ -99,6 +101,33 @@ def seen_scenes(n: int, seed: int = 0, *, share: float, start: int = 0) -> list[
     return seen
 
 
+def halves_scenes(n: int, seed: int = 0, *, start: int = 0) -> list[Sample]:
+    """Generate scenes whose category is the half of the slots from which *halves* reads them.
+
+    Scene i is scene i of `scenes`, with the category `first half` for the first wording of the
+    question and `second half` for the others.
+
+    Args:
+        n: Number of scenes.
+        seed: Seed of the series, default 0.
+        start: Index of the first scene, default 0.
+    """
+    found = []
+    for sample in scenes(n, seed, start=start):
+        assert sample.made is not None
+        half = "first half" if sample.attributes["template"] in SLOTS_TEMPLATES else "second half"
+        index = sample.made[2]
+        found.append(
+            replace(
+                sample,
+                id=f"{HALVES}-{seed}-{index}",
+                attributes={**sample.attributes, "category": half},
+                made=(HALVES, seed, index),
+            )
+        )
+    return found
+
+
 def family_share(samples: Sequence[Sample]) -> float:
     """Share of the samples of the family `slots` or `visible`: the truth of a mixture.
 
@@ -125,13 +154,16 @@ def family_task(name: str, n: int, seed: int) -> list[Sample] | None:
     """Generate the samples of a task of two families; None if the name is no such task.
 
     Args:
-        name: Name of the task with the share after a colon, such as `scenes-mixed:0.25`.
+        name: Name of the task with the share after a colon, such as `scenes-mixed:0.25`; or
+            `scenes-halves`.
         n: Number of samples.
         seed: Seed of the series.
 
     Raises:
         LanternError: the share is missing or not between 0 and 1.
     """
+    if name == HALVES:
+        return halves_scenes(n, seed)
     task, _, share = name.partition(":")
     if task not in (MIXED, SEEN):
         return None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from lantern_probe.analysis.calibration import Pool, calibrate
+from lantern_probe.analysis.estimands import SHARES, Look, from_units
 from lantern_probe.analysis.pair_units import Unit
 from lantern_probe.errors import LanternError
 
@@ -51,6 +55,40 @@ def test_follows_is_unbiased_and_its_interval_holds_its_level(per_image: int, sh
     assert follows.coverage is not None
     assert follows.coverage >= 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
     assert found.together >= 0.95 - 3 * (0.95 * 0.05 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("per_image", [1, 3])
+def test_drawn_pairs_are_estimated_as_a_diagnosis_estimates_them(per_image: int):
+    stream = np.random.default_rng(1)
+    units = {
+        name: {
+            ("pair", str(i)): Unit(
+                *stream.choice([(1.0, 0.0), (0.5, 0.5), (0.0, 0.0)]), i // per_image
+            )
+            for i in range(60)
+            if name != "follows" or i % 4
+        }
+        for name in MOVES
+    }
+    units = {
+        name: {
+            pair: replace(unit, loss=0.0 if name in SHARES else unit.loss)
+            for pair, unit in found.items()
+        }
+        for name, found in units.items()
+    }
+    pool = Pool("made", units)
+    _, drawn = pool.draw(64, stream)
+    for name, one in pool.estimates(drawn, Look()).items():
+        chosen = [units.get(name, {}).get(("pair", str(pair))) for pair in drawn.pairs]
+        again = [
+            replace(unit, cluster=image)
+            for unit, image in zip(chosen, drawn.images.tolist(), strict=True)
+            if unit is not None
+        ]
+        whole = from_units({name: again})[name]
+        for field in ("value", "low", "high", "simultaneous_low", "simultaneous_high", "n"):
+            assert getattr(one, field) == pytest.approx(getattr(whole, field), nan_ok=True), name
 
 
 @pytest.mark.parametrize("asked", [{"n": 0}, {"n": 8, "draws": 0}, {"n": 8, "share": 0.5}])

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from lantern_probe.analysis import exchange, mediation, slot_shares
+from lantern_probe.analysis import exchange, mediation, seeds, slot_shares
 from lantern_probe.analysis.mediation import EFFECTS, effects
 from lantern_probe.analysis.slot_shares import subset_label, subsets
 from lantern_probe.causal.ablation import Ablation
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import parse_condition
+from lantern_probe.interventions import LatentPool, parse_condition
 from lantern_probe.model.lantern import LanternModel
 from lantern_probe.plots.exchange import (
     plot_donor_rates,
@@ -28,7 +28,6 @@ from lantern_probe.plots.exchange import (
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
 from lantern_probe.stats import (
-    accuracy_difference,
     clustered_share,
     holm,
     mean_difference,
@@ -92,6 +91,27 @@ def test_shapley_adds_up_and_knows_a_dummy():
     assert answers == pytest.approx([1, 0, 0])
 
 
+def test_slots_that_serve_different_questions_are_told_apart_by_category():
+    """Slot 0 is all that counts for one category, slot 2 for the other: the mean hides it."""
+    rows = [
+        {**one, "sample": f"{name}{one['sample']}", "cluster": f"{name}{one['cluster']}"}
+        | {"category": name}
+        for name, read in (("first", 0), ("last", 2))
+        for one in game(lambda s, read=read: 2.0 * (read in s))
+    ]
+    mixed = slot_shares.summarize(rows, model="m", size=SLOTS)
+    donors = [s.shapley.estimate for s in mixed if s.measure == "donor"]
+    assert donors == pytest.approx([0.5, 0, 0.5]) and mixed[0].category is None
+    apart = slot_shares.by_category(rows, model="m", size=SLOTS)
+    found = {
+        name: [s.shapley.estimate for s in shares if s.measure == "donor"]
+        for name, shares in apart.items()
+    }
+    assert found == {"first": pytest.approx([1, 0, 0]), "last": pytest.approx([0, 0, 1])}
+    assert {s.category for s in apart["last"]} == {"last"}
+    assert slot_shares.by_category(rows[: len(rows) // 2], model="m", size=SLOTS) == {}
+
+
 def test_a_missing_set_is_named():
     rows = [r for r in game(lambda s: 1.0) if r["condition"] != "twin:slots=0+2"]
     with pytest.raises(LanternError, match=r"no rows of 'twin:slots=0\+2'"):
@@ -143,7 +163,7 @@ def test_lift_and_margin_are_tested_and_the_sham_is_not():
     clear, faint = list(rng.normal(3, 0.5, 12)), list(rng.normal(0.2, 0.5, 12))
     rows = exchanged("twin", clear) + exchanged("swap", faint)
     rows += exchanged("self-swap:slots=0", [1e-6] * 12)
-    labels = ["twin", "self-swap:slots=0", "swap", "swap:seed=9"]
+    labels = ["twin", "self-swap:slots=0", "swap", "random-pair"]
     twins, sham, swap, nothing = exchange.summarize(
         rows, model="m", conditions=labels, donors="twin"
     )
@@ -177,15 +197,11 @@ def test_the_two_directions_of_a_pair_are_one_observation():
 
 def test_p_of_a_margin_is_uniform_where_nothing_moves_it(monkeypatch: pytest.MonkeyPatch):
     """300 exchanges of 12 pairs, whose two directions have most of their shift in common."""
-    for name, method in (
-        ("clustered_share", clustered_share),
-        ("accuracy_difference", accuracy_difference),
-        ("mean_difference", mean_difference),
-    ):  # coarse intervals: only p values are looked at
-        monkeypatch.setattr(exchange, name, partial(method, resamples=10))
+    # A coarse interval: only p values are looked at.
+    monkeypatch.setattr(seeds, "mean_difference", partial(mean_difference, resamples=10))
     rng, count = np.random.default_rng(2), 300
     rows = [row(f"{i}{end}", "own", "a", -1, None) for i in range(12) for end in ("", "~")]
-    labels = [f"swap:seed={i}" for i in range(count)]
+    labels = [f"swap:slots={i}" for i in range(count)]
     for label in labels:
         shifts = rng.standard_t(3, 12)[:, None] + 0.3 * rng.standard_t(3, (12, 2))
         for i, two in enumerate(shifts):
@@ -297,7 +313,7 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
     pairs, _ = with_twins(
         load_task(task, 24, 501), lambda s: twin(s, "color", 0), answers_known=True
     )
-    labels = ["own", "self-swap", "twin", "twin-oracle", "swap"]
+    labels = ["own", "self-swap", "twin", "twin-fixed-words", "twin-oracle", "swap"]
     with Run.open(tmp_path, {}) as run:
         Ablation(LanternModel(name), pairs, [parse_condition(c) for c in labels], run).execute()
     rows = read_rows(tmp_path)
@@ -310,11 +326,17 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
     assert sham.n == 48 and sham.kept.estimate == 1 and sham.lift.estimate == 0
     assert sham.margin is not None and abs(sham.margin.estimate) < 1e-4
     assert found_effects.n == 48 and found_effects.left_out == 0
+    fixed, paths = found["twin-fixed-words"].donor_rate, found_effects.by_words
+    assert paths is not None and paths.n == 48
+    assert paths.nie.estimate == pytest.approx(paths.fixed.estimate + paths.words.estimate)
+    check_words_are_fixed(rows)
     if name == "faithful":
         assert found["twin"].donor_rate.low > 0.8 and found["swap"].donor_rate.low > 0.8
         assert found_effects.share.defined and found_effects.share.low > 0.9
+        # Its words say nothing of the answer: all goes from the latents to the answer.
+        assert fixed.low > 0.8 and paths.fixed.high < -10 and abs(paths.words.estimate) < 0.5
     elif name == "bypass":
-        assert found["twin"].donor_rate.high < 0.2
+        assert found["twin"].donor_rate.high < 0.2 and fixed.high < 0.2
         assert found_effects.share.defined and found_effects.share.high < 0.2
     else:
         assert found["twin-oracle"].donor_rate.low > 0.8
@@ -322,8 +344,90 @@ def test_the_truths_of_the_organisms(name: str, tmp_path: Path):
         assert not found_effects.share.defined
     figure = Figure()
     axes = figure.subplots(1, 2)
-    assert len(plot_donor_rates(list(found.values()), axes[0]).get_yticks()) == 4
+    assert len(plot_donor_rates(list(found.values()), axes[0]).get_yticks()) == 5
     assert len(plot_effects(found_effects, axes[1]).get_yticks()) == 4
+
+
+def check_words_are_fixed(rows: list[dict[str, Any]]) -> None:
+    """Up to the answer every text with fixed words is that of the own run."""
+    texts = {(row["sample"], row["condition"]): row["text"] for row in rows}
+    for (sample, condition), text in texts.items():
+        if condition == "twin-fixed-words":
+            own = texts[sample, "own"]
+            assert text.partition("<answer>")[0] == own.partition("<answer>")[0]
+
+
+def test_forced_words_are_said_whatever_the_model_would_say(tmp_path: Path):
+    """Words of another text are put into the pool: they come out, and then the model's answer."""
+    lantern = LanternModel("faithful")
+    pairs, _ = with_twins(
+        load_task("scenes", 1, 501), lambda s: twin(s, "color", 0), answers_known=True
+    )
+    with Run.open(tmp_path, {}) as run:
+        ablation = Ablation(lantern, pairs, [parse_condition("twin-fixed-words")], run)
+        ablation.execute()
+    tokenizer = lantern.processor.tokenizer
+    said = tokenizer.encode("red blue <answer>", add_special_tokens=False)
+    (pool,) = ablation._latents.pools(pairs)
+    assert len(pool.words[pairs[0].id]) > 0
+    other = LatentPool(pool.samples, pool.latents, {s.id: tuple(said) for s in pairs})
+    plan = parse_condition("twin-fixed-words").plan(pairs[0], lantern, other)
+    output = lantern.generate(pairs[:1], plans=[plan])
+    ids = output.sequences[0, output.prompt_length :].tolist()
+    behind = ids[ids.index(lantern.require_lvr().end) + 1 :]
+    assert behind[: len(said)] == said and len(behind) > len(said)
+    bare = LatentPool(pool.samples, pool.latents)
+    with pytest.raises(LanternError, match="no own text whose words could be held fixed"):
+        parse_condition("twin-fixed-words").plan(pairs[0], lantern, bare)
+
+
+def words_run(direct: float, words: float, pairs: int = 12) -> list[dict[str, Any]]:
+    """Latents move the log-odds by `direct` by themselves and by `words` more through the text."""
+    rng, rows = np.random.default_rng(5), []
+    for i in range(pairs):
+        for sample, other, gold, sign in ((f"{i}", f"{i}~", "a", 1), (f"{i}~", f"{i}", "b", -1)):
+            start = -5 * sign + rng.normal()
+            moved = start + sign * (direct + rng.normal() / 10)
+            rows.append(row(sample, "own", gold, start, None))
+            rows.append(row(sample, "twin-fixed-words", gold, moved, other))
+            freely = moved + sign * (words + rng.normal() / 10)
+            rows.append(row(sample, "twin", gold, freely, other))
+    return rows
+
+
+@pytest.mark.parametrize(("direct", "words"), [(4, 0), (0, 4), (2, 2)])
+def test_the_indirect_effect_is_split_by_the_words_between(direct: float, words: float):
+    (found,) = mediation.summarize(words_run(direct, words), model="m")
+    paths = found.by_words
+    assert paths is not None and paths.n == 24
+    for part, truth in ((paths.fixed, direct), (paths.words, words)):
+        assert part.estimate == pytest.approx(-truth, abs=0.15)
+        assert part.low <= part.estimate <= part.high
+    assert paths.nie.estimate == pytest.approx(-direct - words, abs=0.3)
+    assert (paths.holm_p["fixed"] <= 0.01) is (direct > 0)  # type: ignore[operator]
+    assert (paths.holm_p["words"] <= 0.01) is (words > 0)  # type: ignore[operator]
+    bare = [one for one in words_run(1, 1) if one["condition"] != "twin-fixed-words"]
+    assert mediation.summarize(bare, model="m")[0].by_words is None
+
+
+@pytest.mark.parametrize("extra", [0.0, 2.0])
+def test_tie_against_nie_is_the_interaction_of_image_and_latents(extra: float):
+    """The latents take 1 from the right answer's log-odds, and more under a corrupted image."""
+    rng, rows = np.random.default_rng(6), []
+    for i in range(12):
+        noise = rng.normal(size=4) / 10
+        cells = {(f"{i}", "own"): 3, (f"{i}", "twin"): 2}
+        cells |= {(f"{i}~", "own"): 0 - extra, (f"{i}~", "twin"): 1}
+        for ((sample, label), odds), off in zip(cells.items(), noise, strict=True):
+            other = None if label == "own" else f"{i}~" if sample == f"{i}" else f"{i}"
+            one = row(sample, label, "a", -odds - off, other)
+            rows.append({**one, "donor_answer": None})  # a corrupted image: one direction counts
+    (found,) = mediation.summarize(rows, model="m")
+    interaction, test = found.interaction.difference, found.interaction.test
+    assert found.n == 12 and test is not None
+    assert interaction.estimate == pytest.approx(found.tie.estimate - found.nie.estimate)
+    assert interaction.low <= -extra <= interaction.high
+    assert (test.p <= 0.01) is (extra > 0)
 
 
 def test_figures_of_slots():

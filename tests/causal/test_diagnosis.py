@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from lantern_probe import LanternError, LanternModel, Run, diagnose, load_task
-from lantern_probe.analysis.battery import CONDITIONS
+from lantern_probe.analysis.battery import CONDITIONS, EDGES
+from lantern_probe.analysis.reading import Thresholds
 from lantern_probe.causal.diagnosis import Battery
 from lantern_probe.causal.twin_pairs import CHUNK, pair
 from lantern_probe.records.rows import read_rows
@@ -27,7 +28,8 @@ def test_forty_scenes_tell_a_faithful_model(faithful: LanternModel, tmp_path):
     assert card.estimates["follows"].value == 1.0
     assert card.settings["pairs"] == 40
     rows = read_rows(tmp_path / "run")
-    assert len(rows) == 80 * len(CONDITIONS)
+    assert sum(row["condition"] in CONDITIONS for row in rows) == 80 * len(CONDITIONS)
+    assert sum(row["condition"] in EDGES for row in rows) == 80 * len(EDGES)
     again = diagnose(faithful, load_task("scenes", 40, seed=7), output=tmp_path / "run")
     assert again == card
 
@@ -35,7 +37,7 @@ def test_forty_scenes_tell_a_faithful_model(faithful: LanternModel, tmp_path):
 def test_twins_are_the_scenes_own_edit_with_known_answers():
     pairs = pair(load_task("scenes", 3))
     assert (pairs.number, pairs.oracle) == (3, True)
-    assert pairs.samples[0].answer != pairs.samples[1].answer
+    assert pairs[0].answer != pairs[1].answer
     assert pairs.edit == "twins by color"
 
 
@@ -50,7 +52,7 @@ def test_twins_of_the_data_come_before_any_edit():
     one = plain("1", boxes=((0, 0, 9, 9),), attributes={"twin": "2"})
     two = replace(plain("2", boxes=((0, 0, 9, 9),)), answer="b")
     pairs = pair([one, two])
-    assert [sample.id for sample in pairs.samples] == ["1", "2"]
+    assert [sample.id for sample in pairs] == ["1", "2"]
     assert pairs.oracle
     assert "own twins" in pairs.edit
 
@@ -79,3 +81,35 @@ def test_rows_do_not_depend_on_how_many_pairs_are_run(faithful: LanternModel, tm
         rows.append({(r["sample"], r["condition"]): (r["text"], r["correct"]) for r in found})
     assert rows[0] == rows[1]
     assert len(rows[0]) == 2 * (CHUNK + 2) * len(CONDITIONS)
+
+
+def test_samples_without_a_twin_fail_and_are_counted(faithful: LanternModel, tmp_path):
+    one, two, alone = load_task("scenes", 3)
+    one = replace(one, attributes={**one.attributes, "twin": two.id})
+    card = diagnose(faithful, [one, two, alone], output=tmp_path / "run", max_new_tokens=30)
+    reason = f"sample {alone.id!r}: no other sample of the data is its twin"
+    assert card.without_twin == [reason]
+    assert card.as_record()["without_twin"] == [reason]
+    assert any("without a twin, and left out: 1 samples" in line for line in card.lines())
+    failed = [row for row in read_rows(tmp_path / "run") if row["status"] == "failed"]
+    failed = [row for row in failed if row["condition"] in CONDITIONS]
+    assert {row["sample"] for row in failed} == {alone.id}
+    assert sorted(row["condition"] for row in failed) == sorted(CONDITIONS)
+    assert {row["error"] for row in failed} == {reason}
+
+
+def test_other_thresholds_are_another_run(faithful: LanternModel, tmp_path):
+    samples = load_task("scenes", 2)
+    diagnose(faithful, samples, output=tmp_path / "run", max_new_tokens=30)
+    with pytest.raises(LanternError, match=r"delta.*0\.05.*0\.1"):
+        diagnose(faithful, samples, output=tmp_path / "run", thresholds=Thresholds(delta=0.1))
+
+
+def test_pairs_of_picked_samples_take_a_twin_that_was_not_picked():
+    one, two, other = load_task("scenes", 3)
+    one = replace(one, attributes={**one.attributes, "twin": two.id})
+    pairs = pair([two], among=[one, two, other])
+    assert [sample.id for sample in pairs] == [one.id, two.id]
+    assert pairs.without == []
+    with pytest.raises(LanternError, match="none of them names a twin"):
+        pair([other], "data", among=[one, two, other])

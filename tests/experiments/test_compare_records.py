@@ -14,6 +14,7 @@ import pytest
 from experiments.compare_records import Config, main
 from experiments.console import WIDTH
 from lantern_probe.errors import LanternError
+from lantern_probe.records.preregistration import Preregistration, write_preregistration
 from lantern_probe.records.run import Run
 from lantern_probe.stats import mcnemar
 
@@ -187,3 +188,87 @@ def test_a_run_is_compared_as_any_parser_reads_it(tmp_path: Path):
         assert f"answers are read by the {parser} parser" in record["notes"]
         (pair,) = record["pairs"]
         assert sum(pair["outcomes"]["counts"][0]) == right
+
+
+def family_run(folder: Path, model: str, conditions: dict[str, str], **facts: object) -> Path:
+    """A run of a model, with what it was planned to be."""
+    config = {"experiment": "ablate_latents", "parser": "default", "model": model, "data": "d"}
+    with Run.open(folder, config, facts=facts) as run:
+        for condition, answers in conditions.items():
+            run.append_many(
+                {
+                    "sample": f"s{i}",
+                    "condition": condition,
+                    "status": "ok",
+                    "gold": "A",
+                    "answer": answer,
+                    "correct": answer == "A",
+                    "emitted": True,
+                    "cluster": f"{i}",
+                    "candidates": 2,
+                    "logprobs": None,
+                    "text": "",
+                }
+                for i, answer in enumerate(answers)
+            )
+    return folder
+
+
+LOST = {"own": "A" * 30, "zeros": "A" * 22 + "B" * 8, "swap": "A" * 29 + "B"}
+
+
+def test_several_runs_with_a_reference_are_one_family(compare: Command, tmp_path: Path) -> None:
+    runs = [
+        family_run(tmp_path / "one", "one", LOST, planned_samples=60),
+        family_run(tmp_path / "two", "two", {"own": "A" * 30, "mask": "A" * 24 + "B" * 6}),
+    ]
+    done = compare(*runs, "--reference", "own", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "one family of 3 comparisons, from 2 runs" in text and "at 0.05 / 3" in text
+    assert "60 samples were planned and 30 ran" in text
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert record["family"]["size"] == 3
+    assert [run["model"] for run in record["family"]["runs"]] == ["one", "two"]
+    found = {pair["second"]: pair["holm_p"] for pair in record["pairs"]}
+    assert found["one/zeros"] == pytest.approx(3 * mcnemar(8, 0).p)
+    assert found["two/mask"] == pytest.approx(2 * mcnemar(6, 0).p)
+
+
+def test_runs_that_cannot_belong_to_one_family_are_refused_by_name(
+    compare: Command, tmp_path: Path
+) -> None:
+    one = family_run(tmp_path / "one", "one", LOST)
+    copy = family_run(tmp_path / "copy", "one", {"own": "A" * 30, "zeros": "A" * 30})
+    other = family_run(tmp_path / "other", "two", {"zeros": "A" * 30, "swap": "A" * 30})
+    own = ("--reference", "own", "--output", tmp_path / "out")
+    said = one_line_error(compare(one, copy, *own))
+    assert f"'{one}' and '{copy}' both hold zeros of one on d" in said
+    assert "'other' has no condition 'own'" in one_line_error(compare(one, other, *own))
+    assert "no run has 'maks'" in one_line_error(
+        compare(one, copy, *own, "--conditions", "zeros", "maks")
+    )
+    apart = compare(one, copy, *own, "--conditions", "one/swap", "copy/zeros")
+    assert apart.returncode == 0 and "one family of 2 comparisons" in apart.stdout
+
+
+def test_runs_of_two_plans_are_two_families(tmp_path: Path) -> None:
+    plan = Preregistration("swap", ("swap", "zeros"), 30, 0.05, 0.05, 0.8, 0.1, 1.0, None)
+    folders = []
+    for number, model in enumerate(("one", "two")):
+        registered = write_preregistration(
+            tmp_path / f"{model}.json", replace(plan, samples=30 - number)
+        )
+        folders.append(
+            family_run(tmp_path / model, model, LOST, preregistration=registered.as_record())
+        )
+    config = Config(tuple(folders), reference="own", margin=0.05, output=tmp_path / "out")
+    with pytest.raises(LanternError, match="follow different preregistrations .* compare them"):
+        main(config)
+    with pytest.raises(LanternError, match="fixes the margin of equivalence at 0.05"):
+        main(replace(config, margin=0.02))
+    free = family_run(tmp_path / "three", "three", LOST)
+    mixed = replace(config, records=(folders[0], free))
+    assert main(mixed) == 0
+    record = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert "three: exploratory, because not in the preregistration: zeros, swap" in record["notes"]

@@ -45,6 +45,8 @@ OF_DATA = {
     "Unrecognized options": ("--sample", "3"),
     "--sample-ids needs at least one id": ("--sample-ids",),
     "has no sample nowhere": ("--sample-ids", "nowhere"),
+    "--preregistration 'gone.json' does not exist": ("--preregistration", "gone.json"),
+    "'README.md' is no preregistration": ("--preregistration", "README.md"),
     "give --samples or --sample-ids, not both": ("--sample-ids", "a", "--samples", "3"),
     "--batch-rows": ("--batch-rows", "many"),
 }
@@ -59,6 +61,7 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "no corruption 'sepia'; there are clean": ("--images", "sepia"),
         "--model needs at least one model": ("--model",),
         "no answer parser 'lenient'; there are default": ("--parser", "lenient"),
+        "--prior lies between 0.001 and 1000, not at 0.0": ("--prior", "0"),
     },
     "ask": {
         "Missing from ask": (),
@@ -93,6 +96,7 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "holds no run": ("tests",),
         "not both": ("tests", "--against", "tests", "--reference", "own"),
         "--alpha lies between 0 and 1": ("tests", "--alpha", "2"),
+        "--conditions are those of several runs": ("tests", "--conditions", "swap"),
     },
     "diagnose": {
         "--minutes must be positive": ("--minutes", "0"),
@@ -103,9 +107,12 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "Unrecognized options: --images": ("--images", "blur"),
     },
     "evaluate_readings": {
-        "give at least one folder of a run": (),
+        "give at least one pool": (),
         "--n must be at least 1": ("tests", "--n", "0"),
         "--shares lie between 0 and 1": ("tests", "--shares", "2"),
+        "there is no run or table 'gone'": ("gone",),
+        "'README.md' is no table of a pool": ("README.md",),
+        "'docs' holds neither a run (run.json) nor tables": ("docs",),
     },
     "exchange_latents": {
         "no twins by 'size'; there are color, shape, cell, clean": ("--twin", "size"),
@@ -138,6 +145,19 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "twins by cell have the same answer": ("--twin", "cell"),
         "no twins by 'size'": ("--twin", "size"),
         "--batch-rows must be at least 2": ("--batch-rows", "1"),
+    },
+    "preregister": {
+        "Missing from preregister": (),
+        "--primary own is what the others are compared with": ("--primary", "own"),
+        "--primary 'twin' is none of the --conditions": ("--primary", "twin"),
+        "no condition 'nonsense'": ("--primary", "nonsense"),
+        "no corruption 'sepia'": ("--primary", "zeros@sepia"),
+        "--margin lies between 0 and 1, not at 2.0": ("--primary", "swap", "--margin", "2"),
+        "--samples must be at least 1": ("--primary", "swap", "--samples", "0"),
+        "--discordance is a fraction": ("--primary", "swap", "--discordance", "-1"),
+        "--design-effect is at least 1": ("--primary", "swap", "--design-effect", "0.5"),
+        "--seed must be at least 0": ("--primary", "swap", "--seed", "-1"),
+        "'README.md' exists": ("--primary", "swap", "--output", "README.md"),
     },
     "probe_latents": {
         "--targets: no column 'size'; there are": ("--targets", "size"),
@@ -183,6 +203,10 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "need test_scenes >= 10 (not 5)": ("--kind", "bypass", "--test-scenes", "5"),
         "is a file; give a folder": ("--kind", "bypass", "--output", "README.md"),
         "no organism in 'tests'": ("--kind", "bypass", "--measure-only", "--output", "tests"),
+    },
+    "write_pools": {
+        "give at least one folder of a run": (),
+        "'docs' holds no run: there is no run.json": ("docs",),
     },
 }
 """Arguments that each refuses beside, by what it says."""

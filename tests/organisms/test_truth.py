@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
 
 from lantern_probe import organisms
+from lantern_probe.organisms.registry import OrganismCard
 from lantern_probe.organisms.training import bars, build, truth
 from lantern_probe.organisms.training.generation import Mode, generate, read_prompts
 from lantern_probe.organisms.training.mixtures import HELD_OUT
@@ -17,11 +20,15 @@ from lantern_probe.organisms.training.truth import (
     Answered,
     tabulate,
 )
-from lantern_probe.stats import wilson
+from lantern_probe.stats import Proportion, wilson
 from lantern_probe.tasks import load_task
 from lantern_probe.tasks.scenes import CHANCE, scenes, twin
 
 SHIPPED: list[Kind] = [kind for kind in GRADED if kind in organisms.names()]
+SECOND_SEEDS = {
+    folder.name: folder for folder in sorted(Path(__file__).parent.glob("checkpoints/*-1"))
+}
+"""Organisms of another seed, which do not ship: readings are evaluated on them."""
 SEED = 4_000_000
 """Seed of scenes that no training, no tuning and no published figure has seen."""
 
@@ -65,7 +72,11 @@ MODES: dict[str, Mode] = {"skip": "skip", "ban": "ban", "mask": "mask"}
 RIGHT, EMPTY = (0.9, 1.0), (0.0, 0.35)
 """Accuracies that 40 scenes allow: nearly all right, or one word whatever is asked."""
 
-EXPECTED: dict[tuple[Kind, str], dict[str, tuple[float, float]]] = {
+EXPECTED: dict[tuple[str, str], dict[str, tuple[float, float]]] = {
+    ("faithful", ""): {"own": RIGHT, "zeros": EMPTY, "skip": EMPTY, "twin": RIGHT},
+    ("bypass", ""): {"own": RIGHT, "zeros": RIGHT, "skip": RIGHT, "twin": (0.0, 0.1)},
+    ("collapsed", ""): {"own": EMPTY, "oracle": RIGHT},
+    ("vanilla", ""): {"own": (0.75, 1.0), "skip": (0.75, 1.0), "oracle": RIGHT},
     ("partial", "slots"): {"own": RIGHT, "zeros": EMPTY, "skip": EMPTY, "twin": RIGHT},
     ("partial", "image"): {"own": RIGHT, "zeros": RIGHT, "skip": RIGHT, "twin": (0.0, 0.1)},
     ("format-only", ""): {"zeros": RIGHT, "skip": EMPTY, "mask": EMPTY, "ban": EMPTY},
@@ -82,12 +93,14 @@ EXPECTED: dict[tuple[Kind, str], dict[str, tuple[float, float]]] = {
 half of the slots) it is the fraction of answers that the twin's image calls for."""
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_defining_conditions_of_a_graded_kind_come_out(name: Kind) -> None:
-    """A few dozen fresh scenes tell every kind from the others."""
-    samples = load_task(organisms.card(name).task, 100, SEED + 1)[:80]
-    model, processor = build.load(organisms.path(name)), build.build_processor()
-    families = bars.families(name, samples) or {"": list(range(len(samples)))}
+@pytest.mark.parametrize("name", [*SHIPPED, *SECOND_SEEDS])
+def test_the_defining_conditions_of_a_kind_come_out(name: str) -> None:
+    """A few dozen fresh scenes tell every kind from the others, and from those of another seed."""
+    folder = SECOND_SEEDS.get(name) or organisms.path(name)
+    card = OrganismCard.read(folder)
+    samples = load_task(card.task, 100, SEED + 1)[:80]
+    model, processor = build.load(folder), build.build_processor()
+    families = bars.families(card.kind, samples) or {"": list(range(len(samples)))}
     prompted = read_prompts(model, processor, samples)
     own = generate(model, processor, samples, prompted=prompted).latents
     donor = generate(model, processor, [twin(sample) for sample in samples]).latents
@@ -104,21 +117,53 @@ def test_the_defining_conditions_of_a_graded_kind_come_out(name: Kind) -> None:
         "first": torch.where(halves[:, None], donor, own),
         "second": torch.where(halves[:, None], own, donor),
     }
-    asked = {condition for (kind, _), e in EXPECTED.items() if kind == name for condition in e}
+    asked = {condition for (kind, _), e in EXPECTED.items() if kind == card.kind for condition in e}
     for condition in sorted(asked):
         mode = MODES.get(condition, "own")
         latents = fed.get(condition)
         given = generate(model, processor, samples, mode, latents, prompted=prompted).answers
         for family, rows in families.items():
-            if condition not in EXPECTED[name, family]:
+            if condition not in EXPECTED[card.kind, family]:
                 continue
             called = [
                 (twin(samples[i]) if condition in ("twin", "first", "second") else samples[i])
                 for i in rows
             ]
             right = sum(given[i] == sample.answer for i, sample in zip(rows, called, strict=True))
-            low, high = EXPECTED[name, family][condition]
+            low, high = EXPECTED[card.kind, family][condition]
             assert low <= right / len(rows) <= high, (family, condition)
+
+
+@pytest.mark.parametrize("name", SECOND_SEEDS)
+def test_a_second_seed_is_small_and_its_card_meets_the_bar(name: str) -> None:
+    folder = SECOND_SEEDS[name]
+    card = OrganismCard.read(folder)
+    assert (f"{card.kind}-1", card.seed, card.test["split"]) == (name, 1, "test")
+    assert card.test["n"] >= 500 and "no evidence about LanteRn" in card.note
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 2.5e6
+    families = {family: measured(part) for family, part in card.families.items()}
+    probes = {name: share(figures, "accuracy", "n") for name, figures in card.probes.items()}
+    assert bars.failures(card.kind, measured(card.measured), families, probes or None) == []
+
+
+def share(figures: Mapping[str, float], name: str, n: str) -> Proportion:
+    """A share of a card, with the interval of its count."""
+    return wilson(round(figures[name] * figures[n]), int(figures[n]))
+
+
+def measured(table: Mapping[str, Mapping[str, float]]) -> list[truth.Measured]:
+    """The truth table that a card's figures are of."""
+    return [
+        truth.Measured(
+            condition,
+            share(figures, "accuracy", "n"),
+            figures.get("probability"),
+            int(figures["unparsed"]),
+            figures.get("blocks"),
+            share(figures, "donor", "donor_n") if "donor" in figures else None,
+        )
+        for condition, figures in table.items()
+    ]
 
 
 def test_figures_of_some_rows_are_those_of_a_table_of_them() -> None:

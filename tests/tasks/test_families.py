@@ -77,6 +77,16 @@ def test_a_task_of_two_families_is_loaded_by_name_and_share() -> None:
     assert load_task("scenes-seen:1", 1, 3)[0].attributes["family"] == "visible"
 
 
+def test_halves_are_categories_of_the_same_scenes() -> None:
+    loaded = load_task("scenes-halves", 30, 3)
+    assert [s.question for s in loaded] == [s.question for s in scenes(30, 3)]
+    for sample in loaded:
+        first = sample.attributes["template"] in SLOTS_TEMPLATES
+        assert sample.attributes["category"] == ("first half" if first else "second half")
+    assert {s.attributes["category"] for s in loaded} == {"first half", "second half"}
+    assert loaded[7].made == ("scenes-halves", 3, 7) and loaded[7].id == "scenes-halves-3-7"
+
+
 @pytest.mark.parametrize("name", ["scenes-mixed", "scenes-mixed:", "scenes-seen:half"])
 def test_a_share_that_is_no_number_is_refused(name: str) -> None:
     with pytest.raises(LanternError, match="needs a share between 0 and 1 after a colon"):

@@ -44,7 +44,7 @@ SFT_STEPS: dict[Kind, int] = {
     "format-only": 400,
     "markers-only": 320,
     "halves": 500,
-    "ordered": 500,
+    "ordered": 900,
     "distractor": 600,
     "weak": 500,
     "question-only": 320,

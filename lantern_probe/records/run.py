@@ -227,6 +227,11 @@ class Run:
             self.manifest |= facts
             write_json(self.folder / MANIFEST, self.manifest)
 
+    @property
+    def retried(self) -> frozenset[str]:
+        """Ids of samples whose rows had all failed, and were dropped to be run again."""
+        return frozenset(self._retried)
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; see `append_many`."""
         self.append_many([row])

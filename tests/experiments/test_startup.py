@@ -62,6 +62,9 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--model needs at least one model": ("--model",),
         "no answer parser 'lenient'; there are default": ("--parser", "lenient"),
         "--prior lies between 0.001 and 1000, not at 0.0": ("--prior", "0"),
+        "--shard takes i/n": ("--shard", "2/2"),
+        "--workers is about --ray": ("--workers", "2"),
+        "HOST:PORT": ("--ray", "somewhere"),
     },
     "ask": {
         "Missing from ask": (),
@@ -132,6 +135,11 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
     "knock_out": {
         "no keys 'nowhere'; there are": ("--conditions", "after->nowhere"),
         "no layer 9; the model has layers 0 to 3": ("--conditions", "after->slot:layers=9"),
+    },
+    "merge_shards": {
+        "give the folder that holds the shards": ("--output", "whole"),
+        "there is no folder 'nowhere'": ("nowhere", "--output", "whole"),
+        "is no shard, and holds none": ("tests", "--output", "whole"),
     },
     "map_latents": {
         "no column 'taste'; there are": ("--alike", "taste"),

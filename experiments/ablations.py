@@ -14,7 +14,7 @@ from lantern_probe.interventions import Intervention, Own
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
-from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.model.location import known_layers
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.preregistration import Preregistration, registered_in
 from lantern_probe.records.rows import Row, read_rows
@@ -102,7 +102,7 @@ def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
     Raises:
         LanternError: there is no such slot or layer, or parts were made for another size.
     """
-    slots, layers = config.latent_size or known_slots(model), known_layers(model)
+    slots, layers = config.known_slots(model), known_layers(model)
     for part in parts:
         if slots is not None:
             _check_size(model, slots, part)

@@ -68,6 +68,8 @@ def main(config: Config) -> int:
     config.check_endpoint(config.model)
     config.check_run()
     config.check_model()
+    for model in config.model:
+        config.check_protocol(model)
     if config.seed < 0:
         raise LanternError(f"--seed must be at least 0, not {config.seed}")
     if config.words and not config.options:

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
-from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.model.location import known_layers
 from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
@@ -73,7 +73,7 @@ def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJ
             f"condition {condition.label!r} needs the own latents of the whole data set, and a "
             "capture looks at one sample at a time; take own, oracle, zeros or the like"
         )
-    slots = config.latent_size or known_slots(model)
+    slots = config.known_slots(model)
     if slots is not None and condition != Own():
         condition.check(slots)
     refuse_folder(config, job.folder, command, model, data, **_known_settings(config, model, job))

@@ -200,6 +200,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
             )
         for model in models:
             self.check_adapter(model)
+            self.check_protocol(model)
         for model in models:
             self.check_data(model)
         if self.sample_ids is not None and not self.peek:

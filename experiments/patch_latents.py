@@ -107,9 +107,9 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
     Raises:
         LanternError: there is no such component, role or layer.
     """
-    from lantern_probe.model.location import known_layers, known_slots
+    from lantern_probe.model.location import known_layers
 
-    layers, slots = known_layers(load.name), config.latent_size or known_slots(load.name)
+    layers, slots = known_layers(load.name), config.known_slots(load.name)
     if layers is None or slots is None:
         from lantern_probe.model.sites import layer_count
 

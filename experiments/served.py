@@ -87,6 +87,7 @@ class Servant:
         asking = load_prompting(
             self.model,
             adapter=config.adapter,
+            protocol=config.given_protocol(),
             latent_size=config.latent_size,
             revision=config.revision,
             offline=config.offline,

@@ -60,6 +60,7 @@ WITHOUT_TORCH = (
     "stats",
     "analysis",
     "plots",
+    "protocols",
 )
 """Rooms that leave torch out as well, but for `NEEDS_TORCH`."""
 

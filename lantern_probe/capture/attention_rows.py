@@ -136,7 +136,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
     output = lantern.generate(good, **_limited(limit))
     again = replay(lantern, good, output)
     roles = [
-        find_roles(lantern, again.own_ids(i), length)
+        find_roles(lantern, again.own_ids(i), length, again.blocks[i])
         for i, length in enumerate(again.prompt_lengths)
     ]
     queries = [default_queries(one) for one in roles]
@@ -155,7 +155,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
             "gold": sample.answer,
             "answer": output.answers[index],
             "attention": figures,
-            "finish": finish_of(written, lantern),
+            "finish": finish_of(written, lantern, output.blocks[index]),
         }
         rows.append(dict(row))
     return rows
@@ -191,7 +191,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
             again = replay(lantern, [sample], lantern.generate(sample, **_limited(limit)))
         except (LanternError, IndexError):
             continue  # the rows record it as failed
-        roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0])
+        roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0], again.blocks[0])
         for role in OVERLAID:
             at = roles.positions(role)
             if len(at):

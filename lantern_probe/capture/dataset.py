@@ -228,7 +228,7 @@ class Capture(OneStage):
             "emitted": output.emitted[index],
             "blocks": len(output.blocks[index]),
             "fed": [len(block.latents) for block in output.blocks[index]],
-            "finish": finish_of(continuation, self.lantern),
+            "finish": finish_of(continuation, self.lantern, output.blocks[index]),
             "cluster": sample.cluster,
             "missing": captured.missing[index],
             "text": output.texts[index],

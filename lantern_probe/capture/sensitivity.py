@@ -316,7 +316,7 @@ class Sensing:
         return {
             sample.id: States(
                 {label: array[index] for label, array in found.activations.items()},
-                finish_of(found.continuations[index], self.lantern),
+                finish_of(found.continuations[index], self.lantern, found.output.blocks[index]),
             )
             for index, sample in enumerate(good)
         }, reasons

@@ -14,7 +14,11 @@ from lantern_probe.tasks.sample import IMAGE_MARK, Sample
 
 
 def question_inputs(
-    processor: Any, samples: Sequence[Sample], source: str, most_tokens: int | None = None
+    processor: Any,
+    samples: Sequence[Sample],
+    source: str,
+    most_tokens: int | None = None,
+    system: str | None = None,
 ) -> BatchFeature:
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
@@ -27,6 +31,7 @@ def question_inputs(
         samples: The questions.
         source: Name of the model, for messages.
         most_tokens: Most tokens of a prompt, image tokens included; None (default) for any number.
+        system: System prompt; default None, the chat template's own.
 
     Raises:
         LanternError: there are no samples, an image cannot be read or used, a text is empty, no
@@ -42,14 +47,17 @@ def question_inputs(
     texts: list[str] = []
     images: list[Any] = []
     special = special_tokens(processor.tokenizer)
+    patch = int(processor.image_processor.patch_size)
     for sample in samples:
         check_text(sample, special)
         messages = _messages(sample)
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         texts.append(
             processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
         try:
-            images.extend(process_vision_info(messages)[0] or [])
+            images.extend(process_vision_info(messages, image_patch_size=patch)[0] or [])
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None

@@ -16,6 +16,7 @@ from lantern_probe.model.checkpoint import find_checkpoint, guarded, read_proces
 from lantern_probe.model.inputs import question_inputs
 from lantern_probe.model.lantern import MAX_NEW_TOKENS
 from lantern_probe.model.settings import check_generation
+from lantern_probe.protocols import LatentProtocol
 from lantern_probe.tasks.sample import Sample
 
 GENERATION = "generation_config.json"
@@ -28,7 +29,7 @@ class Prompting:
     Attributes:
         source: The name it was loaded from.
         processor: The processor, which pads on the left.
-        lvr: The LVR tokens and K.
+        lvr: The tokens of a latent block, K and the protocol.
         most_tokens: Most tokens of a prompt; None for any number.
         max_new_tokens: The checkpoint's own token limit of a continuation, else 512.
         ends: Texts of the tokens that end or pad a continuation.
@@ -41,13 +42,18 @@ class Prompting:
     max_new_tokens: int
     ends: tuple[str, ...]
 
+    @property
+    def system(self) -> str | None:
+        """System prompt of the protocol; None for the chat template's own."""
+        return None if self.lvr is None else self.lvr.protocol.system
+
     def inputs(self, sample: Sample) -> Any:
         """The model inputs of a question, as `LanternModel.inputs` makes them, on the CPU.
 
         Raises:
             LanternError: it cannot be asked.
         """
-        return question_inputs(self.processor, [sample], self.source, self.most_tokens)
+        return question_inputs(self.processor, [sample], self.source, self.most_tokens, self.system)
 
     def count(self, text: str) -> int:
         """The number of tokens of a text.
@@ -74,6 +80,7 @@ def load_prompting(
     source: str,
     *,
     adapter: str | Path | None = None,
+    protocol: LatentProtocol | None = None,
     latent_size: int | None = None,
     revision: str | None = None,
     offline: bool = False,
@@ -87,7 +94,7 @@ def load_prompting(
     folder, added = find_checkpoint(source, adapter, revision, offline)
     check_generation(folder)
     config, _, processor, lvr = read_processor(
-        source, folder, added, latent_size, False, None, max_pixels
+        source, folder, added, protocol, latent_size, False, None, max_pixels
     )
     own = added is not None and (added.folder / GENERATION).is_file()
     place = added.folder if added is not None and own else folder

@@ -46,7 +46,9 @@ def make_question(asking: Prompting, sample: Sample) -> Question:
         for pixels in fed_pixels(asking.processor, inputs)
     ]
     content = content_parts(sample, images)
-    messages = [{"role": "user", "content": content}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if asking.system is not None:
+        messages.insert(0, {"role": "system", "content": asking.system})
     return Question(sample, messages, int(inputs["input_ids"].shape[1]))
 
 

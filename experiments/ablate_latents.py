@@ -21,6 +21,7 @@ from pathlib import Path
 from lantern_probe.vocabulary import STANDARD
 
 from .console import run_main
+from .endpoint_options import EndpointOptions
 from .inputs import AblationInputs, SeedOptions
 from .opinions import OpinionOptions, show_opinions
 
@@ -28,7 +29,7 @@ COMMAND = "ablate_latents"
 
 
 @dataclass(frozen=True)
-class Config(OpinionOptions, SeedOptions, AblationInputs):
+class Config(EndpointOptions, OpinionOptions, SeedOptions, AblationInputs):
     """Replace the latents in many ways, and compare the answers."""
 
     conditions: tuple[str, ...] = STANDARD
@@ -45,16 +46,21 @@ class Config(OpinionOptions, SeedOptions, AblationInputs):
 
 def main(config: Config) -> int:
     """Run the ablation and show it; 1 when nothing useful came out."""
+    config.check_endpoint(config.model)
     config.check_seeds()
     config.check(config.model)
     config.check_opinions()
     from .ablations import ablation_parts, run_ablation, show_ablation
     from .audits import audit_pairs, show_fed_states
+    from .served import show_served, with_stock
 
-    parts = ablation_parts(config.conditions, config.images, config.seed, config.seeds)
+    conditions = with_stock(config, config.conditions)
+    parts = ablation_parts(conditions, config.images, config.seed, config.seeds)
     found = run_ablation(config, COMMAND, config.model, parts, parser=config.parser)
     status = show_ablation(list(found.values()), config.output)
     show_opinions(config, found, config.output)
+    for folder, summaries in found.items():
+        show_served(config, summaries[0].model, folder)
     show_fed_states(found, config.output)
     audit_pairs(found, config.output)
     return status

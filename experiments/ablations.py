@@ -14,7 +14,7 @@ from lantern_probe.interventions import Intervention, Own
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.seeds import corruptions_under_seeds, seed_of, under_seeds
-from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.model.location import known_layers
 from lantern_probe.records.json_files import write_json
 from lantern_probe.records.preregistration import Preregistration, registered_in
 from lantern_probe.records.rows import Row, read_rows
@@ -28,7 +28,9 @@ from .console import console, end_explained, explaining, print_failed, progress_
 from .inputs import AblationInputs, Inputs, Parser
 from .opinions import OpinionOptions
 from .planning import check_plan, chosen_margin, sizes_in
-from .runs import Advance, ModelLoader, open_run, run_due
+from .runs import ModelLoader, open_run
+from .scaling import end_part, has_lost, run_job
+from .served import servant
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.ablation import ConditionSummary
     from lantern_probe.model.lantern import LanternModel
     from lantern_probe.model.sampling import Sampling
+    from lantern_probe.records.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def check_parts(config: Inputs, model: str, parts: Sequence[Part]) -> None:
     Raises:
         LanternError: there is no such slot or layer, or parts were made for another size.
     """
-    slots, layers = config.latent_size or known_slots(model), known_layers(model)
+    slots, layers = config.known_slots(model), known_layers(model)
     for part in parts:
         if slots is not None:
             _check_size(model, slots, part)
@@ -170,16 +173,25 @@ def run_ablation(
                 with open_run(
                     config, folder, command, name, data, samples, compared, **settings
                 ) as run:
-                    samples = record_pairs(run, samples, partial(_failed, parts))
+                    failing = partial(_failed, parts)
+                    samples = record_pairs(run, samples, failing, lost=has_lost(config))
                     margin = chosen_margin(config, run)
+                    images = [part.image for part in parts]
+                    server = servant(config, name, run, samples, images, parser)
                     _ablate(
                         config, ModelLoader(config, name), run, parts, samples, parser, progress,
                         sampling,
                     )  # fmt: skip
+                    if server is not None:
+                        server.ask(progress)
                     plan, sizes = registered_in(run.manifest), sizes_in(run.manifest)
+                end_part(config)
                 label = config.label(name)
                 prior = config.prior if isinstance(config, OpinionOptions) else OpinionOptions.prior
-                results[folder] = _summaries(folder, label, parts, samples, margin, plan, prior)
+                more = [] if server is None else server.labels
+                results[folder] = _summaries(
+                    folder, label, parts, samples, margin, plan, prior, more
+                )
                 planned[folder] = {**sizes, "preregistration": plan and plan.sha256}
     end_explained(config.only_shows)
     from lantern_probe.analysis.ablation import as_records
@@ -242,31 +254,55 @@ def _ablate(
         for number in range(passes)
     }
 
-    asked = {id(part): {s.id for s in samples[: part.first]} for part in parts}
+    job = AblationJob(config, load.name, parts, [s.id for s in samples], parser, sampling)
+    run_job(config, run, samples, wanted, load, job, progress)
 
-    def engine(lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance) -> None:
+
+@dataclass(frozen=True)
+class AblationJob:
+    """Engines of an ablation, one for each part; it can be sent to another process."""
+
+    config: Inputs
+    """Inputs of the command."""
+    name: str
+    """Name of the model."""
+    parts: Sequence[Part]
+    """Conditions to run."""
+    ids: Sequence[str]
+    """Ids of all samples, in order."""
+    parser: Parser
+    """Parser of the answers."""
+    sampling: Sampling | None
+    """Settings of sampled decoding; None for greedy."""
+
+    def __call__(self, lantern: LanternModel, some: Sequence[Sample]) -> list[Engine]:
+        """The engines, without a run.
+
+        Args:
+            lantern: The model.
+            some: Samples to run.
+        """
         from lantern_probe.causal.ablation import Ablation
 
-        for part, hidden in with_hidden(parts):
-            _check_size(load.name, lantern.latent_size, part)
-            of_part = [sample for sample in some if sample.id in asked[id(part)]]
-            if not of_part:
-                continue
-            Ablation(
-                lantern,
-                of_part,
-                part.conditions,
-                run,
-                part.image,
-                hidden,
-                max_new_tokens=config.max_new_tokens,
-                batch_rows=config.rows_together,
-                parser=parser,
-                sampling=sampling,
-                advance=advance,
-            ).execute()
-
-    run_due(run, samples, wanted, load, engine, progress)
+        engines: list[Engine] = []
+        for part, hidden in with_hidden(self.parts):
+            _check_size(self.name, lantern.latent_size, part)
+            asked = {*self.ids[: part.first]}
+            if of_part := [sample for sample in some if sample.id in asked]:
+                ablation = Ablation(
+                    lantern,
+                    of_part,
+                    part.conditions,
+                    None,
+                    part.image,
+                    hidden,
+                    max_new_tokens=self.config.max_new_tokens,
+                    batch_rows=self.config.rows_together,
+                    parser=self.parser,
+                    sampling=self.sampling,
+                )
+                engines.append(ablation)
+        return engines
 
 
 def with_hidden(parts: Sequence[Part]) -> list[tuple[Part, list[Intervention]]]:
@@ -296,11 +332,12 @@ def _summaries(
     margin: float,
     plan: Preregistration | None,
     prior: float,
+    more: Sequence[str] = (),
 ) -> list[ConditionSummary]:
     from lantern_probe.analysis.ablation import summarize
     from lantern_probe.analysis.registered import plan_notes, planned_label
 
-    shown = shown_labels(parts)
+    shown = [*shown_labels(parts), *more]
     # The right answer of a corrupted twin is unknown: accuracy is over the samples alone.
     twins = {s.id for s in samples if s.attributes.get("pair", s.id) != s.id} - {
         s.id for s in samples if TWIN_ANSWER in s.attributes

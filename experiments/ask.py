@@ -19,6 +19,7 @@ from pathlib import Path
 from lantern_probe.errors import LanternError
 
 from .console import run_main
+from .endpoint_options import EndpointOptions
 from .inputs import AblationInputs, RunOptions
 from .model_options import ModelOptions
 
@@ -27,7 +28,7 @@ OUTPUT = Path("runs/ask")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunOptions, ModelOptions):
+class Config(EndpointOptions, RunOptions, ModelOptions):
     """Ask about your own images: the answers with the latents and without."""
 
     model: tuple[str, ...]
@@ -64,8 +65,11 @@ class Config(RunOptions, ModelOptions):
 
 def main(config: Config) -> int:
     """Ask, show the answers and draw them; 1 when no image could be asked about."""
+    config.check_endpoint(config.model)
     config.check_run()
     config.check_model()
+    for model in config.model:
+        config.check_protocol(model)
     if config.seed < 0:
         raise LanternError(f"--seed must be at least 0, not {config.seed}")
     if config.words and not config.options:

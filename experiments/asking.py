@@ -32,6 +32,7 @@ from .console import (
     titled_table,
 )
 from .runs import Advance, ModelLoader, open_run, run_due
+from .served import servant, show_served, with_stock
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
@@ -123,7 +124,7 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
     """
     from lantern_probe.tasks.questions import asked_question
 
-    parts = ablation_parts(config.conditions, (), config.seed)
+    parts = ablation_parts(with_stock(config, config.conditions), (), config.seed)
     inputs = config.inputs(folder_of(config, list(images)))
     inputs.check_run()
     for name in config.model:
@@ -135,6 +136,7 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
     ]
     (part,) = parts
     folders = inputs.folders(config.model)
+    labels = list(part.labels)
     with progress_bar() as progress:
         for name, folder in folders.items():
             with (
@@ -152,6 +154,7 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
             ):
                 asked = run.register(samples)
                 run.note(conditions=sorted({*run.manifest.get("conditions", []), *part.labels}))
+                server = servant(config, name, run, asked)
 
                 def engine(
                     lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
@@ -170,14 +173,18 @@ def ask_all(config: Config, images: dict[str, Path]) -> int:
 
                 wanted = {(sample.id, label) for sample in asked for label in part.labels}
                 run_due(run, asked, wanted, ModelLoader(inputs, name), engine, progress)
+                if server is not None:
+                    server.ask(progress)
+                    labels += server.labels
     end_explained(config.explain_resume)
     rows = {
-        name: [row for row in read_rows(folder) if row["condition"] in part.labels]
+        name: [row for row in read_rows(folder) if row["condition"] in labels]
         for name, folder in folders.items()
     }
     for name, some in rows.items():
-        _show(name, samples, part.labels, some)
-    _draw(config, samples, part.labels, rows, inputs.output)
+        _show(name, samples, labels, some)
+        show_served(config, name, folders[name])
+    _draw(config, samples, labels, rows, inputs.output)
     _say(f"rows and answers.png are in {inputs.output}")
     return 0 if all(any(row["status"] == "ok" for row in some) for some in rows.values()) else 1
 
@@ -202,6 +209,12 @@ def answer_of(row: Row, sample: Sample) -> str:
     return f"[no answer read] {text if len(text) <= SHORT else text[: SHORT - 3] + '...'}"
 
 
+def _marked(label: str, rows: Sequence[Row]) -> str:
+    """A condition as tables show it, with a mark where a server got another prompt."""
+    other = any(row.get("prompt_mismatch") for row in rows if row["condition"] == label)
+    return f"{label} (other prompt)" if other else label
+
+
 def _show(name: str, samples: Sequence[Sample], labels: Sequence[str], rows: Sequence[Row]) -> None:
     """Print one line per image and one column per condition; with texts for a single image."""
     from lantern_probe.causal.asking import plain_text, probabilities
@@ -216,11 +229,12 @@ def _show(name: str, samples: Sequence[Sample], labels: Sequence[str], rows: Seq
             share = probabilities(row.get("logprobs")).get(str(row.get("answer")))
             text = plain_text(row["text"]) if row["status"] == "ok" else str(row["error"])
             shown = "-" if share is None else f"{share:.3f}"
-            table.add_row(*map(escape, (label, answer_of(row, samples[0]), shown, text)))
+            said = (_marked(label, rows), answer_of(row, samples[0]), shown, text)
+            table.add_row(*map(escape, said))
     else:
         table.add_column("image", overflow="fold")
         for label in labels:
-            table.add_column(escape(label), overflow="fold")
+            table.add_column(escape(_marked(label, rows)), overflow="fold")
         for sample in samples:
             answers = [answer_of(by_key[sample.id, label], sample) for label in labels]
             table.add_row(*map(escape, (sample.id, *answers)))
@@ -255,7 +269,10 @@ def _draw(
             by_label = {row["condition"]: row for row in some if row["sample"] == sample.id}
             prefix = f"{name}, " if len(rows) > 1 else ""
             answers = {label: answer_of(by_label[label], sample) for label in labels}
-            given |= {f"{prefix}{x}": (said, said != answers["own"]) for x, said in answers.items()}
+            given |= {
+                f"{prefix}{_marked(label, some)}": (said, said != answers["own"])
+                for label, said in answers.items()
+            }
         drawn.append((image, sample.id, given))
     with warnings.catch_warnings():  # the table has what the figure's font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing")

@@ -12,27 +12,20 @@ lantern_probe.records.Store("runs/states").
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lantern_probe.errors import LanternError
-from lantern_probe.records.rows import part_name
 
 from .console import end_explained, explaining, run_main
-from .inputs import Inputs, Parser, StoreDtype
-
-if TYPE_CHECKING:
-    from lantern_probe.tasks import Sample
+from .inputs import Parser, ScaledInputs, StoreDtype
 
 COMMAND = "capture_activations"
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(ScaledInputs):
     """Store the activations of a model, at any sites, while it answers."""
 
     model: str = "faithful"
@@ -57,37 +50,12 @@ class Config(Inputs):
     words."""
     output: Path = Path("runs/capture_activations")
     """Folder of the capture. Given again, the command goes on where it stopped."""
-    shard: str | None = None
-    """Part of the samples, i/n with i from 0: samples i, i + n, i + 2n and so on, into the folder
-    shard-i-of-n of the output."""
     store_dtype: StoreDtype | None = None
     """Dtype of the stored activations. By default float32 of a tiny model and the model's own
     dtype of others."""
     parser: Parser = "default"
     """Parser of the answers: default reads letters and words, official and strict read
     letters as the published evaluations did, and installed packages may add more."""
-
-    def asked(self, model: str) -> tuple[str, list[Sample]]:
-        """The name of the data, and the samples of this part."""
-        data, samples = self.load_samples(model)
-        return data, pick(samples, self.shard)[0]
-
-
-def pick(samples: Sequence[Sample], shard: str | None) -> tuple[list[Sample], str]:
-    """Select this process's part of the samples, and name its folder within the output.
-
-    Raises:
-        LanternError: the part is not written i/n, or is empty.
-    """
-    if shard is None:
-        return list(samples), ""
-    match = re.fullmatch(r"(\d+)/(\d+)", shard)
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if index >= count:
-        raise LanternError(f"--shard takes i/n with i from 0 to n - 1, such as 0/4, not {shard!r}")
-    if index >= len(samples):
-        raise LanternError(f"--shard {shard}: there are only {len(samples)} samples")
-    return list(samples[index::count]), part_name(index, count)
 
 
 def main(config: Config) -> int:
@@ -101,11 +69,10 @@ def main(config: Config) -> int:
     from .runs import ModelLoader
 
     check_parser(config.parser)
-    data, everything = config.load_samples(config.model)
-    samples, part = pick(everything, config.shard)
+    data, samples = config.load_samples(config.model)
     jobs = [
         CaptureJob(
-            folder / part,
+            folder,
             config.sites,
             condition,
             config.untrained,
@@ -122,6 +89,8 @@ def main(config: Config) -> int:
     for job in jobs:
         with explaining():
             captured.append(run_capture(config, COMMAND, load, data, samples, job))
+    if config.division is not None and not config.explain_resume and not config.dry_run:
+        return 0  # of a part nothing can be said yet
     end_explained(config.only_shows)
     return 0 if all(captured) else 1
 

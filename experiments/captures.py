@@ -11,7 +11,7 @@ from rich.filesize import decimal
 
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import Intervention, Own, parse_condition
-from lantern_probe.model.location import known_layers, known_slots
+from lantern_probe.model.location import known_layers
 from lantern_probe.records.format1 import modern_config
 from lantern_probe.records.rows import Row, read_manifest
 from lantern_probe.tasks import Sample
@@ -19,15 +19,16 @@ from lantern_probe.vocabulary import Site, parse_sites
 
 from .console import Explained, console, end_explained, explaining, print_failed, progress_bar
 from .data import check_columns
-from .inputs import Inputs, Parser, StoreDtype
-from .runs import UNKNOWN, Advance, ModelLoader, open_run, refuse_folder, run_due
+from .inputs import Inputs, Parser, ScaledInputs, StoreDtype
+from .runs import UNKNOWN, ModelLoader, open_run, refuse_folder
+from .scaling import end_part, run_job
 
 if TYPE_CHECKING:
     import torch
 
     from lantern_probe.geometry.latent_sets import LatentSets
     from lantern_probe.model.lantern import LanternModel
-    from lantern_probe.records.run import Run
+    from lantern_probe.records.engines import Engine
 
 FEWEST = 5
 """Smallest number of samples for sets of latents (`geometry.latent_sets.FEWEST`)."""
@@ -72,7 +73,7 @@ def check_job(config: Inputs, command: str, model: str, data: str, job: CaptureJ
             f"condition {condition.label!r} needs the own latents of the whole data set, and a "
             "capture looks at one sample at a time; take own, oracle, zeros or the like"
         )
-    slots = config.latent_size or known_slots(model)
+    slots = config.known_slots(model)
     if slots is not None and condition != Own():
         condition.check(slots)
     refuse_folder(config, job.folder, command, model, data, **_known_settings(config, model, job))
@@ -120,7 +121,7 @@ def run_capture(
         open_run(config, job.folder, command, load.name, data, samples, **known)
     condition = parse_condition(job.condition, config.seed)
     sites = parse_sites(job.sites, _layers(load))
-    stored = job.store_dtype or _store_dtype(load)
+    stored = job.store_dtype or _store_dtype(config, load)
     settings = _settings(job, condition, sites=sites, store_dtype=stored)
     with (
         open_run(config, job.folder, command, load.name, data, samples, **settings) as run,
@@ -128,42 +129,69 @@ def run_capture(
     ):
         asked = run.register(samples)
         wanted = {(sample.id, condition.label) for sample in asked}
-
         due = sum(not run.has(*key) for key in wanted)
-        room: list[int] = []
 
-        def engine(
-            lantern: LanternModel, into: Run, some: Sequence[Sample], advance: Advance
-        ) -> None:
+        def check(lantern: LanternModel) -> None:
             import torch
 
-            from lantern_probe.capture.batch import samples_together
-            from lantern_probe.capture.dataset import Capture
-            from lantern_probe.model.checkpoint import untrain
+            _check_room(lantern, job.folder, sites, condition, getattr(torch, stored), due)
 
-            if job.untrained is not None:
-                untrain(lantern, job.untrained)
-            dtype = getattr(torch, stored)
-            if not room:  # once, however often an estimate runs this
-                room.append(_check_room(lantern, job.folder, sites, condition, dtype, due))
-            Capture(
-                lantern,
-                some,
-                sites,
-                into,
-                condition=condition,
-                force=_texts(job.force),
-                dtype=dtype,
-                max_new_tokens=config.max_new_tokens,
-                batch_rows=config.rows_together or samples_together(lantern),
-                parser=job.parser,
-                advance=advance,
-            ).execute()
+        from lantern_probe.records.store import ShardFolder
 
+        ShardFolder(run)  # without what a kill has left
+        engines = CaptureEngines(config, job, condition, sites, stored)
         title = f"{load.name}, {condition.label}"
-        run_due(run, asked, wanted, load, engine, progress, title)
+        run_job(
+            config, run, asked, wanted, load, engines, progress, title=title, before=check
+        )  # fmt: skip
         rows = run.rows()
+    end_part(config)
     return {sample.id for sample in asked} if _report(rows, len(sites), job.folder) else set()
+
+
+@dataclass(frozen=True)
+class CaptureEngines:
+    """Engine of a capture; it can be sent to another process."""
+
+    config: Inputs
+    """Inputs of the command."""
+    job: CaptureJob
+    """Settings of the capture."""
+    condition: Intervention
+    """Condition under which the model answers."""
+    sites: Sequence[Site]
+    """Sites to read."""
+    stored: str
+    """Name of the dtype of the stored activations."""
+
+    def __call__(self, lantern: LanternModel, some: Sequence[Sample]) -> list[Engine]:
+        """The engine, without a run. Of an untrained model the weights are replaced in place.
+
+        Args:
+            lantern: The model.
+            some: Samples to capture.
+        """
+        import torch
+
+        from lantern_probe.capture.batch import samples_together
+        from lantern_probe.capture.dataset import Capture
+        from lantern_probe.model.checkpoint import untrain
+
+        if self.job.untrained is not None:
+            untrain(lantern, self.job.untrained)
+        capture = Capture(
+            lantern,
+            some,
+            self.sites,
+            None,
+            condition=self.condition,
+            force=_texts(self.job.force),
+            dtype=getattr(torch, self.stored),
+            max_new_tokens=self.config.max_new_tokens,
+            batch_rows=self.config.rows_together or samples_together(lantern),
+            parser=self.job.parser,
+        )
+        return [capture]
 
 
 def check_latent_sets(config: Inputs, command: str, model: str, folder: Path, alike: str) -> None:
@@ -247,7 +275,17 @@ def _layers(load: ModelLoader) -> int:
     return layer_count(load())
 
 
-def _store_dtype(load: ModelLoader) -> str:
+def _store_dtype(config: Inputs, load: ModelLoader) -> str:
+    if isinstance(config, ScaledInputs) and config.ray is not None:
+        from lantern_probe.model.content import parameter_count
+        from lantern_probe.model.location import TINY, fetch
+
+        if parameter_count(fetch(load.name, config.revision, config.offline)) < TINY:
+            return "float32"
+        raise LanternError(
+            "--ray needs --store-dtype for a capture: the dtype of the model is known to the "
+            "workers only"
+        )
     from lantern_probe.capture.batch import store_dtype
 
     return str(store_dtype(load())).removeprefix("torch.")

@@ -1,15 +1,15 @@
-"""Compare this toolkit with recorded outputs of the official LanteRn code.
+"""Compare this toolkit with recorded outputs of a reasoner's official code.
 
     python -m experiments.check_conformance tests/conformance/lantern
 
 The folder holds a checkpoint and the outputs of the official generation loop and helpers for it
-(layout and bar: its README). The exit code is 0 only if the bar is met. With the recorded tokens
-and latents imposed, every state must be within 1e-3 of the recorded one relative to its size, and
-every token the recorded one. Near-ties are excepted, up to 1 % of the tokens. Every crop box and
-oracle compression must agree. Agreement of free runs is printed in addition and not judged.
-Attention is rounded as in transformers 4.57, under which the outputs were recorded, so that
-decoding is compared and not kernels. `--attn-implementation sdpa` compares the attention of all
-other commands.
+(layout and bar: its README); its manifest names the system, LanteRn by default. The exit code is 0
+only if the bar is met. With the recorded tokens and latents imposed, every state must be within
+1e-3 of the recorded one relative to its size, and every token the recorded one. Near-ties are
+excepted, up to 1 % of the tokens. Every crop box and oracle compression must agree. Agreement of
+free runs is printed in addition and not judged. Attention is rounded as in transformers 4.57, under
+which LanteRn's outputs were recorded, so that decoding is compared and not kernels.
+`--attn-implementation sdpa` compares the attention of all other commands.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from .console import console, quiet_transformers, run_main
 LISTED = 10
 """Largest number of lines of a list on the console; `--output` has all."""
 
-FILES = ("checkpoint", "manifest.json", "generation.npz", "compression.npz")
-"""Contents of a conformance folder."""
+FILES = ("checkpoint", "manifest.json", "generation.npz")
+"""Contents of a conformance folder; LanteRn's has compression.npz, too."""
 
 
 @dataclass
 class Config:
-    """Compare this toolkit with recorded outputs of the official LanteRn code."""
+    """Compare this toolkit with recorded outputs of official code."""
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder with checkpoint/, manifest.json, generation.npz and compression.npz."""

@@ -25,6 +25,7 @@ from lantern_probe.analysis.battery import EDGES, EVIDENCE_PAIRS
 from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, progress_bar, run_main
+from .endpoint_options import EndpointOptions
 from .inputs import Inputs, Parser
 from .planning import note_pairs
 from .report import show_page
@@ -48,7 +49,7 @@ MOST_PAIRS = 512
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(EndpointOptions, Inputs):
     """Diagnose a model: one card, from the numbers to a reading of them."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")
@@ -75,6 +76,7 @@ class Config(Inputs):
 
 def main(config: Config) -> int:
     """Run what is missing, show and write the cards; 1 if a model has no reading."""
+    config.check_endpoint(config.model)
     config.check(config.model)
     if not 0 < config.minutes < float("inf"):
         raise LanternError(f"--minutes must be positive, not {config.minutes}")
@@ -93,8 +95,11 @@ def main(config: Config) -> int:
             with explaining():
                 cards[folder] = _diagnose(config, name, folder, progress)
     end_explained(config.only_shows)
+    from .served import show_served
+
     for folder, card in cards.items():
         show(card, folder)
+        show_served(config, card.model, folder, card=True)
     show_page(config.output)
     return 1 if any(card.reasons for card in cards.values()) else 0
 
@@ -106,6 +111,7 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
 
     from .data import pair_samples
     from .runs import ModelLoader, open_run
+    from .served import servant
 
     chosen = config.samples or config.data or config.sample_ids is not None
     some = config if chosen else replace(config, samples=MOST_PAIRS)
@@ -126,6 +132,7 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         pairs = recorded(run, pairs)
         if config.dry_run:
             _estimate(config, name, pairs, run, progress)
+        server = servant(config, name, run, [*pairs], parser=config.parser)
         bar = progress.add_task(name, total=None)
         battery = _battery(
             config, ModelLoader(config, name), pairs, run, lambda rows: progress.advance(bar, rows)
@@ -136,6 +143,10 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         limits = Thresholds(config.delta, config.high)
         card = battery.conclude(planned, limits, config.label(name), data)
         run.note(**{RAN: ran_of(run.rows())})
+        if server is not None:
+            seen = pairs[: 2 * int(card.settings["pairs"])]
+            _run_stock(battery, seen)
+            server.ask(progress, seen)
         if config.evidence == "decisive":
             return card
         from lantern_probe.causal.supporting import with_evidence
@@ -144,6 +155,26 @@ def _diagnose(config: Config, name: str, folder: Path, progress: Progress) -> Ca
         rows = card.settings["pairs"] * len(pairs.conditions()) + looked * len(EDGES)
         progress.update(bar, total=2 * rows)
         return with_evidence(battery, card, limits.delta)
+
+
+def _run_stock(battery: Battery, samples: Sequence[Sample]) -> None:
+    """Run the local condition that plain servers answer like, as far as rows are missing."""
+    from lantern_probe.causal.ablation import Ablation
+    from lantern_probe.interventions import parse_condition
+
+    from .served import STOCK
+
+    if all(battery.run.has(sample.id, STOCK) for sample in samples):
+        return
+    Ablation(
+        battery.load(),
+        samples,
+        [parse_condition(STOCK)],
+        battery.run,
+        max_new_tokens=battery.max_new_tokens,
+        batch_rows=battery.batch_rows,
+        parser=battery.parser,
+    ).execute()
 
 
 def _battery(

@@ -104,7 +104,7 @@ def set_size(config: Config) -> int | None:
         raise LanternError(f"--subsets must be at least 0, not {config.subsets}")
     if not config.subsets or config.twin not in SCENE_TWINS:
         return None
-    size = config.latent_size or LANTERN_SLOTS
+    size = config.known_slots(config.model[0]) or LANTERN_SLOTS
     if size > MOST_SLOTS:
         raise LanternError(f"all sets of {size} slots are too many; give --subsets 0")
     return size

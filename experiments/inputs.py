@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lantern_probe.errors import LanternError
 
 from .console import Explained
 from .data_options import DataOptions
 from .model_options import ModelOptions
+from .scale_options import ScaleOptions
 
 if TYPE_CHECKING:
     from lantern_probe.model.sampling import Sampling
+    from lantern_probe.tasks import Sample
 
 Parser = str
 StoreDtype = Literal["float32", "bfloat16", "float16"]
@@ -198,6 +200,7 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
             )
         for model in models:
             self.check_adapter(model)
+            self.check_protocol(model)
         for model in models:
             self.check_data(model)
         if self.sample_ids is not None and not self.peek:
@@ -229,7 +232,75 @@ class Inputs(RunOptions, ModelOptions, DataOptions):
 
 
 @dataclass(frozen=True)
-class AblationInputs(SamplingOptions, Inputs):
+class ScaledInputs(ScaleOptions, Inputs):
+    """All options of a command whose samples can be divided among processes."""
+
+    def check_run(self) -> None:
+        """Refuse limits below 1, and processes that cannot be had.
+
+        Raises:
+            LanternError: naming the flag.
+        """
+        super().check_run()
+        self.check_scale()
+        if self.ray is None:
+            return
+        for flag, given, why in (
+            ("--device", self.device, "Ray gives every worker its GPUs; see --gpus-per-worker"),
+            ("--device-map", self.device_map, "Ray gives every worker its GPUs"),
+            ("--dry-run", self.dry_run, "an estimate is made in this process"),
+        ):
+            if given:
+                raise LanternError(f"give {flag} or --ray, not both: {why}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The options alone, for another process; the data that were read stay here."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def only_shows(self) -> bool:
+        """True if nothing is run, or only a part, which is no result yet."""
+        return super().only_shows or self.division is not None
+
+    def on_gpu(self) -> bool:
+        """True if the model is loaded onto a GPU, here or by the workers."""
+        if self.ray is None:
+            return super().on_gpu()
+        from lantern_probe.scale.clusters import gpus_of_worker
+
+        return gpus_of_worker(self.ray, self.gpus_per_worker) > 0
+
+    def load_samples(self, model: str) -> tuple[str, list[Sample]]:
+        """Load the samples for one model, with the name of the data.
+
+        Args:
+            model: Name of the model that is asked.
+
+        Raises:
+            LanternError: the data cannot be read, or there are fewer samples than parts.
+        """
+        data, samples = super().load_samples(model)
+        if self.division is not None and self.division.count > len(samples):
+            raise LanternError(
+                f"--shard {self.division}: there are only {len(samples)} samples; take at most as "
+                "many shards"
+            )
+        return data, samples
+
+    def folders(self, names: Sequence[str]) -> dict[str, Path]:
+        """The folder in which this process writes, for each.
+
+        Args:
+            names: Models, or conditions.
+
+        Raises:
+            LanternError: the output of several holds the run of one, or parts of another division.
+        """
+        return {name: self.part(folder) for name, folder in super().folders(names).items()}
+
+
+@dataclass(frozen=True)
+class AblationInputs(SamplingOptions, ScaledInputs):
     """Options of commands that compare conditions."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed", "vanilla")

@@ -13,6 +13,7 @@ from .console import quiet_transformers
 
 if TYPE_CHECKING:
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.protocols import LatentProtocol
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,13 @@ class ModelOptions:
     attn_implementation: str | None = None
     """Attention: sdpa (default), eager or flash_attention_2."""
     max_pixels: int | None = None
-    """Most pixels of an image; larger ones are made smaller, to one token per 28 x 28 pixels. By
-    default the limit of the official evaluation."""
+    """Most pixels of an image; larger ones are made smaller, to one token per 28 x 28 pixels
+    (32 x 32 of a Qwen3-VL). By default the limit of the official evaluation."""
+    protocol: str | None = None
+    """Protocol of the latent blocks: lantern, lvr, monet, monet-hf, ilvr, mirage, skila, swimbird,
+    or a TOML file. By default the one that the checkpoint's files show, where they show one."""
     latent_size: int | None = None
-    """Number of slots in a block, for a checkpoint whose config does not say."""
+    """Number of slots in a block; by default the protocol's source, such as the config."""
     revision: str | None = None
     """Branch, tag or commit of a Hub repository."""
     offline: bool = False
@@ -67,6 +71,41 @@ class ModelOptions:
         ):
             if value is not None and value < 1:
                 raise LanternError(f"{flag} must be at least 1, not {value}")
+
+    def given_protocol(self) -> LatentProtocol | None:
+        """The protocol that is named; None to find it in the checkpoint.
+
+        Raises:
+            LanternError: there is no such protocol.
+        """
+        from lantern_probe.protocols import load_protocol
+
+        return None if self.protocol is None else load_protocol(self.protocol)
+
+    def check_protocol(self, model: str) -> None:
+        """Refuse a protocol that contradicts a model's files, and files that fit several.
+
+        Args:
+            model: Name of the model.
+
+        Raises:
+            LanternError: there is no such model or protocol, or the reason.
+        """
+        from lantern_probe.model.location import check_protocol
+
+        given = self.given_protocol()
+        if self.adapter is None:
+            check_protocol(model, given)
+
+    def known_slots(self, model: str) -> int | None:
+        """The number of slots in a block, as far as it is known before the model is loaded.
+
+        Args:
+            model: Name of the model.
+        """
+        from lantern_probe.model.location import known_slots
+
+        return self.latent_size or known_slots(model, self.given_protocol())
 
     def check_adapter(self, model: str) -> None:
         """Refuse an adapter, given or found in the model's folder, that could not be merged.
@@ -127,6 +166,7 @@ class ModelOptions:
             quantize=self.quantize,
             attn_implementation=self.attn_implementation,
             max_pixels=self.max_pixels,
+            protocol=self.protocol,
             latent_size=self.latent_size,
             revision=self.revision,
             offline=self.offline,

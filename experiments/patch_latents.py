@@ -23,7 +23,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import PATCH_ROLES, PATCHED, parse_layers
 
 from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
-from .inputs import Inputs
+from .inputs import ScaledInputs
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.patching import PatchEffect
     from lantern_probe.interventions.patches import Patch
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.engines import Engine
     from lantern_probe.records.rows import Row
-    from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
 
-    from .runs import Advance, ModelLoader
+    from .runs import ModelLoader
 
 COMMAND = "patch_latents"
 
@@ -47,7 +47,7 @@ MANY_LAYERS = 200
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(ScaledInputs):
     """Patch one run's activations into its twin's, site by site."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
@@ -107,9 +107,9 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
     Raises:
         LanternError: there is no such component, role or layer.
     """
-    from lantern_probe.model.location import known_layers, known_slots
+    from lantern_probe.model.location import known_layers
 
-    layers, slots = known_layers(load.name), config.latent_size or known_slots(load.name)
+    layers, slots = known_layers(load.name), config.known_slots(load.name)
     if layers is None or slots is None:
         from lantern_probe.model.sites import layer_count
 
@@ -117,12 +117,42 @@ def cells_of(config: Config, load: ModelLoader) -> list[Patch]:
     return wanted_cells(config, layers, slots)
 
 
+@dataclass(frozen=True)
+class PatchJob:
+    """Engine of a sweep; it can be sent to another process."""
+
+    config: Config
+    """Inputs of the command."""
+    cells: Sequence[Patch]
+    """Patches to run."""
+
+    def __call__(self, lantern: LanternModel, some: Sequence[Sample]) -> list[Engine]:
+        """The engine, without a run.
+
+        Args:
+            lantern: The model.
+            some: Samples to run, each followed by its twin.
+        """
+        from lantern_probe.causal.patching.sweep import Sweep
+
+        sweep = Sweep(
+            lantern,
+            some,
+            self.cells,
+            None,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_rows=self.config.rows_together,
+        )
+        return [sweep]
+
+
 def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> list[PatchEffect]:
     """Run, or finish, one model's sweep in its folder; its effects, from the rows."""
     from lantern_probe.causal.twin_pairs import record_pairs
     from lantern_probe.records.rows import read_rows
 
-    from .runs import ModelLoader, open_run, run_due
+    from .runs import ModelLoader, open_run
+    from .scaling import end_part, has_lost, run_job
 
     data, samples = config.asked(name)
     load = ModelLoader(config, name)
@@ -136,25 +166,10 @@ def patch_model(config: Config, name: str, folder: Path, progress: Progress) -> 
 
     # Cells do not decide each other's rows, so that a run can be extended by more of them.
     with open_run(config, folder, COMMAND, name, data, samples, samples=len(samples)) as run:
-        samples = record_pairs(run, samples, fail)
-
-        def engine(
-            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
-        ) -> None:
-            from lantern_probe.causal.patching.sweep import Sweep
-
-            Sweep(
-                lantern,
-                some,
-                cells,
-                run,
-                max_new_tokens=config.max_new_tokens,
-                batch_rows=config.rows_together,
-                advance=advance,
-            ).execute()
-
+        samples = record_pairs(run, samples, fail, lost=has_lost(config))
         wanted = {(sample.id, label) for sample in samples for label in labels}
-        run_due(run, samples, wanted, load, engine, progress)
+        run_job(config, run, samples, wanted, load, PatchJob(config, cells), progress)
+    end_part(config)
 
     from lantern_probe.analysis import patching
 

@@ -22,23 +22,21 @@ from typing import TYPE_CHECKING
 from lantern_probe.errors import LanternError
 
 from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
-from .inputs import Inputs, file_name
+from .inputs import ScaledInputs, file_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.engines import Engine
     from lantern_probe.records.rows import Row
-    from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
-
-    from .runs import Advance
 
 COMMAND = "read_attention"
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(ScaledInputs):
     """Read where the slots and the answer look."""
 
     model: tuple[str, ...] = ("faithful", "bypass")
@@ -53,32 +51,45 @@ class Config(Inputs):
     what is there."""
 
 
+@dataclass(frozen=True)
+class AttentionJob:
+    """Engine of a reading; it can be sent to another process."""
+
+    config: Config
+    """Inputs of the command."""
+
+    def __call__(self, lantern: LanternModel, some: Sequence[Sample]) -> list[Engine]:
+        """The engine, without a run.
+
+        Args:
+            lantern: The model.
+            some: Samples to run.
+        """
+        from lantern_probe.capture.attention_rows import AttentionReader
+
+        reader = AttentionReader(
+            lantern,
+            some,
+            None,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_rows=self.config.rows_together,
+        )
+        return [reader]
+
+
 def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
     """The rows of one model, made where they are missing; overlays are drawn on the way."""
-    from .runs import ModelLoader, open_run, run_due
+    from .runs import ModelLoader, open_run
+    from .scaling import end_part, run_job
 
     data, samples = config.load_samples(name)
-    folder, load = config.output / file_name(name), ModelLoader(config, name)
+    folder, load = config.part(config.output / file_name(name)), ModelLoader(config, name)
     with open_run(config, folder, COMMAND, name, data, samples) as run:
         samples = run.register(samples)
-
-        def engine(
-            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
-        ) -> None:
-            from lantern_probe.capture.attention_rows import AttentionReader
-
-            AttentionReader(
-                lantern,
-                some,
-                run,
-                max_new_tokens=config.max_new_tokens,
-                batch_rows=config.rows_together,
-                advance=advance,
-            ).execute()
-
         wanted = {(sample.id, "own") for sample in samples}
-        run_due(run, samples, wanted, load, engine, progress)
-        if config.overlays:
+        run_job(config, run, samples, wanted, load, AttentionJob(config), progress)
+        # Workers have no pictures to give: the same command without --ray draws them.
+        if config.overlays and config.division is None and config.ray is None:
             from lantern_probe.capture.attention_rows import overlay_maps, overlays
             from lantern_probe.plots.attention_overlays import overlay_figure
             from lantern_probe.plots.style import save_figure
@@ -88,7 +99,9 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
             if drawn:
                 save_figure(overlay_figure([some[:4] for some in drawn]), folder / "overlays.png")
                 write_overlay(folder, "attention", overlay_maps(drawn))
-        return [row for row in run.rows() if (row["sample"], row["condition"]) in wanted]
+        rows = run.rows()
+    end_part(config)
+    return [row for row in rows if (row["sample"], row["condition"]) in wanted]
 
 
 def main(config: Config) -> int:

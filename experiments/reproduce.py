@@ -25,6 +25,7 @@ import tyro
 from lantern_probe.errors import LanternError
 
 from .console import Explained, console, end_explained, explaining, run_main
+from .endpoint_options import EndpointOptions
 from .inputs import Inputs
 
 if TYPE_CHECKING:
@@ -32,12 +33,17 @@ if TYPE_CHECKING:
     from lantern_probe.analysis.literature.source import Source
 
 EVERY = "all"
+ABOUT_RUNS = (
+    *("data", "task", "samples", "image_root", "sample_ids", "peek", "dry_run"),
+    "endpoint",
+)
+"""Options that mean nothing where records are read."""
 PUZZLES = 300
 """Number of puzzles that the program with the intermediate image solves."""
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(EndpointOptions, Inputs):
     """Reproduce published figures next to the same measured here."""
 
     records: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
@@ -83,6 +89,7 @@ def programs() -> dict[str, float]:
 
 def reproduce(figure: PublishedFigure, config: Config) -> None:
     """Measure or read one figure, print it, draw it and write it to disk."""
+    refuse_endpoint(figure, config)
     make = accuracies if figure.kind == "accuracy" else retrieval
     source, drawn, result = make(figure, config)
 
@@ -131,11 +138,23 @@ def accuracies(figure: PublishedFigure, config: Config) -> tuple[Source, Any, di
 
     found = compare_accuracies(figure, rows, seed=config.seed, same=source.same)
     print_accuracies(figure, found, source)
+    if not config.records:
+        show_run(figure, config)
     references = programs() if figure.data == "Tetris" else {}
     # The dotted lines are bounds for puzzles, and do not apply to another task.
     there = references if not any("the data are" in d for d in source.departures) else {}
     drawn = accuracy_figure(found, heading(figure, source), there)
     return source, drawn, {"comparison": found, "references": references}
+
+
+def show_run(figure: PublishedFigure, config: Config) -> None:
+    """Print what a server's rows say, where one was asked beside the figure's conditions."""
+    from .inputs import file_name
+    from .reproduce_sources import stood_in
+    from .served import show_served
+
+    model, _ = stood_in(figure, config.model, config)
+    show_served(config, model, config.output / figure.name / "run" / file_name(model))
 
 
 def retrieval(figure: PublishedFigure, config: Config) -> tuple[Source, Any, dict[str, Any]]:
@@ -175,9 +194,10 @@ def check(config: Config) -> list[PublishedFigure]:
         LanternError: there is no such figure, or an option given with it cannot be used.
     """
     config.check_run()
+    config.check_endpoint([config.model or "stand-in"])
     ignored = [
         f"--{name.replace('_', '-')}"
-        for name in ("data", "task", "samples", "image_root", "sample_ids", "peek", "dry_run")
+        for name in ABOUT_RUNS
         if config.records and getattr(config, name) not in (None, False)
     ]
     if ignored:
@@ -196,6 +216,7 @@ def check(config: Config) -> list[PublishedFigure]:
             raise LanternError(f"'{name}' is no figure; give RECORDS before --figure")
     figures = [published_figure(name) for name in dict.fromkeys(config.figure)]
     for figure in figures:
+        refuse_endpoint(figure, config)
         if not config.records:
             model, inputs = stood_in(figure, config.model, config)
             if not config.peek:
@@ -203,6 +224,18 @@ def check(config: Config) -> list[PublishedFigure]:
     if config.peek:
         show_data(config, figures)
     return figures
+
+
+def refuse_endpoint(figure: PublishedFigure, config: Config) -> None:
+    """Refuse to ask a server for a figure of latents.
+
+    Raises:
+        LanternError: naming the figure.
+    """
+    if config.endpoint is not None and figure.kind != "accuracy":
+        raise LanternError(
+            f"--endpoint: {figure.name} is about latents, which no server shows; leave it out"
+        )
 
 
 def show_data(config: Config, figures: Sequence[PublishedFigure]) -> None:

@@ -24,6 +24,7 @@ from .ablations import ablation_parts, report_problems, run_ablation
 from .captures import capture_latent_sets, check_latent_sets
 from .console import progress_bar
 from .inputs import Inputs, file_name
+from .served import with_stock
 
 COMMAND = "reproduce"
 
@@ -86,7 +87,8 @@ def run_accuracies(
     model, inputs = stood_in(figure, model, inputs)
     folder = output / file_name(model)
     images = figure.images if figure.images and inputs.task != GREY else "clean"
-    parts = ablation_parts(figure.conditions, ("clean", images), inputs.seed)
+    conditions = with_stock(inputs, figure.conditions)
+    parts = ablation_parts(conditions, ("clean", images), inputs.seed)
     report_problems(list(run_ablation(inputs, COMMAND, [model], parts, output=folder).values()))
     rows, _ = by_condition(figure, folder)
     return rows, source_of(figure, model, inputs, answered(rows))

@@ -123,6 +123,8 @@ def run_settings(
 def _additions(config: Inputs) -> dict[str, Any]:
     """Settings that a run has only where they are given; the adapter's content is the model's."""
     found: dict[str, Any] = {}
+    if (protocol := config.given_protocol()) is not None:
+        found["protocol"] = protocol.facts()
     if config.adapter is not None:
         found["adapter"] = config.adapter
     if config.quantize is not None:

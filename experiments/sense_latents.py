@@ -17,29 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from lantern_probe.errors import LanternError
 from lantern_probe.vocabulary import SWAP_QUESTION
 
 from .console import console, end_explained, explaining, print_failed, progress_bar, run_main
-from .inputs import Inputs, file_name
+from .inputs import ScaledInputs, file_name
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from lantern_probe.model.lantern import LanternModel
+    from lantern_probe.records.engines import Engine
     from lantern_probe.records.rows import Row
-    from lantern_probe.records.run import Run
     from lantern_probe.tasks import Sample
-
-    from .runs import Advance
 
 COMMAND = "sense_latents"
 
 
 @dataclass(frozen=True)
-class Config(Inputs):
+class Config(ScaledInputs):
     """Measure how far the latents move when the image or the question changes."""
 
     model: tuple[str, ...] = ("faithful", "bypass", "collapsed")
@@ -72,37 +68,52 @@ def labels_of(config: Config) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@dataclass(frozen=True)
+class SenseJob:
+    """Engine of a measurement; it can be sent to another process."""
+
+    config: Config
+    """Inputs of the command."""
+    changes: Sequence[str]
+    """Labels of changes."""
+
+    def __call__(self, lantern: LanternModel, some: Sequence[Sample]) -> list[Engine]:
+        """The engine, without a run.
+
+        Args:
+            lantern: The model.
+            some: Samples to run.
+        """
+        from lantern_probe.capture.sensitivity import Sensing
+
+        sensing = Sensing(
+            lantern,
+            some,
+            self.changes,
+            None,
+            seed=self.config.seed,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_rows=self.config.rows_together,
+        )
+        return [sensing]
+
+
 def sense_model(config: Config, name: str, changes: list[str], progress: Progress) -> list[Row]:
     """The rows of one model, made where they are missing."""
-    from .runs import ModelLoader, open_run, run_due
+    from .runs import ModelLoader, open_run
+    from .scaling import end_part, run_job
 
     data, samples = config.load_samples(name)
-    folder = config.output / file_name(name)
+    folder = config.part(config.output / file_name(name))
     # Distances are to all samples, so their number decides a row.
     with open_run(config, folder, COMMAND, name, data, samples, samples=len(samples)) as run:
         samples = run.register(samples)
-
-        def engine(
-            lantern: LanternModel, run: Run, some: Sequence[Sample], advance: Advance
-        ) -> None:
-            from lantern_probe.capture.sensitivity import Sensing
-
-            bar = progress.add_task(f"{escape(name)}, unchanged", total=len(some))
-            Sensing(
-                lantern,
-                some,
-                changes,
-                run,
-                seed=config.seed,
-                max_new_tokens=config.max_new_tokens,
-                batch_rows=config.rows_together,
-                looked=lambda count: progress.advance(bar, count),
-                advance=advance,
-            ).execute()
-
         wanted = {(sample.id, change) for sample in samples for change in changes}
-        run_due(run, samples, wanted, ModelLoader(config, name), engine, progress)
-        return [row for row in run.rows() if (row["sample"], row["condition"]) in wanted]
+        load = ModelLoader(config, name)
+        run_job(config, run, samples, wanted, load, SenseJob(config, changes), progress)
+        rows = run.rows()
+    end_part(config)
+    return [row for row in rows if (row["sample"], row["condition"]) in wanted]
 
 
 def main(config: Config) -> int:

@@ -61,6 +61,7 @@ WITHOUT_TORCH = (
     "analysis",
     "plots",
     "report",
+    "protocols",
 )
 """Rooms that leave torch out as well, but for `NEEDS_TORCH`."""
 

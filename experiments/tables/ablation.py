@@ -20,6 +20,7 @@ from lantern_probe.analysis.ablation import (
 )
 from lantern_probe.analysis.format import bounds, estimate, number, p_value, points, share
 from lantern_probe.analysis.likelihood import mass_notes
+from lantern_probe.analysis.served_loss import is_served, served_loss
 from lantern_probe.interventions.seeds import spelled
 
 from ..console import print_table
@@ -81,7 +82,8 @@ def row_names(summaries: Sequence[ConditionSummary]) -> dict[str, str]:
     names = {}
     for s in summaries:
         role = f" ({s.role})" if s.role in ("primary", "exploratory") else ""
-        names[s.condition] = (s.name if s.by_seed else spelled(s.condition)) + role
+        known = s.by_seed or is_served(s.condition)
+        names[s.condition] = (s.name if known else spelled(s.condition)) + role
     return names
 
 
@@ -126,6 +128,7 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
         )
     print_table(table, console)
     console.print(legend(summaries), highlight=False)
+    print_served(summaries, console)
     print_seeds(summaries, console)
     print_passes(summaries, console)
     print_seen(summaries, console)
@@ -141,6 +144,30 @@ def print_condition_table(summaries: Sequence[ConditionSummary], console: Consol
                 markup=False,
             )
     console.print()
+
+
+def print_served(summaries: Sequence[ConditionSummary], console: Console) -> None:
+    """Print what is lost where latents are not fed, and which served inputs are not the same."""
+    loss = served_loss(summaries)
+    if loss is not None:
+        test = "" if loss.test is None else f", {loss.test.method} p {p_value(loss.test.p)}"
+        console.print(
+            f"accuracy own minus accuracy stock: {estimate(loss.difference, signed=True)}{test}, "
+            f"Holm {p_value(loss.holm_p)}, n {loss.n}; over all samples "
+            f"{number(loss.overall, signed=True)}. Plain servers (vLLM, SGLang, Docker Model "
+            "Runner, transformers serve) feed no latents back and answer like stock: this is what "
+            "they lose",
+            markup=False,
+            highlight=False,
+        )
+    for s in summaries:
+        if s.mismatch:
+            console.print(
+                f"{s.condition}: --allow-prompt-mismatch, {s.mismatch} of {s.samples} prompts have "
+                "another number of tokens at the server, so its input is not shown to be the same",
+                markup=False,
+                highlight=False,
+            )
 
 
 def print_seeds(summaries: Sequence[ConditionSummary], console: Console) -> None:

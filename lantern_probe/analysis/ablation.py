@@ -233,6 +233,7 @@ def _record(item: ConditionSummary) -> dict[str, Any]:
         "accuracy_by_seed": {_seed_text(seeds): one for seeds, one in item.by_seed.items()},
         "passes": item.passes,
         "accuracy_by_pass": list(item.by_pass.values()),
+        "prompt_mismatch": item.mismatch,
     }
 
 
@@ -301,6 +302,7 @@ def _condition(
         scores=scores,
         donor=_donors(used),
         by_pass=by_pass(used),
+        mismatch=sample_count(row for row in ran if row.get("prompt_mismatch")),
         by_seed=by_seed(used) if len({seeds_of(row) for row in used}) > 1 else {},
         **compared(counted, own if label != OWN else {}, margin=margin, alpha=alpha),
     )

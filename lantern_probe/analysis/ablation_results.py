@@ -72,6 +72,8 @@ class ConditionSummary:
         controls: Contrasts with this condition's own controls (`analysis.controls`).
         by_pass: Share of right answers in each pass, by index of the pass; one entry in greedy
             decoding.
+        mismatch: Number of samples whose prompt has another number of tokens at the server; 0 for
+            local conditions.
         posterior: Posterior of `difference`, with its mass within the margin; None for the
             reference itself.
         role: Part of the condition in a preregistration: primary, planned or exploratory. None
@@ -109,6 +111,7 @@ class ConditionSummary:
     controls: tuple[ControlContrast, ...] = ()
     scores: Likelihood | None = None
     by_pass: Mapping[int, float] = field(default_factory=dict)
+    mismatch: int = 0
     posterior: PosteriorDifference | None = None
     role: Role | None = None
     family: int = 0
@@ -117,9 +120,10 @@ class ConditionSummary:
 
     @property
     def name(self) -> str:
-        """The condition, with the number of its seeds where there are several."""
+        """The condition, with the number of its seeds, and a mark of another prompt at a server."""
         seeds = f" ({len(self.by_seed)} seeds)" if self.by_seed else ""
-        return f"{self.condition}{seeds}"
+        other = " (other prompt)" if self.mismatch else ""
+        return f"{self.condition}{seeds}{other}"
 
     @property
     def seed_sd(self) -> float | None:

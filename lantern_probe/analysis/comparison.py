@@ -102,6 +102,7 @@ def compare(
         tuple(adjust_family(found)),
         (
             *_missing(usable, every),
+            *_other_prompts(usable),
             *_few_clusters(found, settings.cluster),
             *mass_notes({name: likelihood.summarize(rows) for name, rows in usable.items()}),
             *truncation_notes({r.condition: r.truncated for r in reports}, wanted),
@@ -144,6 +145,20 @@ def _missing(usable: Mapping[str, Mapping[Any, Row]], every: Sequence[Any]) -> l
                 "comparisons are without them"
             )
     return notes
+
+
+def _other_prompts(usable: Mapping[str, Mapping[Any, Row]]) -> list[str]:
+    """Say which conditions were answered by a server that counts other prompts."""
+    numbers = {
+        name: sum(bool(row.get("prompt_mismatch")) for row in rows.values())
+        for name, rows in usable.items()
+    }
+    return [
+        f"{name}: --allow-prompt-mismatch, {n} of {len(usable[name])} prompts have another number "
+        "of tokens at the server, so its input is not shown to be the same"
+        for name, n in numbers.items()
+        if n
+    ]
 
 
 def _few_clusters(pairs: Sequence[PairReport], field: str) -> list[str]:

@@ -23,9 +23,11 @@ from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
 from lantern_probe.model.replay import replay
 from lantern_probe.model.roles import find_roles
+from lantern_probe.records.engines import OneStage, Sink
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.schema import AttentionRow, failed_row
+from lantern_probe.records.writer import carry_out_alone
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Role
 
@@ -43,13 +45,14 @@ OVERLAID = (Role.LVR_START, Role.SLOT, Role.ANSWER)
 
 
 @dataclass
-class AttentionReader:
+class AttentionReader(OneStage):
     """Engine that reads the attention of one model on one data set into a run.
 
     Attributes:
         lantern: Model to read.
         samples: Samples with different ids.
-        run: Run that takes the rows. Rows that it already has are not made again.
+        run: Run that takes the rows, for `execute`; None if only chunks are run. Rows that it
+            already has are not made again.
         max_new_tokens: Limit of every continuation in tokens; the model's own by default.
         batch_rows: Number of samples run together, default 8. It is halved if memory runs out.
         advance: Function called with the number of rows just recorded.
@@ -57,20 +60,60 @@ class AttentionReader:
 
     lantern: LanternModel
     samples: Sequence[Sample]
-    run: Run
+    run: Run | None
     max_new_tokens: int | None = None
     batch_rows: int | None = None
     advance: Callable[[int], None] = lambda rows: None
     _batches: Batches = field(default_factory=Batches, init=False)
 
     def execute(self) -> None:
-        """Read the attention of every sample that the run lacks."""
-        self.samples = self.run.register(self.samples)
-        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
-        due = [sample for sample in self.samples if not self.run.has(sample.id, CONDITION)]
-        for _, rows in self._batches.run(due, self.batch_rows or ROWS_TOGETHER, self._rows):
-            self.run.append_many(rows)
-            self.advance(len(rows))
+        """Read the attention of every sample that the run lacks.
+
+        Raises:
+            LanternError: there is no run.
+        """
+        if self.run is None:
+            raise LanternError("a reader of attention without a run has chunks only; give it a run")
+        carry_out_alone(self, self.run, self.advance)
+
+    @property
+    def size(self) -> int:
+        """Samples of a chunk."""
+        return self.batch_rows or ROWS_TOGETHER
+
+    def labels(self, stage: int) -> list[str]:
+        """The one condition.
+
+        Args:
+            stage: Index of the stage.
+        """
+        return [CONDITION]
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of the loaded model."""
+        return running_facts(self.lantern, self.max_new_tokens)
+
+    def run_units(self, stage: int, units: Sequence[tuple[str, int]], sink: Sink) -> None:
+        """Make the rows of a chunk that are missing.
+
+        Args:
+            stage: Index of the stage.
+            units: Ids of samples, with 0 for the only pass.
+            sink: Place for rows.
+        """
+        known = {sample.id: sample for sample in self.samples}
+        due = [known[key] for key, _ in units if not sink.has(key, CONDITION)]
+        for _, rows in self._batches.run(due, self.size, self._rows):
+            sink.append_many(rows)
+
+    def failures(self, unit: tuple[str, int], error: Exception) -> list[Row]:
+        """The row of a sample that cannot be run.
+
+        Args:
+            unit: Id of the sample, and 0.
+            error: Reason.
+        """
+        return [dict(failed_row(unit[0], CONDITION, error))]
 
     def _rows(self, samples: Sequence[Sample]) -> list[Row]:
         return rows_of(self.lantern, samples, self.max_new_tokens)
@@ -94,7 +137,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
     output = lantern.generate(good, **_limited(limit))
     again = replay(lantern, good, output)
     roles = [
-        find_roles(lantern, again.own_ids(i), length)
+        find_roles(lantern, again.own_ids(i), length, again.blocks[i])
         for i, length in enumerate(again.prompt_lengths)
     ]
     queries = [default_queries(one) for one in roles]
@@ -113,7 +156,7 @@ def rows_of(lantern: LanternModel, samples: Sequence[Sample], limit: int | None)
             "gold": sample.answer,
             "answer": output.answers[index],
             "attention": figures,
-            "finish": finish_of(written, lantern),
+            "finish": finish_of(written, lantern, output.blocks[index]),
         }
         rows.append(dict(row))
     return rows
@@ -150,7 +193,7 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
             again = replay(lantern, [sample], lantern.generate(sample, **_limited(limit)))
         except (LanternError, IndexError):
             continue  # the rows record it as failed
-        roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0])
+        roles = find_roles(lantern, again.own_ids(0), again.prompt_lengths[0], again.blocks[0])
         for role in OVERLAID:
             at = roles.positions(role)
             if len(at):

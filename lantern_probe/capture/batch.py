@@ -100,7 +100,8 @@ def capture_batch(
         _continuation(lantern, row[prompt_length:]) for row in output.sequences
     ]
     texts = [lantern.text(torch.tensor(continuation)) for continuation in continuations]
-    answers = [parse_answer(*pair, parser) for pair in zip(texts, samples, strict=True)]
+    lead = lantern.answer_lead
+    answers = [parse_answer(*pair, parser, lead=lead) for pair in zip(texts, samples, strict=True)]
     output = replace(output, texts=texts, answers=answers)
     # What every row has of each role: positions in the prompt, or in the padded sequence.
     places: list[dict[str, list[int]]] = [

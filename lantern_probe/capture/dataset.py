@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,10 +18,13 @@ from lantern_probe.model.memory import Batches
 from lantern_probe.model.norms import fed_states
 from lantern_probe.model.sites import submodule
 from lantern_probe.model.teacher_forcing import check_followable
+from lantern_probe.records.engines import OneStage, Sink
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
 from lantern_probe.records.schema import CaptureRow, failed_row
-from lantern_probe.records.store import ShardFolder, describe
+from lantern_probe.records.store import SHARDS, ShardFolder, describe
+from lantern_probe.records.work import file_of
+from lantern_probe.records.writer import carry_out_alone
 from lantern_probe.tasks.answers import Parser
 from lantern_probe.tasks.crops import check_evidence
 from lantern_probe.tasks.sample import Sample
@@ -47,15 +50,15 @@ def check_condition(condition: Intervention, lantern: LanternModel) -> None:
 
 
 @dataclass
-class Capture:
+class Capture(OneStage):
     """Engine that captures one model on one data set under one condition into a run.
 
     Attributes:
         lantern: Model to capture.
         samples: Samples with different ids.
         sites: Sites to read.
-        run: Run that takes the index and the shards. Samples that it already has are not captured
-            again.
+        run: Run that takes the index and the shards, for `execute`; None if only chunks are
+            captured. Samples that it already has are not captured again.
         condition: Condition under which the model answers; own latents by default. It must not
             need other samples' latents.
         force: Generated tokens by sample id, imposed in place of the model's own text; None
@@ -75,7 +78,7 @@ class Capture:
     lantern: LanternModel
     samples: Sequence[Sample]
     sites: Sequence[Site]
-    run: Run
+    run: Run | None
     condition: Intervention = field(default_factory=Own)
     force: Mapping[str, Sequence[int]] | None = None
     dtype: torch.dtype | None = None
@@ -83,6 +86,7 @@ class Capture:
     batch_rows: int = 16
     parser: Parser = "default"
     advance: Callable[[int], None] = lambda samples: None
+    _batches: Batches = field(default_factory=Batches, init=False)
 
     def __post_init__(self) -> None:
         doubled = [key for key, n in Counter(s.id for s in self.samples).items() if n > 1]
@@ -95,18 +99,59 @@ class Capture:
         check_condition(self.condition, self.lantern)
 
     def execute(self) -> None:
-        """Capture every sample that the run lacks."""
-        self.samples = self.run.register(self.samples)
-        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
-        shards = ShardFolder(self.run)
-        due = [s for s in self.samples if not self.run.has(s.id, self.condition.label)]
-        for _, (jobs, rows, captured) in Batches().run(due, self.batch_rows, self._run_batch):
+        """Capture every sample that the run lacks.
+
+        Raises:
+            LanternError: there is no run.
+        """
+        if self.run is None:
+            raise LanternError("a capture without a run has chunks only; give it a run")
+        ShardFolder(self.run)  # without what a kill has left
+        carry_out_alone(self, self.run, self.advance)
+
+    @property
+    def size(self) -> int:
+        """Samples of a chunk."""
+        return self.batch_rows
+
+    def labels(self, stage: int) -> list[str]:
+        """The one condition.
+
+        Args:
+            stage: Index of the stage.
+        """
+        return [self.condition.label]
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of the loaded model."""
+        return running_facts(self.lantern, self.max_new_tokens)
+
+    def run_units(self, stage: int, units: Sequence[tuple[str, int]], sink: Sink) -> None:
+        """Capture the samples of a chunk that are missing.
+
+        Args:
+            stage: Index of the stage.
+            units: Ids of samples, with 0 for the only pass.
+            sink: Place for rows and activations.
+        """
+        known = {sample.id: sample for sample in self.samples}
+        due = [known[key] for key, _ in units if not sink.has(key, self.condition.label)]
+        for _, (jobs, rows, captured) in self._batches.run(due, self.size, self._run_batch):
             if captured is not None:
-                # The shard is on disk before a row names it.
-                shard = shards.write([job.sample.id for job in jobs], captured.activations)
-                rows += [self._row(job.sample, captured, i, shard) for i, job in enumerate(jobs)]
-            self.run.append_many(rows)
-            self.advance(len(rows))
+                file = file_of(SHARDS, [job.sample.id for job in jobs])
+                sink.keep(file, captured.activations)
+                name = file.rpartition("/")[2]
+                rows += [self._row(job.sample, captured, i, name) for i, job in enumerate(jobs)]
+            sink.append_many(rows)
+
+    def failures(self, unit: tuple[str, int], error: Exception) -> list[Row]:
+        """The row of a sample that cannot be captured.
+
+        Args:
+            unit: Id of the sample, and 0.
+            error: Reason.
+        """
+        return [dict(failed_row(unit[0], self.condition.label, error))]
 
     def _run_batch(
         self, samples: Sequence[Sample]
@@ -183,7 +228,7 @@ class Capture:
             "emitted": output.emitted[index],
             "blocks": len(output.blocks[index]),
             "fed": [len(block.latents) for block in output.blocks[index]],
-            "finish": finish_of(continuation, self.lantern),
+            "finish": finish_of(continuation, self.lantern, output.blocks[index]),
             "cluster": sample.cluster,
             "missing": captured.missing[index],
             "text": output.texts[index],

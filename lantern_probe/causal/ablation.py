@@ -1,9 +1,9 @@
 """Ablate the latents: every condition on every sample, forked from one prefix, into a run.
 
-There are two passes. The first runs each sample's prefix, its own latents and every condition that
+There are two stages. The first runs each sample's prefix, its own latents and every condition that
 looks at one sample only. The second runs the conditions that need the own latents of the whole data
 set (means, matched noise, donors). Own latents are kept in the run's folder, so that a resumed run
-does not make them again.
+does not make them again. Both run chunk by chunk (`records.work`), and need no folder for it.
 
 In sampled decoding all this is done in every pass (`Sampling.passes`). A row draws its tokens from
 numbers of its own (sample, condition, pass). In one pass all conditions go on from the text up to
@@ -12,53 +12,48 @@ the block that `own` has drawn: they differ in what was done to the block, not i
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lantern_probe.causal.ablation_chunks import AblationChunks, Unit
+from lantern_probe.causal.ablation_chunks import with_own as with_own
 from lantern_probe.causal.ablation_rows import Asked, ablation_row, failure, label_of
 from lantern_probe.causal.branching import Branch, Prefix, run_prefixes
 from lantern_probe.causal.distances import distances_to_pool
 from lantern_probe.causal.knockout import check_cut, run_cut_branches
-from lantern_probe.causal.own_latents import OwnLatents
+from lantern_probe.causal.own_latents import WORDS
 from lantern_probe.errors import LanternError
-from lantern_probe.interventions import Intervention, KSlots, Own, Replacement, packages_of
+from lantern_probe.interventions import Own
 from lantern_probe.interventions.edges import KnockOut
 from lantern_probe.interventions.image import Corruption, HideImage
 from lantern_probe.interventions.pool import LatentPool
 from lantern_probe.model.blocks import OWN, BranchResult
-from lantern_probe.model.facts import running_facts
-from lantern_probe.model.memory import Batches, most_branches
-from lantern_probe.model.sampling import Draws, Sampling
+from lantern_probe.model.memory import Batches
+from lantern_probe.model.sampling import Draws
+from lantern_probe.records.engines import Sink
 from lantern_probe.records.rows import Row
-from lantern_probe.records.run import Run
-from lantern_probe.tasks.answers import Parser
+from lantern_probe.records.work import Collector, file_of
+from lantern_probe.records.writer import carry_out_alone
 from lantern_probe.tasks.sample import Sample
 
 if TYPE_CHECKING:
-    from lantern_probe.model.lantern import LanternModel
+    pass
 
 KEPT = 0.2
-"""Fraction of the free memory for prefix caches kept between the two passes.
+"""Fraction of the free memory for prefix caches kept between the two stages.
 
-Other prefixes are recomputed.
+The prefixes of other chunks are recomputed.
 """
-
-MOST_PREFIXES = 64
-"""Largest number of samples whose prefixes are run together."""
-
-Unit = tuple[Sample, int]
-"""A sample, and the index of a pass (0 in greedy decoding)."""
 
 Job = tuple[Unit, Asked, Branch]
 
 
 @dataclass
-class Ablation:
+class Ablation(AblationChunks):
     """Engine that runs one model on one data set under several conditions.
 
         >>> from lantern_probe import Run, parse_condition, read_rows, summarize
@@ -71,7 +66,8 @@ class Ablation:
         lantern: Model to run.
         samples: Samples with different ids.
         conditions: Interventions to run; `own` is added in front if it is missing.
-        run: Run that takes the rows. Rows that it already has are not made again.
+        run: Run that takes the rows, for `execute`; None if only chunks are run. Rows that it
+            already has are not made again.
         corruption: Corruption of the images, none by default. Rows name it after the condition, as
             in `zeros@black-box`.
         hidden: Conditions to run once more with the image hidden behind the block, by default none.
@@ -84,84 +80,38 @@ class Ablation:
         advance: Function called with the number of rows just recorded.
     """
 
-    lantern: LanternModel
-    samples: Sequence[Sample]
-    conditions: Sequence[Intervention]
-    run: Run
-    corruption: Corruption = field(default_factory=Corruption)
-    hidden: Sequence[Intervention] = ()
-    max_new_tokens: int | None = None
-    batch_rows: int | None = None
-    parser: Parser = "default"
-    sampling: Sampling | None = None
-    advance: Callable[[int], None] = lambda rows: None
-    _asked: list[Asked] = field(default_factory=list, init=False)
-    _latents: OwnLatents = field(init=False)
+    _sink: Sink = field(default_factory=Collector, init=False)
     _prefixes: dict[tuple[str, int], Prefix] = field(default_factory=dict, init=False)
     _kept: float = field(default=0.0, init=False)
     _branching: Batches = field(default_factory=Batches, init=False)
     _prefixing: Batches = field(default_factory=Batches, init=False)
 
-    def __post_init__(self) -> None:
-        self.conditions = with_own(self.conditions)
-        doubled = [key for key, n in Counter(s.id for s in self.samples).items() if n > 1]
-        if doubled:
-            raise LanternError(f"two samples have the id {doubled[0]!r}; ids must differ")
-        if not self.samples:
-            raise LanternError("there are no samples to run")
-        name = re.sub(r"[^\w.=-]+", "_", self.corruption.label)
-        passes = None if self.sampling is None else self.sampling.passes
-        self._latents = OwnLatents(self.run.folder / "own_latents" / name, passes)
-        limit = self.max_new_tokens or self.lantern.max_new_tokens
-        self._asked = [(condition, self.corruption) for condition in self.conditions]
-        if self.hidden:
-            if type(self.corruption) is not Corruption:
-                label = self.corruption.label
-                raise LanternError(f"under {label!r} there are no prefixes for 'hide-image'")
-            self._asked += [(condition, HideImage()) for condition in with_own(self.hidden)]
-        for condition, _ in self._asked:
-            condition.check(self.lantern.latent_size)
-            if isinstance(condition, KSlots) and condition.k + 2 >= limit:
-                raise LanternError(
-                    f"condition {condition.label!r} leaves no room for an answer within {limit} "
-                    "new tokens; raise --max-new-tokens"
-                )
-
     def execute(self) -> None:
-        """Run every sample and condition that the run lacks."""
-        alone = [asked for asked in self._asked if not asked[0].needs_pool]
-        if len(alone) < len(self._asked):
-            # What is fed is compared with the own latents of all, once they are known.
-            alone = [a for a in alone if not isinstance(a[0], Replacement) or a[0] == Own()]
-        pooled = [asked for asked in self._asked if asked not in alone]
-        self.samples = self.run.register(self.samples)
-        self.run.note(**running_facts(self.lantern, self.max_new_tokens, self.sampling))
-        if packages := packages_of(condition.label for condition, _ in self._asked):
-            self.run.note(extensions=packages)
-        own = label_of((Own(), self.corruption))
-        rows = [row for row in self.run.rows() if row["condition"] == own]
-        self._latents.load(rows, {sample.id for sample in self.samples})
-        for chunk in self._chunks():
-            self._run_chunk(chunk, alone, None, keep=bool(pooled))
-        if not pooled:
-            return
-        pools = self._latents.pools(self.samples)
-        for chunk in self._chunks():
-            self._run_chunk(chunk, pooled, pools, keep=False)
+        """Run every sample and condition that the run lacks.
+
+        Raises:
+            LanternError: there is no run.
+        """
+        if self.run is None:
+            raise LanternError("an ablation without a run has chunks only; give it a run")
+        carry_out_alone(self, self.run, self.advance)
+
+    def run_units(self, stage: int, units: Sequence[tuple[str, int]], sink: Sink) -> None:
+        """Make the rows of a chunk that are missing.
+
+        Args:
+            stage: Index of the stage.
+            units: Ids of samples, with the index of the pass.
+            sink: Place for rows and own latents.
+        """
+        self._sink = sink
+        known = {sample.id: sample for sample in self.samples}
+        chunk = [(known[key], number) for key, number in units]
+        pools = self._pools if stage else None
+        self._run_chunk(chunk, self._of_stage(stage), pools, keep=stage + 1 < self.stages)
 
     def _has(self, unit: Unit, asked: Asked) -> bool:
-        return self.run.has(unit[0].id, label_of(asked), unit[1])
-
-    def _chunks(self) -> Iterator[list[Unit]]:
-        passes = 1 if self.sampling is None else self.sampling.passes
-        units = [(sample, number) for sample in self.samples for number in range(passes)]
-        # So many samples that their rows make full batches.
-        most = max(1, most_branches(self.lantern.device) // len(self._asked))
-        size = max(1, self.batch_rows // 2) if self.batch_rows else min(most, MOST_PREFIXES)
-        if size > passes:  # the passes of a sample share its prompt
-            size -= size % passes
-        for first in range(0, len(units), size):
-            yield units[first : first + size]
+        return self._sink.has(unit[0].id, label_of(asked), unit[1])
 
     def _run_chunk(
         self,
@@ -171,15 +121,14 @@ class Ablation:
         *,
         keep: bool,
     ) -> None:
+        together = [a for a in conditions if label_of(a) in self._sink.together]
+
         def due(unit: Unit) -> list[Asked]:
-            return [asked for asked in conditions if not self._has(unit, asked)]
+            """Conditions to run: all that were run together, so that batches are what they were."""
+            return together or [asked for asked in conditions if not self._has(unit, asked)]
 
-        def missing(unit: Unit) -> bool:
-            return keep and self._latents.missing(_key(unit))
-
-        wanted = [unit for unit in units if due(unit) or missing(unit)]
+        wanted = [unit for unit in units if due(unit)]
         prefixes = self._run_prefixes(wanted)
-        # One branch per due condition, own ones also where only their latents are missing.
         jobs: list[Job] = []
         rows: list[Row] = []
         for unit in wanted:
@@ -187,9 +136,7 @@ class Ablation:
                 continue
             sample, number = unit
             prefix, pool = prefixes[_key(unit)], None if pools is None else pools[number]
-            own: Asked = (Own(), self.corruption)
-            again = [own] if missing(unit) else []
-            for asked in dict.fromkeys([*again, *due(unit)]):
+            for asked in due(unit):
                 condition, corruption = asked
                 acts = prefix.emitted or not condition.needs_block
                 try:
@@ -200,7 +147,8 @@ class Ablation:
                     if isinstance(condition, KnockOut):
                         check_cut(self.lantern, branch, condition.cut)
                 except LanternError as error:
-                    rows.append(failure(sample, asked, error, self._number(unit)))
+                    if not self._has(unit, asked):
+                        rows.append(failure(sample, asked, error, self._number(unit)))
                 else:
                     jobs.append((unit, asked, branch))
         self._record(rows)
@@ -215,10 +163,6 @@ class Ablation:
         if self.sampling is None:
             return None
         return self.sampling.draws(sample.id, label_of(asked), number)
-
-    def _number(self, unit: Unit) -> int | None:
-        """The index of a pass as rows have it."""
-        return None if self.sampling is None else unit[1]
 
     def _rows(
         self,
@@ -263,15 +207,18 @@ class Ablation:
         return run_cut_branches(self.lantern, [branch for _, _, branch in jobs], cuts)
 
     def _keep_prefixes(self, prefixes: dict[tuple[str, int], Prefix], *, keep: bool) -> None:
-        """Keep prefixes for the second pass as far as memory allows, and release those used."""
-        room = KEPT * (self._kept + self.lantern.free_memory()) if keep else 0.0
-        for key, prefix in prefixes.items():
-            size = sum(t.nbytes for pair in prefix.cache for t in pair)
-            if keep and key not in self._prefixes and self._kept + size <= room:
-                self._prefixes[key] = prefix
-                self._kept += size
-            elif not keep and self._prefixes.pop(key, None) is not None:
-                self._kept -= size
+        """Keep prefixes for the second stage as far as memory allows, and release those used.
+
+        All of a chunk or none: made again, they are made together as they were.
+        """
+        sizes = {k: sum(t.nbytes for pair in p.cache for t in pair) for k, p in prefixes.items()}
+        if not keep:
+            self._kept -= sum(sizes[key] for key in prefixes if self._prefixes.pop(key, None))
+        elif self._prefixes.keys().isdisjoint(prefixes):
+            room = KEPT * (self._kept + self.lantern.free_memory())
+            if self._kept + sum(sizes.values()) <= room:
+                self._prefixes |= prefixes
+                self._kept += sum(sizes.values())
 
     def _run_prefixes(self, units: list[Unit]) -> dict[tuple[str, int], Prefix]:
         """The prefixes of the samples that can be run; the others are recorded as failed."""
@@ -329,8 +276,7 @@ class Ablation:
         return True
 
     def _fail(self, sample: Sample, error: Exception) -> None:
-        passes = 1 if self.sampling is None else self.sampling.passes
-        units = [(sample, number) for number in range(passes)]
+        units = [(sample, number) for number in range(self.passes)]
         self._record(
             [
                 failure(sample, asked, error, self._number(unit))
@@ -341,33 +287,23 @@ class Ablation:
         )
 
     def _record(self, rows: list[Row]) -> None:
-        self.run.append_many(rows)
-        self.advance(len(rows))
+        self._sink.append_many(rows)
 
     def _save_latents(self, jobs: Sequence[Job], results: Sequence[BranchResult]) -> None:
-        fresh: dict[tuple[str, int], Tensor] = {}
-        words: dict[tuple[str, int], Tensor] = {}
+        fresh: dict[str, dict[str, Tensor]] = {folder: {} for folder in self.keeps}
         for (unit, asked, _), result in zip(jobs, results, strict=True):
             if asked != (Own(), self.corruption) or not result.blocks:
                 continue
             if len(latents := result.blocks[0].latents) == self.lantern.latent_size:
-                fresh[_key(unit)] = latents
+                some, key = fresh[self.keeps[unit[1]]], unit[0].id
+                some[key] = latents.float().cpu().contiguous()
                 end = result.blocks[0].end
-                words[_key(unit)] = result.ids[len(result.ids) if end is None else end + 1 :]
-        self._latents.save(fresh, words)
+                after = result.ids[len(result.ids) if end is None else end + 1 :]
+                some[WORDS + key] = after.cpu().contiguous()
+        for folder, some in fresh.items():
+            if some:
+                self._sink.keep(file_of(folder, sorted(some)), some)
 
 
 def _key(unit: Unit) -> tuple[str, int]:
     return unit[0].id, unit[1]
-
-
-def with_own(conditions: Sequence[Intervention]) -> list[Intervention]:
-    """Add `own`, with which all conditions are compared, in front if it is missing.
-
-    Raises:
-        LanternError: a condition is given twice.
-    """
-    doubled = [label for label, n in Counter(c.label for c in conditions).items() if n > 1]
-    if doubled:
-        raise LanternError(f"the condition {doubled[0]!r} is given twice")
-    return list(conditions) if Own() in conditions else [Own(), *conditions]

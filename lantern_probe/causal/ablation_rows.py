@@ -70,9 +70,10 @@ def ablation_row(
         number: Index of the pass; None in greedy decoding.
     """
     condition = asked[0]
-    answer = parse_answer(result.text, sample, parser)
+    lead = lantern.answer_lead
+    answer = parse_answer(result.text, sample, parser, lead=lead)
     read: dict[str, str | None] = {
-        name: parse_answer(result.text, sample, name) for name in parsers(sample)
+        name: parse_answer(result.text, sample, name, lead=lead) for name in parsers(sample)
     } | {parser: answer}
     emitted = branch.prefix.emitted
     continuation = result.ids[result.prompt_length :].tolist()
@@ -88,7 +89,7 @@ def ablation_row(
         "emitted": emitted,
         "blocks": len(result.blocks),
         "fed": [len(block.latents) for block in result.blocks],
-        "finish": finish_of(continuation, lantern),
+        "finish": finish_of(continuation, lantern, result.blocks),
         "tokens": len(continuation),
         "cluster": sample.cluster,
         "category": sample.attributes.get("category"),

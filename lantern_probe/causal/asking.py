@@ -179,7 +179,7 @@ def ask_under(
     results = run_cut_branches(lantern, branches, cuts)
     rows = []
     for condition, does, result in zip(asked, acts, results, strict=True):
-        answer = parse_answer(result.text, sample, parser)
+        answer = parse_answer(result.text, sample, parser, lead=lantern.answer_lead)
         shares = probabilities(result.logprobs)
         found = None if answer is None else shares.get(answer)
         rows.append(Answer(condition.label, answer, found, result.text, does, result))

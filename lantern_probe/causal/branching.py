@@ -1,7 +1,7 @@
 """Branching: the part that a sample's conditions share is run once, then forked into rows.
 
 All conditions of one sample share the image, the question and the text up to the first
-`<|lvr_start|>`. `run_prefixes` runs that once and keeps its KV cache; `run_branches` gives each
+start marker. `run_prefixes` runs that once and keeps its KV cache; `run_branches` gives each
 row its own plan, and decodes rows of any samples and lengths together (`causal.row_batch`).
 """
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """One question up to and including its first `<|lvr_start|>`, or to the end without one.
+    """One question up to and including its first start marker, or to the end without one.
 
     Attributes:
         sample: The question; None for a run from ready model inputs.
@@ -50,10 +50,13 @@ class Prefix:
         cache: Keys and values of every layer, of at least all tokens but the last.
         rope_delta: Shift of the text positions after the image.
         limit: Length of prompt and continuation, in tokens, at which the token limit ends the text.
-        emitted: True if the last token is a `<|lvr_start|>`.
-        unmarked: Number of tokens before the first generated LVR token; all of them without one.
+        emitted: True if the last token is a start marker that opens a block.
+        unmarked: Number of tokens before the first generated token of a block; all of them without
+            one.
         grid: Patch grid of the first image (time, height, width); None without an image.
         norms: Median norms of the prompt; None where they were not measured.
+        fed_marker: True if the first latent takes the place of the last token, a start marker, so
+            that branches begin before it and write it themselves.
         place: Index at which a block is forced into a text that opens none: before its answer,
             where the start marker was likeliest. None for a text with a block.
     """
@@ -69,6 +72,7 @@ class Prefix:
     grid: Int[Tensor, " 3"] | None = None
     norms: PromptNorms | None = None
     place: int | None = None
+    fed_marker: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,27 +91,37 @@ class Branch:
     def length(self) -> int:
         """The number of the prefix's tokens with which the row starts.
 
-        A row without LVR tokens starts where the first of them was chosen. A row with an opening
-        of its own starts right after the prompt.
+        A row without tokens of a block starts where the first of them was chosen. A row with an
+        opening of its own starts right after the prompt. Where the first latent takes the place of
+        the start marker, a row starts before it, so that the state it needs is computed again.
         """
         if self.plan.opening is not None:
             return self.prefix.prompt_length
         if self.forced and self.prefix.place is not None:
             return self.prefix.place
-        return self.prefix.unmarked if self.plan.ban else len(self.prefix.ids)
+        if self.plan.ban:
+            return self.prefix.unmarked
+        return len(self.prefix.ids) - self.prefix.fed_marker
 
     @property
     def forced(self) -> bool:
         """True if a block is forced into a text that opens none."""
         return self.plan.force and not self.prefix.emitted and self.prefix.place is not None
 
+    @property
+    def writes_marker(self) -> bool:
+        """True if the row begins by writing the start marker with which its prefix ends."""
+        return self.prefix.fed_marker and not self.plan.ban and self.plan.opening is None
+
     def running_plan(self, start: int) -> RowPlan:
-        """The plan as it is decoded: a forced block begins with its start marker.
+        """The plan as it is decoded: a block that the row writes itself begins with its marker.
 
         Args:
-            start: Id of `<|lvr_start|>`.
+            start: Id of the start marker.
         """
         plan = self.plan
+        if self.writes_marker:
+            plan = replace(plan, opening=(start,))
         if plan.force:
             opening = (start,) if self.forced else plan.opening
             plan = replace(plan, force=False, opening=opening)
@@ -133,7 +147,7 @@ def run_prefixes(
     draws: Sequence[Sequence[Draws]] | None = None,
     **kwargs: Any,
 ) -> list[Prefix]:
-    """Run questions to their first `<|lvr_start|>`, together; greedy unless told otherwise.
+    """Run questions to their first start marker, together; greedy unless told otherwise.
 
         >>> from lantern_probe import run_prefixes
         >>> (prefix,) = run_prefixes(lantern, [sample])
@@ -177,8 +191,8 @@ def run_prefixes(
     prefixes = []
     for row, text in zip(rows, texts, strict=True):
         prompt, written = text.prompt_length, text.ids[text.prompt_length :].tolist()
-        emitted = bool(written) and written[-1] == tokens.start
-        marked = first_of(written, {tokens.start, tokens.sep, tokens.end})
+        emitted = int(text.ids[-1]) == tokens.start if written else text.opened
+        marked = first_of(written, set(tokens.banned))
         place = None if emitted else prompt + _likeliest(lantern, written, text.start_scores)
         prefixes.append(
             Prefix(
@@ -193,6 +207,7 @@ def run_prefixes(
                 grid=grids[row],
                 norms=text.norms,
                 place=place,
+                fed_marker=emitted and tokens.feeds_marker,
             )
         )
     return prefixes
@@ -220,7 +235,7 @@ def _likeliest(
     lantern: LanternModel, written: Sequence[int], scores: Float[Tensor, " steps"]
 ) -> int:
     """Step of a text, up to its answer, at which the start marker was likeliest."""
-    tag = find_tag(lantern.processor.tokenizer, written)
+    tag = find_tag(lantern.processor.tokenizer, written, lantern.answer_lead)
     return int(scores[: len(written) if tag is None else tag + 1].argmax())
 
 
@@ -288,6 +303,7 @@ def _decode(
             b.prefix.limit,
             b.running_plan(lantern.require_lvr().start),
             b.prefix.norms,
+            generated=b.length > b.prefix.prompt_length,
         )
         for b in branches
     ]
@@ -330,15 +346,10 @@ def _result(
     last = first_of(sequence[prompt:].tolist(), lantern.eos_ids)
     stop = min(len(sequence) if last is None else prompt + last + 1, first + branch.prefix.limit)
     blocks = [
-        replace(
-            block,
-            start=block.start - first,
-            slots=range(block.slots.start - first, block.slots.stop - first),
-            end=None if block.end is None else block.end - first,
-            # A row's last token is fed in company only, where others go on.
-            latents=block.latents[: sum(slot < stop - 1 for slot in block.slots)],
-        )
+        # A row's last token is fed in company only, where others go on.
+        block.until(stop, fed=stop - 1).moved(-first)
         for block in rows.blocks[index]
+        if block.start < stop
     ]
     ids = sequence[first:stop]
     return BranchResult(

@@ -25,7 +25,7 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.edges import Cut
 from lantern_probe.model.attention import AttentionHook, causal, hooked
 from lantern_probe.model.blocks import BranchResult
-from lantern_probe.model.roles import RoleTracker, position_sets, prompt_sets, tokens_in_box
+from lantern_probe.model.roles import follow_sets, position_sets, tokens_in_box
 from lantern_probe.tasks.crops import first_image
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Sets
@@ -265,10 +265,9 @@ class _CutRow:
         size = 0 if branch.plan.mode == "skip" else size
         ids, prompt = branch.prefix.ids[: branch.length], branch.prefix.prompt_length
         self._cut = cut
-        self._follow = RoleTracker(lantern, size)
         self._drawn: frozenset[int] | None = None
-        sets = prompt_sets(lantern, ids, prompt)
-        sets += [self._follow(token) for token in ids[prompt:].tolist()]
+        opens = branch.writes_marker and size > 0
+        sets, self._follow = follow_sets(lantern, ids, prompt, size, opens=opens)
         if cut.by_box:
             sets = box_sets(lantern, sets, branch.prefix.sample, branch.prefix.grid)
         if cut.random:

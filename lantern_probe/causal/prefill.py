@@ -56,6 +56,7 @@ class Text:
         rope_delta: Shift of the text positions after the image.
         norms: Median norms of the prompt.
         start_scores: Log-probability of the start marker at each step of the text, in nats.
+        opened: True if the prompt's last token opens a block, so that there is no text before it.
     """
 
     ids: Int[Tensor, " length"]
@@ -64,6 +65,7 @@ class Text:
     rope_delta: int
     norms: PromptNorms | None
     start_scores: Float[Tensor, " steps"]
+    opened: bool = False
 
 
 class _StopAt(StoppingCriteria):
@@ -79,7 +81,7 @@ class _StopAt(StoppingCriteria):
 def run_texts(
     lantern: LanternModel, inputs: Mapping[str, Any], max_new_tokens: int, settings: dict[str, Any]
 ) -> list[Text]:
-    """Run questions to their first `<|lvr_start|>`, their end or the token limit.
+    """Run questions to their first start marker, their end or the token limit.
 
     Args:
         lantern: The model.
@@ -104,7 +106,7 @@ def run_sampled_texts(
     settings: dict[str, Any],
     draws: Sequence[Sequence[Draws]],
 ) -> list[Text]:
-    """Run questions to their first `<|lvr_start|>`, once for each stream of random numbers.
+    """Run questions to their first start marker, once for each stream of random numbers.
 
     Args:
         lantern: The model.
@@ -130,7 +132,12 @@ def run_sampled_texts(
         ids, scores = prompt.ids[: prompt.prompt_length], prompt.start_scores[:0]
         texts += [replace(prompt, ids=ids, start_scores=scores)] * len(streams)
         plans += [replace(PLAIN, draws=stream) for stream in streams]
-    return _decoded(lantern, texts, plans, max_new_tokens, settings)
+    going = [row for row, text in enumerate(texts) if not text.opened]
+    some, their = [texts[row] for row in going], [plans[row] for row in going]
+    found = _decoded(lantern, some, their, max_new_tokens, settings) if going else []
+    for row, text in zip(going, found, strict=True):
+        texts[row] = text
+    return texts
 
 
 def _equally_long(mask: Tensor, most: int) -> list[list[int]]:
@@ -196,12 +203,15 @@ def _generate(
         first = int((~mask[row]).sum())
         last = first_of(sequence[width:].tolist(), ends)
         stop = len(sequence) if last is None else width + last + 1
+        opened = tokens.opens_after(int(sequence[width - 1]))
+        stop = width if opened else stop
         cache = [
             (layer.keys[row, :, first:stop].clone(), layer.values[row, :, first:stop].clone())
             for layer in result.past_key_values.layers
         ]
         ids, norms = sequence[first:stop], decoding.norms[row]
-        texts.append(Text(ids, width - first, cache, deltas[row], norms, scores[row]))
+        said = scores[row][: stop - width]
+        texts.append(Text(ids, width - first, cache, deltas[row], norms, said, opened))
     return texts
 
 
@@ -232,7 +242,9 @@ def _decoded(
     starts = []
     for text, plan in zip(texts, plans, strict=True):
         limit = text.prompt_length + max_new_tokens
-        starts.append(Start(text.ids, text.cache, text.rope_delta, limit, plan))
+        written = len(text.ids) > text.prompt_length
+        start = Start(text.ids, text.cache, text.rope_delta, limit, plan, generated=written)
+        starts.append(start)
     share = may_share(lantern, settings)
     with sharing_prefixes(lantern) if share else nullcontext():
         batch = RowBatch(lantern, starts, min(ROOM, max_new_tokens), share)

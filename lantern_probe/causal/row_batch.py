@@ -26,11 +26,11 @@ from transformers import Cache, StoppingCriteria, StoppingCriteriaList
 
 from lantern_probe.model.attention import can_share, select_rows
 from lantern_probe.model.blocks import Block, PromptNorms, RowPlan
-from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.kv_cache import FinishedRows, KeysValues, RoomyLayer, rope_positions
 from lantern_probe.model.shared_prefixes import SharedCache
 
 if TYPE_CHECKING:
+    from lantern_probe.model.decoding import LatentDecoding
     from lantern_probe.model.lantern import LanternModel
 
 LONGEST_ANSWER = 16
@@ -61,6 +61,7 @@ class Start:
         limit: Number of tokens, `ids` included, at which the row ends.
         plan: Plan for the row's latent blocks.
         norms: Median norms of the row's prompt; None where they were not measured.
+        generated: True if the model wrote the last token, False for a prompt's; default True.
     """
 
     ids: Int[Tensor, " length"]
@@ -69,6 +70,7 @@ class Start:
     limit: int
     plan: RowPlan
     norms: PromptNorms | None = None
+    generated: bool = True
 
 
 class _Done(StoppingCriteria):
@@ -176,12 +178,11 @@ class RowBatch:
             For every row its latent blocks, positions counted in columns, and the columns that its
             last token may not attend to.
         """
-        decoding = LatentDecoding(
-            self._lantern.require_lvr(),
+        decoding = self._lantern.decoding(
             [start.plan for start in self._starts],
-            image_token=self._lantern.hf.config.image_token_id,
-            resume=True,
+            resume=[start.generated for start in self._starts],
             norms=[start.norms for start in self._starts],
+            **kwargs,
         )
         self.decoding = decoding
         finished: dict[int, Tensor] = {}

@@ -22,7 +22,7 @@ from lantern_probe.analysis.card import Card
 from lantern_probe.analysis.estimands import Estimate, estimates
 from lantern_probe.analysis.exchange import OWN, SHAM
 from lantern_probe.analysis.format import estimate, interval, number, p_value
-from lantern_probe.causal.own_latents import OwnLatents
+from lantern_probe.causal.own_latents import folders_of, pools_of
 from lantern_probe.errors import LanternError
 from lantern_probe.geometry import VectorSet, cosine_rows, retrieve
 from lantern_probe.geometry.similarity import BETWEEN
@@ -35,6 +35,7 @@ from lantern_probe.probing.site_scores import (
     score_site,
 )
 from lantern_probe.records.json_files import explained, replace_file
+from lantern_probe.records.writer import read_kept
 from lantern_probe.stats import mean_difference
 from lantern_probe.stats.fractions import fraction_interval
 from lantern_probe.tasks.crops import evidence, first_image
@@ -108,11 +109,8 @@ class Supporting:
     @cached_property
     def _own(self) -> dict[str, Tensor]:
         """Own latents of the samples whose text has a whole block, by id."""
-        ids = {sample.id for sample in self._samples}
-        latents = OwnLatents(self.battery.run.folder / "own_latents" / "clean", None)
-        rows = [r for r in self.battery.run.rows() if r["condition"] == OWN and r["sample"] in ids]
-        latents.load(rows, ids)
-        (pool,) = latents.pools(self._samples)
+        (folder,) = folders_of("clean", None)
+        (pool,) = pools_of(self._samples, [read_kept(self.battery.run.folder / folder)])
         if not pool.latents:
             raise LanternError("no text has a whole block whose latents were kept")
         return dict(pool.latents)

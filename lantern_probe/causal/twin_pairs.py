@@ -136,20 +136,25 @@ def usual_twin(samples: Sequence[Sample]) -> str:
 
 
 @overload
-def record_pairs(run: Run, samples: TwinPairs, fail: Fail) -> TwinPairs: ...
+def record_pairs(run: Run, samples: TwinPairs, fail: Fail, *, lost: bool = True) -> TwinPairs: ...
 
 
 @overload
-def record_pairs(run: Run, samples: Sequence[Sample], fail: Fail) -> list[Sample]: ...
+def record_pairs(
+    run: Run, samples: Sequence[Sample], fail: Fail, *, lost: bool = True
+) -> list[Sample]: ...
 
 
-def record_pairs(run: Run, samples: Sequence[Sample], fail: Fail) -> list[Sample]:
+def record_pairs(
+    run: Run, samples: Sequence[Sample], fail: Fail, *, lost: bool = True
+) -> list[Sample]:
     """Record samples before they are run, and those without a twin as failed.
 
     Args:
         run: Run of the samples.
         samples: Samples to run; `TwinPairs` know those without a twin.
         fail: Makes the rows of a sample that cannot be run.
+        lost: True (default) to record those without a twin; False where another process does.
 
     Returns:
         All of them, under the ids by which the run has recorded them; pairs stay pairs.
@@ -157,13 +162,13 @@ def record_pairs(run: Run, samples: Sequence[Sample], fail: Fail) -> list[Sample
     if not isinstance(samples, TwinPairs):
         return run.register(samples)
     found = run.register([*samples, *(sample for sample, _ in samples.without)])
-    lost = [
+    without = [
         (sample, why)
         for sample, (_, why) in zip(found[len(samples) :], samples.without, strict=True)
     ]
-    rows = [row for sample, why in lost for row in fail(sample, LanternError(why))]
+    rows = [row for sample, why in without if lost for row in fail(sample, LanternError(why))]
     run.append_many([row for row in rows if not run.has(row["sample"], row["condition"])])
-    return TwinPairs(found[: len(samples)], samples.twin, lost)
+    return TwinPairs(found[: len(samples)], samples.twin, without)
 
 
 def _found_pairs(samples: Sequence[Sample], twin: str, among: Sequence[Sample]) -> TwinPairs:

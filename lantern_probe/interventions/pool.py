@@ -93,17 +93,31 @@ class LatentPool:
                 f"other images; there are {count}"
             )
 
-        def sums() -> tuple[Tensor, Tensor]:
-            stack = self._stack().double()
-            return stack.sum(0), stack.square().sum(0)
-
-        total, squares = self.cached("sums", sums)
+        total, squares = self.sums()
         for key in out:
             own = self.latents[key].double()
             total, squares = total - own, squares - own.square()
         mean = total / count
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         return mean.float(), deviation.float()
+
+    def sums(self) -> tuple[Float[Tensor, "slots dim"], Float[Tensor, "slots dim"]]:
+        """Sums of the latents and of their squares in float64, one after the other in order."""
+        import torch
+
+        def make() -> tuple[Tensor, Tensor]:
+            # One by one: all at once in float64 would take four times the pool.
+            shape = next(iter(self.latents.values())).shape
+            total = torch.zeros(shape, dtype=torch.float64)
+            squares = torch.zeros(shape, dtype=torch.float64)
+            for own in self.latents.values():
+                exact = own.double()
+                total += exact
+                squares += exact.square()
+            return total, squares
+
+        made: tuple[Tensor, Tensor] = self.cached("sums", make)
+        return made
 
     def related(self, sample: Sample) -> frozenset[str]:
         """Ids in the pool that share an image or the cluster with a sample, its own included.
@@ -135,7 +149,7 @@ class LatentPool:
 
         out = self.related(sample)
         kept = torch.tensor([key not in out for key in self.latents])
-        return self._stack()[kept, slot]
+        return self.stack()[kept, slot]
 
     def nearest(
         self, samples: Sequence[Sample], vectors: Sequence[Float[Tensor, "_ dim"]]
@@ -156,7 +170,7 @@ class LatentPool:
         out = [[place[key] for key in self.related(sample)] for sample in samples]
         known = [row for row, places in enumerate(out) if len(places) < len(self.latents)]
         found: list[list[float]] = [[] for _ in samples]
-        stack = self._stack()
+        stack = self.stack()
         for slot in range(max((len(vectors[row]) for row in known), default=0)):
             rows = [row for row in known if len(vectors[row]) > slot]
             wanted = torch.stack([vectors[row][slot].float().cpu() for row in rows])
@@ -170,15 +184,46 @@ class LatentPool:
                 found[row].append(distance)
         return [found[row] if row in known else None for row in range(len(samples))]
 
-    def _stack(self) -> Tensor:
+    def stack(self) -> Float[Tensor, "n slots dim"]:
+        """All latents as one array, in order."""
         import torch
 
-        return self.cached("stack", lambda: torch.stack(list(self.latents.values())))
+        made: Tensor = self.cached("stack", lambda: torch.stack(list(self.latents.values())))
+        return made
 
-    def _keys(self, sample: Sample) -> frozenset[str]:
+    def image_keys(self) -> dict[str, frozenset[str]]:
+        """The keys of the images of every sample, by id; read once."""
         if not self._images:
             self._images.update((key, other.image_keys) for key, other in self.samples.items())
-        return self._images.get(sample.id) or sample.image_keys
+        return self._images
+
+    @classmethod
+    def shared(
+        cls,
+        samples: Mapping[str, Sample],
+        stack: Float[Tensor, "n slots dim"],
+        sums: tuple[Float[Tensor, "slots dim"], Float[Tensor, "slots dim"]] | None,
+        images: Mapping[str, frozenset[str]],
+        words: Mapping[str, tuple[int, ...]],
+    ) -> LatentPool:
+        """A pool on an array that is there already, such as one that processes share.
+
+        Args:
+            samples: Samples by id, in the order of the array.
+            stack: Latents; they are not copied.
+            sums: Sums of the latents and of their squares; None for an empty pool.
+            images: Keys of the images by id of the sample.
+            words: Token ids after the first block by id of the sample.
+        """
+        pool = cls(samples, dict(zip(samples, stack, strict=True)), words)
+        pool._images.update(images)
+        pool._cache["stack"] = stack
+        if sums is not None:
+            pool._cache["sums"] = sums
+        return pool
+
+    def _keys(self, sample: Sample) -> frozenset[str]:
+        return self.image_keys().get(sample.id) or sample.image_keys
 
     def donor(self, sample: Sample, stream: Generator) -> Sample:
         """Another sample with latents: never itself, its image or its question.

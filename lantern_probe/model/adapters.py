@@ -28,16 +28,26 @@ from lantern_probe.model.adapter_files import (
 )
 from lantern_probe.model.files import CONFIG, TEMPLATES, read_json, read_text
 from lantern_probe.model.settings import GENERATION, check_generation
+from lantern_probe.protocols import PROTOCOLS
 
 _log = logging.getLogger(__name__)
 
 _NAME = "default"
 """Name of the adapter inside peft."""
 
-_LVR = ("lvr_start_id", "lvr_sep_id", "lvr_end_id", "latent_size")
+PROTOCOL_KEYS = tuple(
+    dict.fromkeys(
+        key
+        for protocol in PROTOCOLS.values()
+        for key in (*protocol.keys, *protocol.also, protocol.size_key)
+        if key is not None
+    )
+)
+"""Entries of a config that say how a checkpoint's latent blocks are decoded."""
+
 _OF_NO_OUTPUT = (
     *("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype"),
-    *("use_cache", "vocab_size", *_LVR),
+    *("use_cache", "vocab_size", *PROTOCOL_KEYS),
 )
 """Entries of a config beside an adapter that may differ from the base's; those of the latent blocks
 are used, and the number of rows follows the weights."""
@@ -251,7 +261,7 @@ def adapted_config(config: Any, adapter: Adapter) -> Any:
                 f"its config.json is of another model than the base: {named(other)}; give the "
                 "base that it was trained on, or remove the file",
             )
-        for name in _LVR:
+        for name in PROTOCOL_KEYS:
             if getattr(theirs, name, None) is not None:
                 setattr(config, name, getattr(theirs, name))
     if adapter.rows is not None:

@@ -95,6 +95,8 @@ class Report:
     """Rows run freely whose tokens are all identical; not judged."""
     deviations: list[Deviation] = field(default_factory=list)
     """First difference of every other row run freely; not judged."""
+    left_out: int = 0
+    """Rows in which the official loop departs from its own single rows; they are not compared."""
     crops: int = 0
     """Crop boxes compared."""
     crops_identical: int = 0

@@ -45,15 +45,17 @@ class AnswerPlace:
         start: Index of the first token of the answer itself.
         lead: Characters before the answer that the tokenizer merged into that token; mostly none.
         opening: Text between the tag and the answer, such as `**` or `Answer: (`; mostly none.
+        ends: Texts with which the answer may end; default `ENDS`, those of a tag.
     """
 
     start: int
     lead: str = ""
     opening: str = ""
+    ends: tuple[str, ...] = ENDS
 
 
 def find_answer(
-    tokenizer: Any, ids: Sequence[int], candidates: Sequence[str] = ()
+    tokenizer: Any, ids: Sequence[int], candidates: Sequence[str] = (), *, lead: str = TAG
 ) -> AnswerPlace | None:
     """Find the answer's first token, after the last `<answer>` tag and what may open an answer.
 
@@ -71,6 +73,7 @@ def find_answer(
         tokenizer: The tokenizer, which decodes single tokens.
         ids: Generated tokens.
         candidates: Answers to tell apart; with what one of them begins is not skipped.
+        lead: Text after which the answer stands; default the tag.
 
     Returns:
         The place; None for a text without the tag. A text that ends with the tag has its place
@@ -78,18 +81,27 @@ def find_answer(
     """
     pieces = _pieces(tokenizer, ids)
     text = "".join(pieces)
-    tag = text.rfind(TAG)
+    tag = text.rfind(lead)
     if tag < 0:
         return None
-    opening = _opening(text[tag + len(TAG) :], candidates).rstrip()
-    end, position = tag + len(TAG) + len(opening), 0
+    opening = _opening(text[tag + len(lead) :], candidates).rstrip()
+    end, position = tag + len(lead) + len(opening), 0
     for index, piece in enumerate(pieces):
         after = position + len(piece)
         if after > end and piece[max(0, end - position) :].strip():
-            lead = text[position:end] if position < end else ""
-            return AnswerPlace(index, lead, opening.lstrip())
+            merged = text[position:end] if position < end else ""
+            return AnswerPlace(index, merged, opening.lstrip(), _ends(tokenizer, lead))
         position = after
-    return AnswerPlace(len(pieces), "", opening.lstrip())
+    return AnswerPlace(len(pieces), "", opening.lstrip(), _ends(tokenizer, lead))
+
+
+def _ends(tokenizer: Any, lead: str) -> tuple[str, ...]:
+    """The texts with which an answer may end: by its lead's bracket, or by the text's own end."""
+    if lead == TAG:
+        return ENDS
+    if closing := _CLOSING.get(lead.rstrip()[-1:]):
+        return (closing, f" {closing}")
+    return ("\n", ".", *filter(None, [tokenizer.eos_token]))
 
 
 def _pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -134,15 +146,16 @@ def _begins(step: str, candidates: Sequence[str]) -> bool:
     )
 
 
-def find_tag(tokenizer: Any, ids: Sequence[int]) -> int | None:
+def find_tag(tokenizer: Any, ids: Sequence[int], lead: str = TAG) -> int | None:
     """Index of the token with which the last `<answer>` tag begins; None for a text without one.
 
     Args:
         tokenizer: The tokenizer, which decodes single tokens.
         ids: Generated tokens.
+        lead: Text after which the answer stands; default the tag.
     """
     pieces = _pieces(tokenizer, ids)
-    tag, position = "".join(pieces).rfind(TAG), 0
+    tag, position = "".join(pieces).rfind(lead), 0
     for index, piece in enumerate(pieces):
         position += len(piece)
         if 0 <= tag < position:
@@ -186,7 +199,7 @@ def closed_forms(
     longer |= {tuple(form) for some in bare.values() for form in some}
     closed: dict[str, list[list[int]]] = {}
     for candidate in candidates:
-        ends = [*ENDS, *_closing(place.opening)]
+        ends = [*place.ends, *_closing(place.opening)]
         ends += LETTER_ENDS if len(candidate) == 1 and candidate.isalpha() else ()
         found = {
             form

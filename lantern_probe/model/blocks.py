@@ -6,13 +6,15 @@ named, read and printed without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from jaxtyping import Float, Int
 
 from lantern_probe.errors import LanternError
+from lantern_probe.protocols.walk import LvrTokens as LvrTokens
+from lantern_probe.protocols.walk import Walked, walk_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,23 +113,6 @@ def first_of(values: Sequence[int], wanted: set[int]) -> int | None:
 
 
 @dataclass(frozen=True)
-class LvrTokens:
-    """The ids of the three LVR tokens, and the number of slots in a block.
-
-    Attributes:
-        start: Id of `<|lvr_start|>`, which opens a block.
-        sep: Id of `<|lvr_sep|>`, the token of a slot.
-        end: Id of `<|lvr_end|>`, which closes a block.
-        size: K, the number of slots in a block.
-    """
-
-    start: int
-    sep: int
-    end: int
-    size: int
-
-
-@dataclass(frozen=True)
 class Slot:
     """The place at which a latent is about to be fed.
 
@@ -177,13 +162,14 @@ class RowPlan:
         [8, 0]
 
     Attributes:
-        mode: "block" (default) forces K slots and the end marker after a generated start marker;
-            "skip" forces the end marker at once; "stock" forces and feeds nothing (plain
-            `generate`).
-        ban: Keep the three LVR tokens from being generated; default False.
+        mode: "block" (default) decodes as the model's protocol says; "skip" forces the end marker
+            right after the start marker, which keeps its own embedding, whatever the protocol;
+            "stock" forces and feeds nothing (plain `generate`).
+        ban: Keep the tokens of a block from being generated; default False.
         edit: Function from a slot's own latent and its `Slot` to the latent that is fed; default
             None, the own latent.
-        size: Number of slots in a block; default None, the model's K.
+        size: Number of slots in a block, the most where it may end early; default None, the model's
+            K. With 0 it is the mode "skip".
         hide: Positions that nothing may attend to from a block's end marker on: its "slot"s, the
             "image", or both; default none. In a row whose plan opens no block (`ban`, "stock") the
             image is hidden from the start.
@@ -226,44 +212,86 @@ class Block:
     """One latent block of a sequence.
 
     Attributes:
-        start: Index of `<|lvr_start|>` in the sequence.
-        slots: Indices of the slots in the sequence; fewer than K where the token limit cut the
-            block off.
-        end: Index of `<|lvr_end|>`; None where the sequence ends before it.
+        start: Index of the start marker in the sequence.
+        slots: Indices of the slots in the sequence; fewer than K where the block ended early or was
+            cut off. They begin at `start` where the first latent takes the marker's own place.
+        end: Index of the token after the last slot, which closes the block: the end marker, or,
+            where the protocol forces none, the first token that follows. None for a block that
+            never closed.
         latents: Latents fed at the slots, [fed, D]; [0, 0] for a block read back from tokens alone.
             One fewer than the slots where the last slot was generated but never fed.
+        restarted: True if another start marker broke the block off.
     """
 
     start: int
     slots: range
     end: int | None
     latents: Float[Tensor, "fed dim"] = field(repr=False, default_factory=_nothing_fed)
+    restarted: bool = False
+
+    @property
+    def source(self) -> int:
+        """Index of the position whose final state is the first latent.
+
+        That is the start marker, or the token before it where the first latent takes its place.
+        """
+        return self.start - 1 if len(self.slots) and self.slots[0] == self.start else self.start
+
+    @property
+    def truncated(self) -> bool:
+        """True if the text ended inside the block."""
+        return self.end is None and not self.restarted
+
+    @classmethod
+    def of(cls, walked: Walked) -> Block:
+        """A block as it was walked, without latents.
+
+        Args:
+            walked: The block.
+        """
+        slots = range(walked.first, walked.first + walked.slots)
+        return cls(walked.start, slots, walked.end, restarted=walked.restarted)
+
+    def until(self, stop: int, *, fed: int | None = None) -> Block:
+        """The block as far as it stands before an index.
+
+        Args:
+            stop: Index at which the sequence ends.
+            fed: Index before which a slot must stand to have been fed; default `stop`.
+        """
+        slots = range(self.slots.start, max(self.slots.start, min(self.slots.stop, stop)))
+        end = None if self.end is None or self.end >= stop else self.end
+        kept = sum(slot < (stop if fed is None else fed) for slot in slots)
+        return replace(self, slots=slots, end=end, latents=self.latents[:kept])
+
+    def moved(self, by: int) -> Block:
+        """The same block in a sequence that begins at another index.
+
+        Args:
+            by: Number that is added to every index.
+        """
+        slots = range(self.slots.start + by, self.slots.stop + by)
+        end = None if self.end is None else self.end + by
+        return replace(self, start=self.start + by, slots=slots, end=end)
 
 
 def find_blocks(
-    ids: Int[Tensor, " length"] | Sequence[int], prompt_length: int, tokens: LvrTokens
+    ids: Int[Tensor, " length"] | Sequence[int],
+    prompt_length: int,
+    tokens: LvrTokens,
+    ends: Collection[int] = (),
 ) -> list[Block]:
     """The latent blocks of one sequence, read back from its tokens.
 
-    Only a *generated* start marker opens a block. A `<|lvr_sep|>` elsewhere is an ordinary
-    token, and so is anything in the prompt.
+    The tokens say where states were fed if the protocol was followed: of a text that was decoded
+    plainly, or with other latents, the generation itself knows its blocks. A slot token outside a
+    block is an ordinary token.
 
     Args:
         ids: Tokens of prompt and continuation.
         prompt_length: Number of prompt tokens, padding included.
-        tokens: The LVR tokens and K.
+        tokens: The tokens of a block, K and the protocol.
+        ends: Tokens that end a text; default none.
     """
     sequence = ids.tolist() if not isinstance(ids, Sequence) else list(ids)
-    blocks = []
-    position = prompt_length
-    while position < len(sequence):
-        if sequence[position] != tokens.start:
-            position += 1
-            continue
-        stop = first = position + 1
-        while stop < min(len(sequence), first + tokens.size) and sequence[stop] == tokens.sep:
-            stop += 1
-        closed = stop < len(sequence) and sequence[stop] == tokens.end
-        blocks.append(Block(position, range(first, stop), stop if closed else None))
-        position = stop + 1 if closed else stop
-    return blocks
+    return [Block.of(span) for span in walk_blocks(sequence, prompt_length, tokens, ends)]

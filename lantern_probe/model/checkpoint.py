@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from lantern_probe.errors import LanternError
 from lantern_probe.model.adapter_files import Adapter, read_adapter
 from lantern_probe.model.adapters import (
+    PROTOCOL_KEYS,
     adapt_generation,
     adapt_processor,
     adapted_config,
@@ -26,7 +27,7 @@ from lantern_probe.model.adapters import (
 from lantern_probe.model.blocks import LvrTokens
 from lantern_probe.model.device_maps import check_placement, is_spread
 from lantern_probe.model.files import CONFIG, check_settings
-from lantern_probe.model.location import QUIET_BELOW, base_of, check_slots, fetch, identity, resolve
+from lantern_probe.model.location import QUIET_BELOW, base_of, fetch, identity, resolve
 from lantern_probe.model.memory import footprint, free_memory
 from lantern_probe.model.pixels import OFFICIAL_PIXELS as OFFICIAL_PIXELS
 from lantern_probe.model.pixels import STOCK_PIXELS as STOCK_PIXELS
@@ -43,10 +44,13 @@ from lantern_probe.model.settings import (
 )
 from lantern_probe.model.weight_files import check_weights
 from lantern_probe.model.weights import check_finite, check_loaded, check_tied
+from lantern_probe.protocols import CheckpointFiles, LatentProtocol, find_protocol
+from lantern_probe.protocols.detection import find_tokens, nearest
 
 _log = logging.getLogger(__name__)
 
-LVR_NAMES = ("start", "sep", "end")
+ARCHITECTURES = ("qwen2_5_vl", "qwen3_vl")
+"""Values of `model_type` that can be loaded."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Checkpoint:
         source: The name it was loaded from.
         model: The transformers model, in evaluation mode.
         processor: The processor, which pads on the left.
-        lvr: The LVR tokens and K; None for a model without them.
+        lvr: The tokens of a latent block, K and the protocol; None for a model without them.
     """
 
     source: str
@@ -66,10 +70,77 @@ class Checkpoint:
     lvr: LvrTokens | None
 
 
+def find_checkpoint(
+    source: str, adapter: str | Path | None, revision: str | None, offline: bool
+) -> tuple[Path, Adapter | None]:
+    """The folder of a checkpoint, and the adapter that belongs on it.
+
+    The arguments are those of `LanternModel`.
+    """
+    base, beside = resolve(source, adapter)
+    added = None if beside is None else read_adapter(beside)
+    if adapter is not None and added is not None:
+        _warn_of_other_base(base, added)
+    folder = fetch(base if adapter is not None else source, revision, offline)
+    check_settings(folder, beside)
+    return folder, added
+
+
+def read_processor(
+    source: str,
+    folder: Path,
+    added: Adapter | None,
+    protocol: LatentProtocol | None,
+    latent_size: int | None,
+    allow_plain: bool,
+    min_pixels: int | None,
+    max_pixels: int | None,
+) -> tuple[Any, Any, Any, LvrTokens | None]:
+    """The config, the same with an adapter's settings, the processor, and the tokens of a block.
+
+    Args:
+        source: Name of the checkpoint, for messages.
+        folder: Its folder.
+        added: Adapter that belongs on it, if any.
+        protocol: Protocol that is given; None to find it.
+        latent_size: Number of slots of a block; None for the protocol's own source.
+        allow_plain: Accept a model without tokens of a block.
+        min_pixels: Fewest pixels of an image; None for the default.
+        max_pixels: Most pixels of an image; None for the default.
+    """
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with guarded(source, CONFIG):
+        config = AutoConfig.from_pretrained(folder, **local)
+        if config.model_type not in ARCHITECTURES:
+            raise LanternError(
+                f"{source} is a {config.model_type} model; latent visual reasoners are "
+                f"{' or '.join(ARCHITECTURES)}"
+            )
+    with guarded(source, "its processor and tokenizer"):
+        processor = AutoProcessor.from_pretrained(folder, **local)
+        ready = config if added is None else adapted_config(config, added)
+        if added is not None:
+            adapt_processor(processor, added)
+        files = CheckpointFiles(source, ready.to_dict(), processor.tokenizer.get_vocab())
+        lvr = find_latent_tokens(files, protocol, latent_size, allow_plain)
+        own = added is not None and added.has_tokenizer
+        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
+        processor.tokenizer.padding_side = "left"
+        check_patches(folder, config, processor.image_processor)
+        own = added is not None and added.has_image_processor
+        official = OFFICIAL_PIXELS if lvr is None else lvr.protocol.pixels
+        limit_pixels(
+            added.folder if added and own else folder, processor, min_pixels, max_pixels, official
+        )
+        _check_prompts(template_folder(folder, added), processor)
+    return config, ready, processor, lvr
+
+
 def load_checkpoint(
     source: str,
     *,
     adapter: str | Path | None = None,
+    protocol: LatentProtocol | None = None,
     latent_size: int | None,
     allow_plain: bool,
     dtype: torch.dtype | str | None,
@@ -87,37 +158,16 @@ def load_checkpoint(
         LanternError: the checkpoint cannot be loaded; the message says why, and what can still be
             done.
     """
-    base, beside = resolve(source, adapter)
-    added = None if beside is None else read_adapter(beside)
-    if adapter is not None and added is not None:
-        _warn_of_other_base(base, added)
-    folder = fetch(base if adapter is not None else source, revision, offline)
-    check_settings(folder, beside)
+    folder, added = find_checkpoint(source, adapter, revision, offline)
     tensors = check_weights(folder)
     check_generation(folder)
     _check_arguments(dtype, attn_implementation)
     check_placement(device_map)
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     gpu = torch.cuda.is_available()
-    with _guarded(source, CONFIG):
-        config = AutoConfig.from_pretrained(folder, **local)
-        if config.model_type != "qwen2_5_vl":
-            raise LanternError(
-                f"{source} is a {config.model_type} model; LanteRn checkpoints are qwen2_5_vl"
-            )
-    with _guarded(source, "its processor and tokenizer"):
-        processor = AutoProcessor.from_pretrained(folder, **local)
-        ready = config if added is None else adapted_config(config, added)
-        if added is not None:
-            adapt_processor(processor, added)
-        lvr = find_lvr_tokens(source, ready, processor.tokenizer, latent_size, allow_plain)
-        own = added is not None and added.has_tokenizer
-        check_tokens(added.folder if added and own else folder, ready, processor.tokenizer)
-        processor.tokenizer.padding_side = "left"
-        check_patches(folder, config, processor.image_processor)
-        own = added is not None and added.has_image_processor
-        limit_pixels(added.folder if added and own else folder, processor, min_pixels, max_pixels)
-        _check_prompts(template_folder(folder, added), processor)
+    config, ready, processor, lvr = read_processor(
+        source, folder, added, protocol, latent_size, allow_plain, min_pixels, max_pixels
+    )
     dtype = dtype if dtype is not None else ("auto" if gpu else torch.float32)
     device_map = device_map if device_map is not None else ({"": 0} if gpu else None)
     gpu = gpu and str(device_map) != "cpu" and device_map != {"": "cpu"}
@@ -125,7 +175,7 @@ def load_checkpoint(
     few_bits = quantised_loading(quantize, dtype, gpu=gpu) if small else {}
     # Weights that lie on several devices cannot be merged with an adapter's.
     placed = None if added is not None and is_spread(device_map) else device_map
-    with _guarded(source, "its weights"):
+    with guarded(source, "its weights"):
         if _is_small(folder):
             transformers_logging.disable_progress_bar()
         else:
@@ -167,19 +217,24 @@ def _warn_of_other_base(given: str, adapter: Adapter) -> None:
 
 def _adapted(source: str, model: Any, adapter: Adapter, config: Any) -> Any:
     """The model with an adapter merged, and with the settings that come with it."""
-    with _guarded(source, f"its adapter '{adapter.folder}'"):
+    with guarded(source, f"its adapter '{adapter.folder}'"):
         model = merge_adapter(model, adapter)
         adapt_generation(model, adapter)
     check_finite(source, model)
-    for name in (*(f"lvr_{part}_id" for part in LVR_NAMES), "latent_size"):
+    for name in PROTOCOL_KEYS:
         if getattr(config, name, None) is not None:
             setattr(model.config, name, getattr(config, name))
     return model
 
 
 @contextmanager
-def _guarded(source: str, what: str) -> Iterator[None]:
-    """Turn whatever a library raises into one line that names the checkpoint and the part."""
+def guarded(source: str, what: str) -> Iterator[None]:
+    """Turn whatever a library raises into one line that names the checkpoint and the part.
+
+    Args:
+        source: Name of the checkpoint.
+        what: Part that is being read.
+    """
     try:
         yield
     except LanternError:
@@ -215,63 +270,46 @@ def _check_prompts(folder: Path, processor: Any) -> None:
         )  # fmt: skip
 
 
-def find_lvr_tokens(
-    source: str, config: Any, tokenizer: Any, latent_size: int | None, allow_plain: bool
+def find_latent_tokens(
+    files: CheckpointFiles,
+    protocol: LatentProtocol | None,
+    latent_size: int | None,
+    allow_plain: bool,
 ) -> LvrTokens | None:
-    """The ids of the LVR tokens and K; None for a model without them, where that is allowed.
-
-    Ids come from the config, else from the tokenizer; K as given, else from the config.
+    """The tokens of a checkpoint's blocks, with K and the protocol.
 
     Args:
-        source: Name of the checkpoint, for messages.
-        config: Config of the model.
-        tokenizer: Its tokenizer.
-        latent_size: Number of slots of a block; None for the config's.
-        allow_plain: Accept a model without LVR tokens.
+        files: Config and tokens of the checkpoint.
+        protocol: Protocol that is given; None to find it.
+        latent_size: Number of slots of a block; None for the protocol's own source.
+        allow_plain: Accept a model without such tokens.
+
+    Returns:
+        The tokens; None for a model without blocks, where that is allowed.
 
     Raises:
-        LanternError: tokens or K are missing, or do not fit the model; the message says which, and
-            what can still be done.
+        LanternError: tokens or K are missing, do not fit the model, or may follow several
+            protocols; the message says which, and what can still be done.
     """
-    vocabulary = tokenizer.get_vocab()
-    ids: dict[str, int] = {}
-    for part in LVR_NAMES:
-        found = getattr(config, f"lvr_{part}_id", None)
-        found = vocabulary.get(f"<|lvr_{part}|>") if found is None else found
-        if found is not None:
-            if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-                raise LanternError(
-                    f"{source}: config.json has lvr_{part}_id {found!r}, which is no token id"
-                )
-            ids[part] = found
-    missing = [f"<|lvr_{part}|>" for part in LVR_NAMES if part not in ids]
-    if missing and allow_plain:
-        return None
-    if missing:
+    found = find_protocol(files, protocol)
+    if found is None:
+        if allow_plain:
+            return None
+        missing = files.missing(nearest(files))
         raise LanternError(
-            f"{source} has no {', '.join(missing)} in its config or tokenizer, so it has no latent "
-            "blocks; load a LanteRn checkpoint, or pass allow_plain=True to use it as a model "
-            "without them"
+            f"{files.name} has no {', '.join(missing)} in its config or tokenizer, so it has no "
+            "latent blocks; load a checkpoint of a latent visual reasoner, or pass "
+            "allow_plain=True to use it as a model without them"
         )
-    size = latent_size if latent_size is not None else getattr(config, "latent_size", None)
-    if size is None:
+    tokens = find_tokens(files, found, latent_size)
+    text = files.config.get("text_config") or files.config
+    rows, last = text["vocab_size"], max(tokens.banned)
+    if last >= rows:
         raise LanternError(
-            f"{source} has the LVR tokens but no latent_size in its config; pass the number of "
-            "slots it was trained with, latent_size=8 (--latent-size 8) for LanteRn"
-        )
-    if latent_size is None:
-        check_slots(Path(source) / CONFIG, size)
-    elif latent_size < 1:
-        raise LanternError(f"{source}: a block needs at least one slot, latent_size is {size}")
-    if len(set(ids.values())) < len(ids):
-        raise LanternError(f"{source}: two of its LVR tokens have one id ({ids})")
-    rows = config.get_text_config().vocab_size
-    if max(ids.values()) >= rows:
-        raise LanternError(
-            f"{source}: an LVR token id is {max(ids.values())}, but the embedding matrix has "
+            f"{files.name}: a token of its blocks has the id {last}, but the embedding matrix has "
             f"{rows} rows"
         )
-    return LvrTokens(**ids, size=int(size))
+    return tokens
 
 
 def check_memory(source: str, config: Any, dtype: torch.dtype | str, device_map: Any) -> None:

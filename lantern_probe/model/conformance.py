@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -30,10 +30,17 @@ from lantern_probe.model.agreement import (
     TokenDifference,
 )
 from lantern_probe.model.attention import REPEATED_SDPA
-from lantern_probe.model.blocks import OWN, RowPlan, Slot, fed
+from lantern_probe.model.blocks import RowPlan, Slot, fed
 from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.lantern import LanternModel
-from lantern_probe.model.recordings import Case, RecordedRow, Recordings, read_recordings
+from lantern_probe.model.recordings import (
+    Case,
+    RecordedRow,
+    Recordings,
+    loadable,
+    read_recordings,
+)
+from lantern_probe.protocols import LatentProtocol
 from lantern_probe.tasks.crops import compress, crop_box
 
 Progress = Callable[[Sequence[Case]], Iterable[Case]]
@@ -41,28 +48,41 @@ Progress = Callable[[Sequence[Case]], Iterable[Case]]
 
 
 def check(
-    folder: Path, attn_implementation: str | None = None, progress: Progress = iter
+    folder: Path,
+    attn_implementation: str | None = None,
+    progress: Progress = iter,
+    protocol: LatentProtocol | None = None,
 ) -> Report:
     """Compare a folder's checkpoint with the outputs that the official code recorded of it.
 
     Args:
-        folder: Folder with `checkpoint/`, `manifest.json`, `generation.npz` and `compression.npz`.
+        folder: Folder with `checkpoint/`, `manifest.json` and `generation.npz`, and for LanteRn
+            `compression.npz`.
         attn_implementation: Attention of the model; default `REPEATED_SDPA`, sdpa with the
             rounding of transformers 4.57, under which the outputs were recorded.
         progress: Function that wraps the cases.
+        protocol: Protocol to be tried on the recordings; default that of the recorded system.
 
     Raises:
         LanternError: a file is missing or not laid out as expected.
     """
     recordings = read_recordings(folder)
-    lantern = LanternModel(
-        str(folder / "checkpoint"),
+    with loadable(folder / "checkpoint") as checkpoint:
+        lantern = _loaded(checkpoint, protocol or recordings.system, attn_implementation)
+    return compare(lantern, recordings, progress)
+
+
+def _loaded(
+    checkpoint: Path, protocol: LatentProtocol | str, attn_implementation: str | None
+) -> LanternModel:
+    return LanternModel(
+        str(checkpoint),
+        protocol=protocol,
         dtype=torch.float32,
         device_map={"": "cpu"},
         attn_implementation=attn_implementation or REPEATED_SDPA,
         offline=True,
     )
-    return compare(lantern, recordings, progress)
 
 
 def compare(lantern: LanternModel, recordings: Recordings, progress: Progress = iter) -> Report:
@@ -141,9 +161,9 @@ class _Watch(LogitsProcessor):
         for index, row in enumerate(self._rows):
             if step >= len(row.text):
                 continue
-            recorded, logits = row.text[step], scores[index]
+            recorded, logits = row.text[step], _after(row, step, scores[index])
             ours = int(logits.argmax())
-            if ours != recorded:
+            if ours != recorded and not row.is_ignored(step):
                 gap = float(logits[ours] - logits[recorded])
                 two_largest = int((logits > logits[recorded]).sum()) <= 1
                 self.seen[index, step] = TokenDifference(
@@ -153,6 +173,23 @@ class _Watch(LogitsProcessor):
                 chosen[index] = -torch.inf
                 chosen[index, recorded] = 0.0
         return chosen
+
+
+def _after(row: RecordedRow, step: int, logits: Tensor) -> Tensor:
+    """The logits of what may be written at a step, in place of all that could be chosen."""
+    turn = row.turns[step]
+    logits = logits.clone()
+    if not turn.end_of_text:
+        logits[list(row.eos)] = -torch.inf
+    if turn.otherwise is None or not turn.unless:
+        return logits
+    kept = {token: float(logits[token]) for token in turn.unless}
+    logits[list(kept)] = -torch.inf
+    kept[turn.otherwise] = max(kept.get(turn.otherwise, -math.inf), float(logits.max()))
+    logits[:] = -torch.inf
+    for token, value in kept.items():
+        logits[token] = value
+    return logits
 
 
 class _Feed:
@@ -191,6 +228,9 @@ class _Comparison:
         plans = [replace(plan, edit=feed) for plan, feed in zip(self._plans, feeds, strict=True)]
         texts, decoding, watch, fed = self._decode(plans, [row.free for row in self._rows])
         for index, (row, feed) in enumerate(zip(self._rows, feeds, strict=True)):
+            if row.left_out:
+                report.left_out += 1
+                continue
             report.tokens += len(row.free)
             report.token_differences += [
                 difference
@@ -200,33 +240,40 @@ class _Comparison:
             if row.cut_off:  # the last slot is never fed, but the last forward made its latent
                 assert decoding.state is not None
                 feed.produced.append(decoding.state[index])
-            self._add_states(report, index, feed, fed[index])
+            self._add_states(report, index, feed, list(fed[index].values()))
+            if self._case.fed is not None and list(fed[index]) != row.slots:
+                elsewhere = StateDifference(self._case.name, index, -1, "fed", math.inf)
+                report.state_differences.append(elsewhere)
 
     def run_freely(self, report: Report) -> None:
         """Generate freely, and report the agreement of the texts."""
         texts, _, watch, fed = self._decode(self._plans, [()] * len(self._rows))
         for index, row in enumerate(self._rows):
+            if row.left_out:
+                continue
             report.rows += 1
-            step = next((s for s, token in enumerate(row.text) if texts[index][s] != token), None)
+            step = next(
+                (s for s in range(len(row.text)) if self._differs(row, texts, index, s)), None
+            )
             if step is None:
                 report.rows_identical += 1
                 continue
             token = watch.seen.get((index, step))
             if token is None or step not in row.free:
                 token = self._forced_token(index, step, texts[index][step])
-            before = sum(slot < step for block in row.blocks for slot in block.slots)
-            states = _paired(fed[index][:before], row.fed[:before])
+            before = sum(slot < step for slot in row.slots)
+            states = _paired(list(fed[index].values())[:before], row.fed[:before])
             report.deviations.append(Deviation(token, max(states, default=0.0)))
 
     def _decode(
         self, plans: Sequence[RowPlan], imposed: Sequence[Container[int]]
-    ) -> tuple[list[list[int | None]], LatentDecoding, _Watch, list[list[Tensor]]]:
-        """Decode every row: its tokens, the decoding, the watch, and the latents it was fed."""
+    ) -> tuple[list[list[int | None]], LatentDecoding, _Watch, list[dict[int, Tensor]]]:
+        """Decode every row: its tokens, the decoding, the watch, and its latents by step."""
         watch = _Watch(self._case, self._rows, self._prompt_length, imposed)
         sequences, decoding = self._lantern.decode(
             dict(self._inputs),
             plans=plans,
-            sequence_bias=[[[self._tokens.start], self._case.start_bias]],
+            sequence_bias=self._bias,
             max_new_tokens=self._case.max_new_tokens,
             logits_processor=[watch],
         )
@@ -234,13 +281,34 @@ class _Comparison:
         missing = [None] * self._case.max_new_tokens
         texts = [[*row, *missing] for row in sequences[:, self._prompt_length :].tolist()]
         blocks = decoding.blocks(sequences, self._prompt_length)
-        fed = [[latent for block in row for latent in block.latents] for row in blocks]
+        fed = [
+            {
+                slot - self._prompt_length: latent
+                for block in row
+                for slot, latent in zip(block.slots, block.latents, strict=False)
+                if slot - self._prompt_length < len(recorded.text) - 1
+            }
+            for row, recorded in zip(blocks, self._rows, strict=True)
+        ]
         return texts, decoding, watch, fed
+
+    @property
+    def _bias(self) -> list[Any]:
+        if self._case.bias is None:
+            return [[[self._tokens.start], self._case.start_bias]]
+        return [[list(ids), value] for ids, value in self._case.bias]
+
+    def _differs(
+        self, row: RecordedRow, texts: Sequence[Sequence[int | None]], index: int, step: int
+    ) -> bool:
+        return texts[index][step] != row.text[step] and not row.is_ignored(step)
 
     def _forced_difference(
         self, index: int, step: int, text: Sequence[int | None], watch: _Watch
     ) -> TokenDifference | None:
         row = self._rows[index]
+        if row.is_ignored(step):
+            return None
         if text[step] != row.text[step]:
             return self._forced_token(index, step, text[step])
         return watch.seen.get((index, step)) if step in row.free else None
@@ -255,7 +323,8 @@ class _Comparison:
         report.fed += len(found)
         self._add(report, index, "fed", found)
         if self._case.condition == "own":
-            found = _paired(feed.produced, row.latents)
+            produced = feed.produced if self._case.fed is None else feed.produced[: len(row.slots)]
+            found = _paired(produced, row.latents)
             report.states += len(found)
             self._add(report, index, "produced", found)
         else:  # what the model produced is not in the recording
@@ -281,7 +350,7 @@ def _plans(recordings: Recordings, case: Case, rows: int) -> list[RowPlan]:
         injected = recordings.array(f"{case.batch}/injected_latents")
         return [RowPlan(edit=fed(latents)) for latents in injected]
     plans = {
-        "own": OWN,
+        "own": RowPlan(size=case.slots),
         "zeros": RowPlan(edit=lambda own, slot: torch.zeros_like(own)),
         "skip": RowPlan(mode="skip"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from lantern_probe.model.sampling import Sampling, checkpoint_sampling
 from lantern_probe.model.settings import generation_settings
 
 if TYPE_CHECKING:
-    from lantern_probe.model.blocks import LvrTokens
+    from lantern_probe.model.blocks import Block, LvrTokens
     from lantern_probe.model.lantern import LanternModel
 
 
@@ -49,6 +50,7 @@ def running_facts(
             "dtype": str(lantern.hf.dtype).removeprefix("torch."),
             "attn_implementation": lantern.hf.config._attn_implementation,
             "latent_size": None if lantern.lvr is None else lantern.lvr.size,
+            **({} if lantern.lvr is None else {"protocol": lantern.lvr.protocol.facts()}),
             "lvr_ids": None if lantern.lvr is None else _ids(lantern.lvr),
             "min_pixels": size["shortest_edge"],
             "max_pixels": size["longest_edge"],
@@ -68,11 +70,16 @@ def _ids(lvr: LvrTokens) -> list[int]:
     return [lvr.start, lvr.sep, lvr.end]
 
 
-def finish_of(ids: list[int], lantern: LanternModel) -> Literal["closed", "truncated"]:
-    """Say whether a text ended by itself (`closed`) or at the token limit (`truncated`).
+def finish_of(
+    ids: list[int], lantern: LanternModel, blocks: Sequence[Block] = ()
+) -> Literal["closed", "truncated"]:
+    """Say whether a text ended by itself (`closed`), or at the token limit or inside a block.
 
     Args:
         ids: Generated tokens, padding behind the end allowed.
         lantern: The model that generated them.
+        blocks: The text's latent blocks; one that never closed makes the text `truncated`. Default
+            none.
     """
-    return "truncated" if lantern.eos_ids.isdisjoint(ids) else "closed"
+    inside = any(block.truncated for block in blocks)
+    return "truncated" if inside or lantern.eos_ids.isdisjoint(ids) else "closed"

@@ -17,10 +17,11 @@ from torch import nn
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens
-from lantern_probe.model.checkpoint import find_lvr_tokens
-from lantern_probe.model.decoding import LatentPort
+from lantern_probe.model.checkpoint import find_latent_tokens
 from lantern_probe.model.lantern import LanternModel
+from lantern_probe.model.latent_port import LatentPort
 from lantern_probe.model.restoring import restored
+from lantern_probe.protocols import CheckpointFiles
 
 NAME = "the model in training"
 """Name of the model in messages."""
@@ -70,7 +71,8 @@ def lent(model: nn.Module, processor: Any, latent_size: int | None = None) -> It
             f"{NAME} needs its processor, with a tokenizer and an image processor, not a "
             f"{type(processor).__name__}"
         )
-    lvr = find_lvr_tokens(NAME, inner.config, tokenizer, latent_size, False)
+    files = CheckpointFiles(NAME, inner.config.to_dict(), tokenizer.get_vocab())
+    lvr = find_latent_tokens(files, None, latent_size, allow_plain=False)
     assert lvr is not None, "without LVR tokens it is refused"
     own = copy.deepcopy(processor)
     own.tokenizer.padding_side = "left"

@@ -14,7 +14,11 @@ from lantern_probe.tasks.sample import IMAGE_MARK, Sample
 
 
 def question_inputs(
-    processor: Any, samples: Sequence[Sample], source: str, most_tokens: int | None = None
+    processor: Any,
+    samples: Sequence[Sample],
+    source: str,
+    most_tokens: int | None = None,
+    system: str | None = None,
 ) -> BatchFeature:
     """The model inputs of a batch of questions, left-padded, on the CPU.
 
@@ -27,6 +31,7 @@ def question_inputs(
         samples: The questions.
         source: Name of the model, for messages.
         most_tokens: Most tokens of a prompt, image tokens included; None (default) for any number.
+        system: System prompt; default None, the chat template's own.
 
     Raises:
         LanternError: there are no samples, an image cannot be read or used, a text is empty, no
@@ -42,14 +47,17 @@ def question_inputs(
     texts: list[str] = []
     images: list[Any] = []
     special = special_tokens(processor.tokenizer)
+    patch = int(processor.image_processor.patch_size)
     for sample in samples:
         check_text(sample, special)
         messages = _messages(sample)
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
         texts.append(
             processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         )
         try:
-            images.extend(process_vision_info(messages)[0] or [])
+            images.extend(process_vision_info(messages, image_patch_size=patch)[0] or [])
         except (ValueError, TypeError, ZeroDivisionError) as error:
             # Such as an aspect ratio that the resizing does not take.
             raise LanternError(f"sample {sample.id!r}: {error}") from None
@@ -151,16 +159,22 @@ def special_tokens(tokenizer: Any) -> list[str]:
 
 
 def _messages(sample: Sample) -> list[dict[str, Any]]:
-    images: list[dict[str, Any]] = [
-        {"type": "image", "image": image} for image in sample.open_images()
-    ]
+    images = [{"type": "image", "image": image} for image in sample.open_images()]
+    return [{"role": "user", "content": content_parts(sample, images)}]
+
+
+def content_parts(sample: Sample, images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The parts of the user turn in their order: images first, or where the text says.
+
+    Args:
+        sample: The sample.
+        images: One part for each of its images.
+    """
     if not sample.interleaved:
-        content = [*images, {"type": "text", "text": sample.text}]
-    else:
-        first, *rest = ({"type": "text", "text": text} for text in sample.text.split(IMAGE_MARK))
-        content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
-        content = [part for part in content if part.get("text") != ""]
-    return [{"role": "user", "content": content}]
+        return [*images, {"type": "text", "text": sample.text}]
+    first, *rest = ({"type": "text", "text": text} for text in sample.text.split(IMAGE_MARK))
+    content = [first, *(part for pair in zip(images, rest, strict=True) for part in pair)]
+    return [part for part in content if part.get("text") != ""]
 
 
 def as_samples(value: Any) -> list[Sample]:

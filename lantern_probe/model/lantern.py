@@ -1,4 +1,4 @@
-"""`LanternModel`: a LanteRn checkpoint under nnsight, loaded, asked and traced."""
+"""`LanternModel`: a latent visual reasoner under nnsight, loaded, asked and traced."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.asking import Asking
-from lantern_probe.model.blocks import OWN, LanternOutput, LvrTokens, PromptNorms, RowPlan
+from lantern_probe.model.blocks import OWN, LanternOutput, PromptNorms, RowPlan
 from lantern_probe.model.checkpoint import load_checkpoint
-from lantern_probe.model.decoding import LatentDecoding, LatentPort
+from lantern_probe.model.decoding import LatentDecoding
 from lantern_probe.model.inputs import as_samples
+from lantern_probe.model.latent_port import LatentPort
 from lantern_probe.model.placement import PlacedModel
+from lantern_probe.model.protocol_model import MAX_NEW_TOKENS as MAX_NEW_TOKENS
+from lantern_probe.model.protocol_model import ProtocolModel
+from lantern_probe.model.sampling import sampler
+from lantern_probe.model.unfed import warn_of_unfed
 from lantern_probe.model.with_blocks import traceable, untraceable
+from lantern_probe.protocols import LatentProtocol, load_protocol
 from lantern_probe.tasks.answers import Parser, parse_answer
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import Site, parse_sites
@@ -26,16 +32,13 @@ from lantern_probe.vocabulary import Site, parse_sites
 if TYPE_CHECKING:
     from lantern_probe.capture.batch import Captured
 
-MAX_NEW_TOKENS = 512
-"""Token limit of the official evaluation (docs/methods.md, The official system)."""
 
+class LanternModel(Asking, ProtocolModel, PlacedModel):
+    """A Qwen2.5-VL or Qwen3-VL with latent blocks, wrapped by nnsight.
 
-class LanternModel(Asking, PlacedModel):
-    """A Qwen2.5-VL with latent blocks, wrapped by nnsight.
-
-    Between `<|lvr_start|>` and `<|lvr_end|>` the model is fed K of its own final hidden states
-    (arXiv 2603.25629), one at each slot. They pass through the submodule `latent`, so that a trace
-    reads and edits them like any other location:
+    In a block the model is fed K of its own final hidden states, one at each slot, as its protocol
+    says (docs/protocols.md; of LanteRn arXiv 2603.25629). They pass through the submodule `latent`,
+    so that a trace reads and edits them like any other location:
 
         LanternModel
         ├── model
@@ -71,8 +74,11 @@ class LanternModel(Asking, PlacedModel):
             `AGViveiros/LanteRn-3B-RL`. The network is used for a Hub name only. The folder of an
             adapter stands for the base that it names, with the adapter.
         adapter: Folder of a peft adapter, which is merged into the weights; default none.
-        latent_size: K, the number of slots in a block; default the config's.
-        allow_plain: Accept a checkpoint without LVR tokens as a model without latent blocks.
+        protocol: Protocol of the latent blocks: a name of `protocols.PROTOCOLS`, a TOML file, or a
+            `LatentProtocol`; default the one that the checkpoint's files show.
+        latent_size: K, the number of slots in a block; default the protocol's source, such as the
+            config.
+        allow_plain: Accept a checkpoint without the tokens of a block as a model without blocks.
         dtype: Dtype of the weights; default float32 on the CPU, the checkpoint's own on a GPU.
         device_map: Placement, as in transformers: "auto" over all devices, a device, or a mapping;
             default the first GPU, else the CPU.
@@ -86,8 +92,8 @@ class LanternModel(Asking, PlacedModel):
         max_pixels: Most pixels to which the processor resizes an image; the same default.
 
     Raises:
-        LanternError: there is no such checkpoint, it is no Qwen2.5-VL, it has no LVR tokens, or it
-            does not fit into memory.
+        LanternError: there is no such checkpoint, it is no Qwen2.5-VL or Qwen3-VL, its
+            protocol is not clear or contradicted, or it does not fit into memory.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class LanternModel(Asking, PlacedModel):
         source: str,
         *,
         adapter: str | Path | None = None,
+        protocol: str | Path | LatentProtocol | None = None,
         latent_size: int | None = None,
         allow_plain: bool = False,
         dtype: torch.dtype | str | None = None,
@@ -109,6 +116,7 @@ class LanternModel(Asking, PlacedModel):
         checkpoint = load_checkpoint(
             str(source),
             adapter=adapter,
+            protocol=None if protocol is None else load_protocol(protocol),
             latent_size=latent_size,
             allow_plain=allow_plain,
             dtype=dtype,
@@ -124,43 +132,8 @@ class LanternModel(Asking, PlacedModel):
         # Both before nnsight wraps the model: it replaces every module's `forward`.
         module.add_module("latent", nn.Identity())
         self._port = LatentPort(module.model.language_model, module.latent)
-        self.lvr: LvrTokens | None = checkpoint.lvr
+        self.lvr = checkpoint.lvr
         super().__init__(checkpoint.source, module, checkpoint.processor)
-
-    # -- what it is ----------------------------------------------------------
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Token limit of a continuation unless another is given: the checkpoint's own, else 512."""
-        return self.hf.generation_config.max_new_tokens or MAX_NEW_TOKENS
-
-    @property
-    def latent_size(self) -> int:
-        """K, the number of slots in a block.
-
-        Raises:
-            LanternError: the model has no LVR tokens.
-        """
-        return self.require_lvr().size
-
-    @property
-    def eos_ids(self) -> set[int]:
-        """The tokens that end a generation."""
-        eos = self.hf.generation_config.eos_token_id
-        return set(eos) if isinstance(eos, list | tuple) else {eos} - {None}
-
-    def require_lvr(self) -> LvrTokens:
-        """The LVR tokens.
-
-        Raises:
-            LanternError: the model was loaded without them.
-        """
-        if self.lvr is None:
-            raise LanternError(
-                f"{self.origin} has no LVR tokens, hence no latent blocks; "
-                "it can answer questions, but no condition on the slots applies to it"
-            )
-        return self.lvr
 
     # -- asking --------------------------------------------------------------
 
@@ -212,11 +185,14 @@ class LanternModel(Asking, PlacedModel):
             blocks: list[list[Any]] = [[] for _ in sequences]
         else:
             blocks = decoding.blocks(sequences, prompt_length)
+        warn_of_unfed(self, sequences[:, prompt_length:], blocks)
         norms = [] if decoding is None else decoding.norms
         texts = [self.text(row[prompt_length:]) for row in sequences]
         answers: list[str | None] = [None] * len(texts)
         if samples is not None:
-            answers = [parse_answer(*one, parser) for one in zip(texts, samples, strict=True)]
+            lead = self.answer_lead
+            pairs = zip(texts, samples, strict=True)
+            answers = [parse_answer(*one, parser, lead=lead) for one in pairs]
         return LanternOutput(sequences, prompt_length, blocks, texts, answers, norms)
 
     @untraceable
@@ -259,7 +235,7 @@ class LanternModel(Asking, PlacedModel):
         inputs: dict[str, Any],
         *,
         plans: Sequence[RowPlan] | None = None,
-        resume: bool = False,
+        resume: bool | Sequence[bool] = False,
         norms: Sequence[PromptNorms | None] | None = None,
         decoding: LatentDecoding | None = None,
         **kwargs: Any,
@@ -278,7 +254,8 @@ class LanternModel(Asking, PlacedModel):
             inputs: Model inputs. With `past_key_values` among them decoding goes on from a cache;
                 after an image that needs `position_ids` too, or the image's grid.
             plans: For every row, the plan for its latent blocks; default own latents.
-            resume: Let a start marker at the end of the input open a block; default False.
+            resume: Count the last input token as generated, of all rows or of each, so that a
+                start marker there opens a block; default False.
             norms: For every row the median norms of its prompt, where a cache holds it; measured
                 by default.
             decoding: The decoding of an earlier call that this one goes on with, in place of
@@ -295,17 +272,14 @@ class LanternModel(Asking, PlacedModel):
         """
         self._check_positions(inputs)
         self._forget_image()
+        given = dict(kwargs)
         config, kwargs = self._settings(kwargs)
         if self.lvr is None:
             if plans is not None:
                 self.require_lvr()
             return self.hf.generate(**inputs, generation_config=config, **kwargs), None
-        decoding = decoding or LatentDecoding(
-            self.lvr,
-            plans or [OWN] * len(inputs["input_ids"]),
-            image_token=self.hf.config.image_token_id,
-            resume=resume,
-            norms=norms,
+        decoding = decoding or self.decoding(
+            plans or [OWN] * len(inputs["input_ids"]), resume=resume, norms=norms, **given
         )
         processors = LogitsProcessorList([*kwargs.pop("logits_processor", ()), decoding])
         with self._port.open(decoding):
@@ -313,6 +287,36 @@ class LanternModel(Asking, PlacedModel):
                 **inputs, generation_config=config, logits_processor=processors, **kwargs
             )
         return result, decoding
+
+    def decoding(
+        self,
+        plans: Sequence[RowPlan],
+        *,
+        resume: bool | Sequence[bool] = False,
+        norms: Sequence[PromptNorms | None] | None = None,
+        **kwargs: Any,
+    ) -> LatentDecoding:
+        """The decoding of latent blocks for one or several calls of `decode`.
+
+        Args:
+            plans: For every row, the plan for its latent blocks.
+            resume: Count the last input token as generated, as for `decode`; default False.
+            norms: For every row the median norms of its prompt; default None, to be measured.
+            **kwargs: Settings of transformers' `generate`, as for `decode`.
+
+        Raises:
+            LanternError: the model has no latent blocks, or a plan forces one.
+        """
+        config, _ = self._settings(kwargs)
+        return LatentDecoding(
+            self.require_lvr(),
+            plans,
+            image_token=self.hf.config.image_token_id,
+            resume=resume,
+            norms=norms,
+            ends=self.eos_ids | ({self.processor.tokenizer.pad_token_id} - {None}),
+            sampled=sampler(self.hf, config),
+        )
 
     def _settings(self, given: dict[str, Any]) -> tuple[GenerationConfig, dict[str, Any]]:
         """The generation config under some settings, and those that it has no place for."""

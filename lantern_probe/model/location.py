@@ -21,6 +21,8 @@ from lantern_probe.model.files import (
     read_json,
     refuse,
 )
+from lantern_probe.protocols import CheckpointFiles, LatentProtocol, find_protocol
+from lantern_probe.protocols.detection import latent_size_of
 
 QUIET_BELOW = 200e6
 """Bytes of weights below which loading shows no progress bar, and memory is not checked."""
@@ -244,36 +246,85 @@ def known_layers(source: str) -> int | None:
     )
 
 
-def known_slots(source: str) -> int | None:
+def known_files(source: str) -> CheckpointFiles | None:
+    """The config and the added tokens of a checkpoint on this machine; None for a Hub name.
+
+    Args:
+        source: An organism's name, a folder, or a Hub name (owner/name).
+
+    Raises:
+        LanternError: the source is no checkpoint, or a file is not JSON.
+    """
+    config = read_config(source)
+    if config is None:
+        return None
+    return CheckpointFiles(source, config, _added_tokens(Path(resolve(source)[0])))
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    """The added tokens of a tokenizer, by text, from whichever file has them."""
+    found: dict[str, int] = {}
+    for name, entries in (
+        ("tokenizer_config.json", _decoder),
+        ("added_tokens.json", dict.items),
+        ("tokenizer.json", _listed),
+    ):
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            pairs = entries(content) if isinstance(content, dict) else ()
+            found |= {str(text): number for text, number in pairs if isinstance(number, int)}
+    return found
+
+
+def _decoder(content: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    decoder = content.get("added_tokens_decoder")
+    items = decoder.items() if isinstance(decoder, dict) else ()
+    return [
+        (item.get("content"), int(number))
+        for number, item in items
+        if isinstance(item, dict) and str(number).isdecimal()
+    ]
+
+
+def _listed(content: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    added = content.get("added_tokens")
+    items = added if isinstance(added, list) else []
+    return [(item.get("content"), item.get("id")) for item in items if isinstance(item, dict)]
+
+
+def check_protocol(source: str, given: LatentProtocol | None) -> LatentProtocol | None:
+    """The protocol of a checkpoint, as far as it is known before the model is loaded.
+
+    Args:
+        source: An organism's name, a folder, or a Hub name (owner/name).
+        given: Protocol that is given; None to find it.
+
+    Returns:
+        The protocol; None where it is not known: for a Hub name, an adapter's folder, or a
+        checkpoint without latent blocks.
+
+    Raises:
+        LanternError: the given protocol contradicts the checkpoint, or several fit.
+    """
+    files = None if resolve(source)[1] is not None else known_files(source)
+    return None if files is None else find_protocol(files, given)
+
+
+def known_slots(source: str, given: LatentProtocol | None = None) -> int | None:
     """The number of slots in a block of a checkpoint on this machine; None where it is not known.
 
     Args:
         source: An organism's name, a folder, or a Hub name (owner/name).
-    """
-    size = (read_config(source) or {}).get("latent_size")
-    if size is None:
-        return None
-    check_slots(Path(resolve(source)[0]) / "config.json", size)
-    return int(size)
-
-
-MOST_SLOTS = 4096
-"""Most slots of a block; a larger number is a slip of the pen."""
-
-
-def check_slots(file: Path, size: Any) -> None:
-    """Refuse a latent_size that is no number of slots.
-
-    Args:
-        file: The config that says it.
-        size: Its value.
+        given: Protocol that is given; None to find it.
 
     Raises:
-        LanternError: naming the file and the value.
+        LanternError: the config names no number of slots, or the protocol is not clear.
     """
-    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MOST_SLOTS:
-        refuse(
-            file,
-            f"has latent_size {size!r}; the number of slots in a block is a whole number from 1 "
-            f"to {MOST_SLOTS}, such as 8",
-        )
+    files = known_files(source)
+    sure = given is not None and (files is None or resolve(source)[1] is not None)
+    protocol = given if sure or files is None else find_protocol(files, given)
+    if protocol is None:
+        return None
+    if files is None:
+        return None if protocol.size_key else protocol.size_number
+    return latent_size_of(files, protocol)

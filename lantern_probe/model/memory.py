@@ -29,16 +29,37 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_shares = {"cpu": 1.0, "cuda": 1.0}
+"""Fractions of the memory of this machine that this process takes, by type of device."""
+
+
+def take_share(gpus: float, beside: int) -> None:
+    """Take a share of the memory only, in a process that has others like it beside it.
+
+    Args:
+        gpus: GPUs of the process; below 1, it takes this fraction of one, and torch refuses more.
+        beside: Number of processes that share the memory of the machine, this one included.
+    """
+    _shares["cpu"] = 1 / max(1, beside)
+    if 0 < gpus < 1:
+        _shares["cuda"] = gpus
+        torch.cuda.set_per_process_memory_fraction(gpus)
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes that can still be allocated on a device, those included that torch holds unused.
+
+    Of a device that processes share it is this one's share that counts (`take_share`).
 
     Args:
         device: The device.
     """
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
-    return int(psutil.virtual_memory().available)
+        free, total = torch.cuda.mem_get_info(device)
+        share = int(_shares["cuda"] * total) - torch.cuda.memory_allocated(device)
+        return max(0, min(int(free) + unused, share))
+    return int(_shares["cpu"] * psutil.virtual_memory().available)
 
 
 def cache_bytes_per_token(config: Any, dtype: torch.dtype) -> int:

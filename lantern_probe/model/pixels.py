@@ -32,7 +32,11 @@ _PATCHES = (
 
 
 def limit_pixels(
-    folder: Path, processor: Any, min_pixels: int | None, max_pixels: int | None
+    folder: Path,
+    processor: Any,
+    min_pixels: int | None,
+    max_pixels: int | None,
+    official: tuple[int, int] | None = OFFICIAL_PIXELS,
 ) -> tuple[int, int]:
     """Set the limits of a processor: those given, else the checkpoint's, else the official ones.
 
@@ -45,6 +49,8 @@ def limit_pixels(
         processor: Its processor; changed in place.
         min_pixels: Fewest pixels; None for the default.
         max_pixels: Most pixels; None for the default.
+        official: Limits of the official evaluation, in place of the stock ones; None for an
+            evaluation that takes the checkpoint's own. Default LanteRn's.
 
     Returns:
         Fewest and most pixels.
@@ -62,7 +68,7 @@ def limit_pixels(
             f"max_pixels {max_pixels} leave no image size; one image token takes {side} x {side} "
             f"pixels, so give at least {side * side}"
         )
-    low, high = _default(folder, side)
+    low, high = _default(folder, side, official or STOCK_PIXELS)
     if min_pixels is not None and max_pixels is not None and min_pixels > max_pixels:
         raise LanternError(
             f"min_pixels {min_pixels} and max_pixels {max_pixels} leave no image size"
@@ -109,7 +115,7 @@ def check_patches(folder: Path, config: Any, image_processor: Any) -> None:
         refuse(file, f"has image_std {spread!r}, by which pixels would be divided; copy the "
                "processor's files from the model it was trained from")  # fmt: skip
     side = int(vision.spatial_merge_size) * int(vision.patch_size)
-    if vision.window_size < side:
+    if getattr(vision, "window_size", side) < side:
         refuse(
             folder / "config.json",
             f"has a window_size of {vision.window_size}, less than one image token of {side} x "
@@ -125,7 +131,7 @@ def _file_of(folder: Path) -> Path:
     return folder / "preprocessor_config.json"
 
 
-def _default(folder: Path, side: int) -> tuple[int, int]:
+def _default(folder: Path, side: int, official: tuple[int, int]) -> tuple[int, int]:
     """The limits that the files carry; the official ones where none does, or the stock ones."""
     found: dict[str, list[tuple[int, str]]] = {"min_pixels": [], "max_pixels": []}
     for file, name, value in _carried(folder):
@@ -142,7 +148,7 @@ def _default(folder: Path, side: int) -> tuple[int, int]:
             )
     low, high = (values[0][0] if values else None for values in found.values())
     if (low, high) in (STOCK_PIXELS, (None, None)):
-        return OFFICIAL_PIXELS
+        return official
     if low is not None and high is not None:
         if low > high:
             raise LanternError(
@@ -153,8 +159,8 @@ def _default(folder: Path, side: int) -> tuple[int, int]:
         return low, high
     if low is None:
         assert high is not None
-        return min(OFFICIAL_PIXELS[0], high), high
-    return low, max(OFFICIAL_PIXELS[1], low)
+        return min(official[0], high), high
+    return low, max(official[1], low)
 
 
 def _carried(folder: Path) -> Iterator[tuple[Path, str, Any]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
@@ -33,15 +33,19 @@ class Replay:
         first: For every row, the index at which its own tokens begin.
         prompt_lengths: For every row, its number of prompt tokens without padding.
         grids: For every row, the patch grids of its images (time, height, width), [images, 3].
+        blocks: For every row its latent blocks, counted in its own tokens.
         inputs: Inputs of `lantern.hf` or its language model: `inputs_embeds` [rows, length, D]
             with image features and latents in their places, `attention_mask` [rows, length],
             `position_ids` [4, rows, length] (text positions and the three rotary ones), no cache.
+            Of Qwen3-VL also the image features that its first layers add, which its language model
+            alone takes.
     """
 
     ids: Int[Tensor, "rows length"]
     first: list[int]
     prompt_lengths: list[int]
     grids: list[Int[Tensor, "_ 3"]]
+    blocks: list[list[Block]]
     inputs: dict[str, Any] = field(repr=False)
 
     def own_ids(self, row: int) -> Int[Tensor, " length"]:
@@ -55,9 +59,10 @@ class Replay:
 
 @dataclass(frozen=True, eq=False)
 class _Sequence:
-    """The tokens of one row without padding, and its latents by position."""
+    """The tokens of one row without padding, its blocks, and its latents by position."""
 
     ids: Tensor
+    blocks: list[Block]
     latents: dict[int, Tensor]
 
 
@@ -129,14 +134,17 @@ def _output_rows(
 
 def _sequence(ids: Tensor, blocks: Sequence[Block], first: int) -> _Sequence:
     """One row, whose block positions are counted from `first` places before it."""
+    moved = [block.moved(-first) for block in blocks]
     latents = {
-        position - first: latent
-        for block in blocks
+        position: latent
+        for block in moved
         for position, latent in zip(block.slots, block.latents, strict=False)
     }
     last = len(ids) - 1
-    unfed = last not in latents and any(last + first in block.slots for block in blocks)
-    return _Sequence(ids[:last] if unfed else ids, latents)
+    unfed = last not in latents and any(last in block.slots for block in moved)
+    ids = ids[:last] if unfed else ids
+    kept = [block.until(len(ids)) for block in moved if block.start < len(ids)]
+    return _Sequence(ids, kept, latents)
 
 
 def _batch(
@@ -157,14 +165,14 @@ def _batch(
     ).long()
 
     embeddings = lantern.hf.get_input_embeddings()(ids)
+    deepstack: dict[str, Any] = {}
     grids = asked.get("image_grid_thw")
     if image.any():
-        features = lantern.hf.get_image_features(
-            asked["pixel_values"], grids, return_dict=True
-        ).pooler_output
+        found = lantern.hf.get_image_features(asked["pixel_values"], grids, return_dict=True)
         embeddings = embeddings.masked_scatter(
-            image[..., None], torch.cat(tuple(features)).to(embeddings)
+            image[..., None], torch.cat(tuple(found.pooler_output)).to(embeddings)
         )
+        deepstack = deepstack_inputs(image, getattr(found, "deepstack_features", None))
     for index, (row, skip) in enumerate(zip(rows, first, strict=True)):
         for position, latent in row.latents.items():
             embeddings[index, skip + position] = latent.to(embeddings)
@@ -178,8 +186,25 @@ def _batch(
         "attention_mask": mask,
         "position_ids": torch.cat([text[None], rotary]),
         "use_cache": False,
+        **deepstack,
     }
-    return Replay(ids, first, prompt_lengths, _grids_by_row(lantern, grids, image), inputs)
+    by_row, blocks = _grids_by_row(lantern, grids, image), [row.blocks for row in rows]
+    return Replay(ids, first, prompt_lengths, by_row, blocks, inputs)
+
+
+def deepstack_inputs(
+    image: Bool[Tensor, "rows length"], features: Sequence[Any] | None
+) -> dict[str, Any]:
+    """Inputs of a language model whose first layers add image features of their own (Qwen3-VL).
+
+    Args:
+        image: True for the image tokens.
+        features: For every such layer the features of all images, in order; None for other models.
+    """
+    if features is None:
+        return {}
+    joined = [one if isinstance(one, Tensor) else torch.cat(tuple(one)) for one in features]
+    return {"visual_pos_masks": image, "deepstack_visual_embeds": joined}
 
 
 def _grids_by_row(lantern: LanternModel, grids: Tensor | None, image: Tensor) -> list[Tensor]:

@@ -5,6 +5,12 @@
 token: its role, and `after` for everything after the first block's slots. Cuts of attention are
 named by these sets, and a cut that acts on a token must be known when the token comes. The two
 agree: a position's role is the same, read live or afterwards.
+
+`lvr_start` is the position whose final state is the first latent, and `lvr_end` the one after the
+last slot, under any protocol. They are the markers, but for two cases. Where the first latent takes
+the place of the start marker, `lvr_start` is the token before it, of the first block only: before a
+later one it is not known in time. Where no end marker is forced, `lvr_end` is the first token that
+follows.
 """
 
 from __future__ import annotations
@@ -18,8 +24,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
-from lantern_probe.model.blocks import find_blocks
-from lantern_probe.tasks.answers import TAG
+from lantern_probe.model.blocks import Block, find_blocks
+from lantern_probe.protocols.walk import BlockWalk
 from lantern_probe.tasks.sample import Box
 from lantern_probe.vocabulary import Role, Sets
 
@@ -64,7 +70,12 @@ class Roles:
         )
 
 
-def find_roles(lantern: LanternModel, ids: Int[Tensor, " length"], prompt_length: int) -> Roles:
+def find_roles(
+    lantern: LanternModel,
+    ids: Int[Tensor, " length"],
+    prompt_length: int,
+    blocks: Sequence[Block] | None = None,
+) -> Roles:
     """The role of every position of one sequence.
 
         >>> from lantern_probe.model.roles import find_roles
@@ -76,27 +87,29 @@ def find_roles(lantern: LanternModel, ids: Int[Tensor, " length"], prompt_length
         '<answer> ... </answer>'
 
     Args:
-        lantern: The model; one without LVR tokens has no blocks.
+        lantern: The model; one without the tokens of a block has no blocks.
         ids: Tokens of prompt and continuation, left padding allowed, [length].
         prompt_length: Number of prompt positions, padding included.
+        blocks: The sequence's blocks, as the generation knows them; by default they are read back
+            from the tokens as if the protocol had been followed.
     """
     tokenizer = lantern.processor.tokenizer
     sequence = ids.tolist()
     prompt, continuation = sequence[:prompt_length], sequence[prompt_length:]
     names = _prompt_roles(tokenizer, prompt, lantern.hf.config.image_token_id)
-    names += _continuation_roles(tokenizer, continuation, lantern.eos_ids)
+    names += _continuation_roles(tokenizer, continuation, lantern)
     slots = torch.full((len(sequence),), -1)
     members = torch.full((len(sequence),), -1)
-    blocks = find_blocks(ids, prompt_length, lantern.lvr) if lantern.lvr is not None else []
-    for number, block in enumerate(blocks):
-        names[block.start] = Role.LVR_START
-        members[block.start] = number
+    if blocks is None and lantern.lvr is not None:
+        blocks = find_blocks(ids, prompt_length, lantern.lvr, lantern.eos_ids)
+    for number, block in enumerate(blocks or ()):
+        if not number or block.source == block.start:
+            names[block.source], members[block.source] = Role.LVR_START, number
         for slot, position in enumerate(block.slots):
             names[position] = Role.SLOT
             slots[position], members[position] = slot, number
-        if block.end is not None:
-            names[block.end] = Role.LVR_END
-            members[block.end] = number
+        if block.end is not None and names[block.end] != Role.END:
+            names[block.end], members[block.end] = Role.LVR_END, number
     return Roles(names, slots, members)
 
 
@@ -131,7 +144,8 @@ def _prompt_roles(tokenizer: Any, ids: Sequence[int], image_token: int) -> list[
     return names
 
 
-def _continuation_roles(tokenizer: Any, ids: Sequence[int], eos: set[int]) -> list[Role]:
+def _continuation_roles(tokenizer: Any, ids: Sequence[int], lantern: LanternModel) -> list[Role]:
+    eos, lead = lantern.eos_ids, lantern.answer_lead
     ended = next((i for i, token in enumerate(ids) if token in eos), len(ids))
     names = [Role.THOUGHT] * ended + [Role.END] * (len(ids) > ended)
     names += [Role.PAD] * (len(ids) - len(names))
@@ -140,7 +154,7 @@ def _continuation_roles(tokenizer: Any, ids: Sequence[int], eos: set[int]) -> li
     text = ""
     for index, piece in enumerate(pieces):
         text += piece
-        if TAG in text:
+        if lead in text:
             names[index:ended] = [Role.ANSWER] * (ended - index)
             break
     return names
@@ -205,34 +219,39 @@ class RoleTracker:
     Args:
         lantern: The model.
         size: Number of slots in a block; default the model's K.
+        prompt: Last token of the prompt, which may open a block; default none.
     """
 
-    def __init__(self, lantern: LanternModel, size: int | None = None):
-        self._tokens = lantern.require_lvr()
-        self._size = self._tokens.size if size is None else size
-        self._tokenizer = lantern.processor.tokenizer
-        self._slots_left: int | None = None  # None outside a block
+    def __init__(self, lantern: LanternModel, size: int | None = None, prompt: int | None = None):
+        tokens = lantern.require_lvr()
+        self._walk = BlockWalk(tokens.sized(size))
+        self._tokenizer, self._lead = lantern.processor.tokenizer, tokens.protocol.lead
         self._after = self._answers = False
-        self._text = ""
+        self._text, self._count = "", 0
+        if prompt is not None:
+            self._walk.begin(prompt, -1, generated=False)
+
+    @property
+    def source(self) -> int | None:
+        """Index in the continuation of the position whose final state is the first latent.
+
+        It is -1 for the prompt's last token, and None for a text without a block.
+        """
+        return Block.of(self._walk.spans[0]).source if self._walk.spans else None
 
     def __call__(self, token: int) -> Sets:
-        tokens = self._tokens
+        before = self._walk.open
+        mark = self._walk.take(token, self._count)
+        self._count += 1
+        self._after |= before is not None and self._walk.open is not before
         after = {"after"} if self._after else set()
-        if self._slots_left and token == tokens.sep:
-            self._slots_left -= 1
+        if mark == "slot":
             return frozenset(after | {"slot"})
-        in_block = self._slots_left is not None
-        if in_block:
-            self._slots_left, self._after, after = None, True, {"after"}
-        if token == tokens.start:
-            self._slots_left = self._size
         text = self._text + self._tokenizer.decode([token], clean_up_tokenization_spaces=False)
-        self._answers |= TAG in text
-        self._text = text[-len(TAG) + 1 :]
-        if token == tokens.start:
-            return frozenset(after | {"lvr_start"})
-        if in_block and token == tokens.end:
-            return frozenset(after | {"lvr_end"})
+        self._answers |= self._lead in text
+        self._text = text[-len(self._lead) + 1 :]
+        if mark is not None:
+            return frozenset(after | {f"lvr_{mark}"})
         return frozenset(after | {"answer" if self._answers else "thought"})
 
 
@@ -264,6 +283,33 @@ def position_sets(
         prompt_length: Number of prompt positions, padding included.
         size: Number of slots in a block; default the model's K.
     """
-    follow = RoleTracker(lantern, size)
+    return follow_sets(lantern, ids, prompt_length, size)[0]
+
+
+def follow_sets(
+    lantern: LanternModel,
+    ids: Int[Tensor, " length"],
+    prompt_length: int,
+    size: int | None = None,
+    *,
+    opens: bool = False,
+) -> tuple[list[Sets], RoleTracker]:
+    """The position sets of every token of a sequence, and the tracker that goes on behind it.
+
+    Args:
+        lantern: The model.
+        ids: Tokens of prompt and continuation, left padding allowed.
+        prompt_length: Number of prompt positions, padding included.
+        size: Number of slots in a block; default the model's K.
+        opens: True if a start marker that is fed itself will come next; default False.
+    """
+    last = int(ids[prompt_length - 1]) if prompt_length else None
+    follow = RoleTracker(lantern, size, last)
     written = [follow(token) for token in ids[prompt_length:].tolist()]
-    return prompt_sets(lantern, ids, prompt_length) + written
+    sets = prompt_sets(lantern, ids, prompt_length) + written
+    source = len(ids) - 1 if opens else None
+    if follow.source is not None:
+        source = prompt_length + follow.source
+    if source is not None and "lvr_start" not in sets[source]:
+        sets[source] = sets[source] & {"after"} | {"lvr_start"}
+    return sets, follow

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +150,35 @@ def checkpoint_sampling(generation_config: Any) -> dict[str, Any]:
     """
     found = {name: getattr(generation_config, name, None) for name in LEFT_OUT}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def sampler(model: Any, config: Any) -> Callable[[Tensor], Tensor] | None:
+    """The function by which `generate` draws tokens: one per row, from the logits.
+
+    A block that may end early is decided by a token that `generate` itself would have chosen.
+
+    Args:
+        model: The transformers model.
+        config: The generation config of a call.
+
+    Returns:
+        The function; None for greedy decoding.
+    """
+    if not config.do_sample:
+        return None
+    from transformers import GenerationConfig
+
+    given = {name: getattr(config, name, None) for name in LEFT_OUT}
+    settings = {name: value for name, value in given.items() if value is not None}
+    warpers = model._get_logits_processor(
+        GenerationConfig(do_sample=True, **settings), device=model.device
+    )
+
+    def sample(scores: Tensor) -> Tensor:
+        warped: Tensor = warpers(None, scores.float())
+        return warped.softmax(-1).multinomial(1)[:, 0]
+
+    return sample
 
 
 def _is_number(value: Any) -> bool:

@@ -44,13 +44,14 @@ def score_answers(
         For every row, the log-probability of each candidate in nats; None for a row that never
         opened the answer tag, or whose candidates the tokenizer cannot tell apart.
     """
-    tokenizer = lantern.processor.tokenizer
+    tokenizer, lead = lantern.processor.tokenizer, lantern.answer_lead
     places: list[int | None] = []
     forms: list[dict[str, list[list[int]]]] = []
     # Rows of a sample, and often of all samples, share their candidates: tokens are found once.
     known: dict[tuple[tuple[str, ...], str, str], tuple[dict[str, list[list[int]]], bool]] = {}
     for sequence, begin, answers in zip(rows.sequences, prompts, candidates, strict=True):
-        place = find_answer(tokenizer, sequence[begin:].tolist(), answers) if answers else None
+        text = sequence[begin:].tolist()
+        place = find_answer(tokenizer, text, answers, lead=lead) if answers else None
         if place is None:
             forms.append({})
             places.append(None)

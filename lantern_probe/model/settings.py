@@ -15,6 +15,7 @@ from PIL import Image
 
 from lantern_probe.errors import LanternError, named
 from lantern_probe.model.files import CONFIG, TEMPLATES, read_json, read_text, refuse
+from lantern_probe.protocols import PROTOCOLS
 
 GENERATION = "generation_config.json"
 
@@ -152,8 +153,13 @@ def check_tokens(folder: Path, config: Any, tokenizer: Any) -> None:
     known = {
         "image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
         "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>",
-        "lvr_start_id": "<|lvr_start|>", "lvr_sep_id": "<|lvr_sep|>", "lvr_end_id": "<|lvr_end|>",
     }  # fmt: skip
+    known |= {
+        key: text
+        for protocol in PROTOCOLS.values()
+        for key, text in zip(protocol.keys, protocol.markers or (), strict=False)
+        if text in vocabulary
+    }
     for name, token in known.items():
         said, found = getattr(config, name, None), vocabulary.get(token)
         if said is None:

@@ -125,12 +125,12 @@ def text_positions(
     found: dict[str, list[int]] = {"last-prompt": [prompt_length - 1]}
     if blocks:
         first = blocks[0]
-        found["lvr_start"] = [first.start]
+        found["lvr_start"] = [first.source]
         if len(first.slots) == slots:
             found["slot"] = list(first.slots)
         if first.end is not None:
             found["lvr_end"] = [first.end]
-    place = find_answer(lantern.processor.tokenizer, continuation)
+    place = find_answer(lantern.processor.tokenizer, continuation, lead=lantern.answer_lead)
     if place is not None:
         found["answer-start"] = [prompt_length + place.start - 1]
     end = prompt_length + len(continuation) - 1

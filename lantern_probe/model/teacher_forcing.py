@@ -10,6 +10,7 @@ from transformers import LogitsProcessor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.blocks import LvrTokens, RowPlan
+from lantern_probe.protocols.walk import BlockWalk
 
 
 class ForcedTexts(LogitsProcessor):
@@ -48,16 +49,15 @@ def check_followable(text: Sequence[int], plan: RowPlan, tokens: LvrTokens | Non
     if tokens is None or plan.mode == "stock":
         return
     size = (tokens.size if plan.size is None else plan.size) if plan.mode == "block" else 0
-    block = [*[tokens.sep] * size, tokens.end]
-    position = 0
-    while position < len(text):
-        if text[position] == tokens.start:
-            inside = list(text[position + 1 : position + 1 + len(block)])
-            if plan.ban or inside != block[: len(inside)]:
-                made = "none at all" if plan.ban else f"blocks of {size} slots"
-                raise LanternError(
-                    f"a forced text cannot be followed: its token {position} opens another block "
-                    f"than its row may have ({made}); take a text of the same condition"
-                )
-            position += len(inside)
-        position += 1
+    walk = BlockWalk(tokens.sized(size))
+    for position, token in enumerate(text):
+        turn = walk.turn()
+        wrong = turn.otherwise is not None and token not in (turn.otherwise, *turn.unless)
+        opened = walk.spans[-1].start if wrong else position
+        walk.take(token, position)
+        if wrong or (plan.ban and walk.spans):
+            made = "none at all" if plan.ban else f"blocks of {size} slots"
+            raise LanternError(
+                f"a forced text cannot be followed: its token {opened} opens another block "
+                f"than its row may have ({made}); take a text of the same condition"
+            )

@@ -107,10 +107,15 @@ class TracedModel(TransformersModel):
                 template.
         """
         return question_inputs(
-            self.processor, samples, self.origin, most_tokens=self.most_tokens
+            self.processor, samples, self.origin, most_tokens=self.most_tokens, system=self.system
         ).to(self.device)
 
     # -- opening a trace -----------------------------------------------------
+
+    @property
+    def system(self) -> str | None:
+        """System prompt with which questions are put; None for the chat template's own."""
+        return None
 
     def trace(self, *args: Any, tracer_cls: Any = None, **kwargs: Any) -> Any:
         """One forward over a prompt as a trace: `with lantern.trace(sample) as tracer`.

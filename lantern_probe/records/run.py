@@ -92,10 +92,13 @@ class Run:
         self._keys = keys
         self._broken = False
         with explained(folder):
-            # Unbuffered, so that a row is written at once; O_APPEND always writes at the end.
-            self._rows = (folder / ROWS_FILE).open("ab", buffering=0)
-            self._opened = os.fstat(self._rows.fileno())
-            self._size = self._opened.st_size
+            self._open_rows()
+
+    def _open_rows(self) -> None:
+        # Unbuffered, so that a row is written at once; O_APPEND always writes at the end.
+        self._rows = (self.folder / ROWS_FILE).open("ab", buffering=0)
+        self._opened = os.fstat(self._rows.fileno())
+        self._size = self._opened.st_size
 
     @classmethod
     def open(
@@ -227,6 +230,11 @@ class Run:
             self.manifest |= facts
             write_json(self.folder / MANIFEST, self.manifest)
 
+    @property
+    def retried(self) -> frozenset[str]:
+        """Ids of samples whose rows had all failed, and were dropped to be run again."""
+        return frozenset(self._retried)
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Write one row; see `append_many`."""
         self.append_many([row])
@@ -272,6 +280,26 @@ class Run:
         self._size += len(data)
         self._keys |= new
         self._broken = False
+
+    def forget_failed(self, conditions: Collection[str]) -> None:
+        """Drop the failed rows of some conditions, so that their samples are due again.
+
+        Args:
+            conditions: Labels of the conditions.
+
+        Raises:
+            LanternError: the disk refuses, or the rows were deleted meanwhile.
+        """
+        rows = self.rows()
+        kept = [r for r in rows if r.get("status") != "failed" or r["condition"] not in conditions]
+        if len(kept) == len(rows):
+            return
+        with explained(self.folder):
+            self._check_place()
+            self._rows.close()
+            replace_file(self.folder / ROWS_FILE, b"".join(map(to_line, kept)))
+            self._open_rows()
+        self._keys = {key_of(row) for row in kept}
 
     def _check_place(self) -> None:
         """Refuse a deleted or replaced file: an open one would take rows that nobody can find."""

@@ -32,6 +32,10 @@ class FailedRow(SampledRow):
     """Message that names the input and the way out."""
     finish: Literal["failed"]
     """Marks that there is no text."""
+    failure: NotRequired[str]
+    """Kind of failure of a served question, such as `rate limit` or `content filter`."""
+    attempts: NotRequired[int]
+    """Number of requests that were made for a served question."""
 
 
 def failed_row(sample: str, condition: str, error: Exception) -> FailedRow:
@@ -135,6 +139,36 @@ class AblationRow(TextRow, SampledRow):
     """Box whose crop was fed: left, top, right, bottom in pixels."""
     overlap: NotRequired[list[float]]
     """Fraction of the crop of each evidence box that lies inside the drawn crop."""
+
+
+class ServedRow(AblationRow):
+    """One sample as a server answers it, under the condition `served:NAME`.
+
+    `fed` is empty, because a server does not show latents, and `emitted` is that of the local own
+    run where there is one. A thought that the server gives apart stands in the text between tags.
+    """
+
+    prompt_tokens: int
+    """Number of tokens of the prompt as it is made here."""
+    served_prompt_tokens: int | None
+    """Number of tokens of the prompt as the server counts them; null where it does not say."""
+    attempts: int
+    """Number of requests until the answer came."""
+    opened: int
+    """Number of start markers in the text."""
+    opened_in_content: int
+    """Number of start markers in the text of the answer, without thoughts given apart."""
+    slot_tokens: int
+    """Number of slot markers in the text."""
+    missing_tokens: int | None
+    """Number of counted tokens that are not in the text, the end of the text included."""
+    thoughts_apart: bool
+    """True if the server gave the thought apart from the answer."""
+    prompt_mismatch: NotRequired[bool]
+    """True if the server counts another number of tokens in the prompt, which was allowed."""
+    first_logprobs: NotRequired[dict[str, float | None] | None]
+    """Log-probability in nats of each candidate's first token where the answer begins, as the
+    server reports it; null outside its likeliest tokens."""
 
 
 class CaptureRow(TextRow):
@@ -242,6 +276,7 @@ class AttentionRow(TypedDict):
 
 KINDS: dict[str, type] = {
     "ablation, exchange, knockout, decomposition": AblationRow,
+    "served answers": ServedRow,
     "capture": CaptureRow,
     "patching": PatchRow,
     "sensitivity": SensitivityRow,

@@ -43,7 +43,13 @@ _STRICT = re.compile(r"<answer>\s*\(?([A-Z])")
 _OFFICIAL_THRESHOLD = 90
 
 
-def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str | None:
+TAG = "<answer>"
+"""Text after which an answer stands, unless a reasoner writes it otherwise."""
+
+
+def parse_answer(
+    text: str, sample: Sample, parser: Parser = "default", *, lead: str = TAG
+) -> str | None:
     r"""Read the answer from a generated text.
 
     `default` reads the text after the last `<answer>`, closed or cut off, if all that it names is
@@ -66,6 +72,8 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
         sample: Sample whose candidates are read: letters if it is `lettered`, else its options.
         parser: Name of the parser: `default`, `official`, `strict`, or one that another package
             adds.
+        lead: Text after which the reasoner writes its answer, which `default` looks for before the
+            tag: `\boxed{` or words such as "final answer is"; default the tag.
 
     Returns:
         One of `sample.candidates`, or None for a text that cannot be read. For an open question,
@@ -80,7 +88,7 @@ def parse_answer(text: str, sample: Sample, parser: Parser = "default") -> str |
     if added is not None:
         return _read_by(added, text, sample)
     if parser == "default":
-        content = _answer_content(text)
+        content = answer_content(text, lead)
         if content is None:
             return None
         if not sample.options:
@@ -158,13 +166,38 @@ def _fuzzy_ratio(first: str, second: str) -> int:
     return round(100 * SequenceMatcher(None, first, second).ratio())
 
 
-def _answer_content(text: str) -> str | None:
-    parts = _OPEN.split(text)
+def answer_content(text: str, lead: str = TAG) -> str | None:
+    """The text of an answer, from its last lead to its end; None where there is none.
+
+    Without the lead the tag is looked for.
+
+    Args:
+        text: Decoded generation; special tokens may be left in.
+        lead: Text after which the answer stands; an opening bracket at its end is closed by its
+            counterpart, and words end with their line. Default the tag.
+    """
+    parts = re.split(re.escape(lead), text, flags=re.IGNORECASE) if lead != TAG else [text]
+    if len(parts) > 1:
+        inside = _inside(parts[-1], "{", "}") if lead.endswith("{") else _line(parts[-1])
+    else:
+        parts = _OPEN.split(text)
+        inside = _CLOSE.split(parts[-1])[0]
     if len(parts) == 1:
         return None
     # An answer cut off by the token limit may still carry the end-of-text token.
-    content = _SPECIAL_TOKEN.sub(" ", _CLOSE.split(parts[-1])[0]).strip()
-    return content or None
+    return _SPECIAL_TOKEN.sub(" ", inside).strip() or None
 
 
-TAG = "<answer>"
+def _inside(text: str, opening: str, closing: str) -> str:
+    """The text up to the bracket that closes one opened before it."""
+    depth = 1
+    for index, character in enumerate(text):
+        depth += (character == opening) - (character == closing)
+        if not depth:
+            return text[:index]
+    return text
+
+
+def _line(text: str) -> str:
+    """The first line of a text that has anything on it but a colon."""
+    return text.lstrip(" \t\r\n:*").partition("\n")[0]

@@ -98,6 +98,12 @@ def test_missing_samples_are_said_and_left_out_of_their_pairs_only() -> None:
     assert note.startswith("b lacks 2 of 4 samples (2, 3)")
 
 
+def test_a_server_that_got_another_prompt_is_said() -> None:
+    found = compare({"own": rows("++--"), "served:m": rows("+-+-", prompt_mismatch=True)})
+    (note,) = [note for note in found.notes if "--allow-prompt-mismatch" in note]
+    assert note.startswith("served:m") and "4 of 4 prompts" in note
+
+
 def test_failed_and_unlabelled_rows_are_counted() -> None:
     broken = [*rows("++"), {"sample": "2", "condition": "x", "status": "failed", "error": "gone"}]
     broken.append(row(3, True) | {"correct": None, "gold": None})

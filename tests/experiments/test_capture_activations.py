@@ -21,6 +21,7 @@ from experiments.console import run_main
 from lantern_probe.errors import LanternError
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.store import Store
+from lantern_probe.scale.merge import find_parts, merge
 from lantern_probe.tasks.scenes import scenes
 
 ROOT = Path(__file__).parents[2]
@@ -117,16 +118,24 @@ def test_more_samples_are_added(whole: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_parts_end_in_the_same_store(whole: Path, tmp_path: Path):
+    parts = tmp_path / "parts"
+    config = Config(sites=SITES, samples=24, batch_rows=8, output=parts)
     for shard in ("1/3", "0/3", "2/3", "1/3"):
-        rows = tmp_path / "shard-1-of-3" / "rows.jsonl"
+        rows = parts / "shard-1-of-3" / "rows.jsonl"
         before = rows.read_bytes() if rows.exists() else b""
-        assert main(Config(sites=SITES, samples=24, shard=shard, output=tmp_path)) == 0
+        assert main(dataclasses.replace(config, shard=shard)) == 0
         assert rows.read_bytes() == before or not before
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in parts.iterdir()) == [
         f"shard-{index}-of-3" for index in range(3)
     ]
-    assert len(Store(tmp_path / "shard-1-of-3")) == 8
-    assert_same(Store(tmp_path), Store(whole))
+    assert len(Store(parts / "shard-1-of-3")) == 8
+    assert_same(Store(parts), Store(whole))
+    # Put together, they are the files of one process that cuts alike.
+    merge(find_parts([parts]), tmp_path / "merged")
+    assert main(dataclasses.replace(config, output=tmp_path / "alone")) == 0
+    alone = [f"shards/{file.name}" for file in (tmp_path / "alone" / "shards").iterdir()]
+    for name in ("rows.jsonl", *alone):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
 def test_bad_samples_fail_alone_and_oracle_latents_are_fed(

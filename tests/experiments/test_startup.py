@@ -28,7 +28,36 @@ MODEL = (
 )
 """Commands that run a model on data."""
 
+SERVER = ("--endpoint", "http://127.0.0.1:9/v1")
+
+OF_SERVERS = {
+    "are about --endpoint; give it too": ("--served-model", "name"),
+    "--endpoint needs --served-model": SERVER,
+    "--endpoint 'nowhere' is no address": ("--endpoint", "nowhere", "--served-model", "name"),
+    "the address holds a password": (
+        *("--endpoint", "http://me:secret@host/v1", "--served-model", "name"),
+    ),
+    "--concurrency must be at least 1": (
+        *(*SERVER, "--served-model", "name", "--concurrency", "0"),
+    ),
+    "--timeout must be a positive number": (
+        *(*SERVER, "--served-model", "name", "--timeout", "0"),
+    ),
+    "--api-key-file: cannot read 'gone'": (
+        *(*SERVER, "--served-model", "name", "--api-key-file", "gone"),
+    ),
+}
+"""Arguments that commands refuse before they connect to a server."""
+
 QUESTION = ("--model", "faithful", "--question", "what ?")
+
+SERVED = {
+    "ablate_latents": ("--model", "faithful"),
+    "diagnose": ("--model", "faithful"),
+    "ask": (*QUESTION, "--image", "docs/images"),
+    "reproduce": ("--figure", "sft-viscot"),
+}
+"""Commands that ask a server, with what else they need."""
 
 OF_DATA = {
     "--samples must be at least 1, not 0": ("--samples", "0"),
@@ -60,8 +89,15 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "there is no slot 9; the model has slots 0 to 7": ("--conditions", "zeros:slots=9"),
         "no corruption 'sepia'; there are clean": ("--images", "sepia"),
         "--model needs at least one model": ("--model",),
+        "--endpoint serves one model": (*SERVER, "--served-model", "name"),
+        "--endpoint is asked for greedy texts": (
+            *("--model", "faithful", *SERVER, "--served-model", "name", "--temperature", "1"),
+        ),
         "no answer parser 'lenient'; there are default": ("--parser", "lenient"),
         "--prior lies between 0.001 and 1000, not at 0.0": ("--prior", "0"),
+        "--shard takes i/n": ("--shard", "2/2"),
+        "--workers is about --ray": ("--workers", "2"),
+        "HOST:PORT": ("--ray", "somewhere"),
     },
     "ask": {
         "Missing from ask": (),
@@ -132,6 +168,11 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
     "knock_out": {
         "no keys 'nowhere'; there are": ("--conditions", "after->nowhere"),
         "no layer 9; the model has layers 0 to 3": ("--conditions", "after->slot:layers=9"),
+    },
+    "merge_shards": {
+        "give the folder that holds the shards": ("--output", "whole"),
+        "there is no folder 'nowhere'": ("nowhere", "--output", "whole"),
+        "is no shard, and holds none": ("tests", "--output", "whole"),
     },
     "map_latents": {
         "no column 'taste'; there are": ("--alike", "taste"),
@@ -242,6 +283,8 @@ def test_every_command_is_listed() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_and_refusals_load_nothing_heavy(name: str, tmp_path: Path) -> None:
     expected = {**(OF_DATA if name in MODEL else {}), **REFUSALS[name]}
+    if name in SERVED:
+        expected |= {said: (*SERVED[name], *given) for said, given in OF_SERVERS.items()}
     writes = name not in ("check_conformance", "show")
     output = ("--output", str(tmp_path / "run")) if writes else ()
     given = [("--help",)]

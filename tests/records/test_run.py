@@ -443,3 +443,15 @@ def test_failed_passes_alone_are_retried(tmp_path: Path) -> None:
         run.append({**row, "pass": 1, "status": "failed"})
     with Run.open(tmp_path, {}, retry_failed=True) as run:
         assert run.has("a", "own", 0) and not run.has("a", "own", 1)
+
+
+def test_failed_rows_of_a_condition_can_be_forgotten_while_the_run_is_open(folder: Path) -> None:
+    failed = {"status": "failed", "error": "no answer"}
+    with Run.open(folder, CONFIG) as run:
+        run.append_many([row("a", status="ok"), row("b", **failed), row("b", "served", **failed)])
+        run.forget_failed(["served"])
+        assert run.has("b", "own") and not run.has("b", "served")
+        run.forget_failed(["served"])
+        run.append(row("b", "served", status="ok"))
+    found = [(r["sample"], r["condition"], r["status"]) for r in read_rows(folder)]
+    assert found == [("a", "own", "ok"), ("b", "own", "failed"), ("b", "served", "ok")]

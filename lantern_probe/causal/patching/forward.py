@@ -137,6 +137,7 @@ def _forward(
                 layers=[SharedPrefixLayer(k[:, :start], v[:, :start]) for k, v in target.cache]
             ),
             use_cache=True,
+            **target.image_inputs(start, rows),
         ).last_hidden_state
     logits = lantern.hf.lm_head(states[:, -1]).float()
     return candidate_scores(logits, target.candidates)

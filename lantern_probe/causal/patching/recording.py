@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lantern_probe.errors import LanternError
 from lantern_probe.model.answer_tokens import answer_forms, find_answer
-from lantern_probe.model.blocks import LanternOutput, find_blocks, first_of
+from lantern_probe.model.blocks import LanternOutput, first_of
 from lantern_probe.model.hooks import Place, component_hooks
 from lantern_probe.model.kv_cache import KeysValues
-from lantern_probe.model.replay import Replay, replay
+from lantern_probe.model.replay import Replay, deepstack_inputs, replay
 from lantern_probe.model.sites import prompt_positions, text_positions
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.vocabulary import PATCH_ROLES, Site
@@ -52,6 +52,9 @@ class Recording:
         kept: Positions whose activations were kept, ascending.
         activations: By component and layer, the activations at `kept`, [kept, D].
         scores: Logit of every candidate at the answer, in the order of `candidates`.
+        image: True for the image tokens, [length]; None but for Qwen3-VL.
+        deepstack: For each of Qwen3-VL's first layers, what it adds at the image tokens,
+            [image tokens, D].
     """
 
     sample: Sample
@@ -63,6 +66,21 @@ class Recording:
     kept: list[int] = field(repr=False)
     activations: dict[Place, Float[Tensor, "kept width"]] = field(repr=False)
     scores: Float[Tensor, " candidates"]
+    image: Bool[Tensor, " length"] | None = None
+    deepstack: list[Float[Tensor, "tokens width"]] = field(repr=False, default_factory=list)
+
+    def image_inputs(self, start: int, rows: int) -> dict[str, Any]:
+        """Inputs of the language model beside embeddings, for copies of the run from a position on.
+
+        Args:
+            start: The position.
+            rows: Number of copies.
+        """
+        if self.image is None or not self.image[start:].any():
+            return {}
+        before = int(self.image[:start].sum())
+        features = [added[before:].repeat(rows, 1) for added in self.deepstack]
+        return deepstack_inputs(self.image[start:].expand(rows, -1), features)
 
     def at(self, site: Site, slot: int | None = None) -> list[int]:
         """The positions of a site's role.
@@ -185,8 +203,21 @@ def record(
             kept=kept[row],
             activations={place: activations[place][row] for place in places},
             scores=candidate_scores(logits[None], candidates[row])[0],
+            **_deepstack(again, row, first, stop),
         )
     return [found[row] for row in range(len(samples))]
+
+
+def _deepstack(again: Replay, row: int, first: int, stop: int) -> dict[str, Any]:
+    """The image tokens of a row, and what Qwen3-VL's first layers add at them."""
+    if (image := again.inputs.get("visual_pos_masks")) is None:
+        return {}
+    begin, count = int(image[:row].sum()), int(image[row].sum())
+    added = again.inputs["deepstack_visual_embeds"]
+    return {
+        "image": image[row, first:stop],
+        "deepstack": [features[begin : begin + count] for features in added],
+    }
 
 
 def candidate_scores(
@@ -209,8 +240,7 @@ def _positions(
     end = first_of(continuation, lantern.eos_ids)
     # Only what was fed has a position, and a text's last token never is.
     text = continuation[: None if end is None else end + 1]
-    tokens = lantern.require_lvr()
-    found = text_positions(lantern, text, prompt, find_blocks(ids, prompt, tokens), tokens.size)
+    found = text_positions(lantern, text, prompt, again.blocks[row], lantern.latent_size)
     missing = [role for role in BLOCK if role not in found]
     if missing or found["answer-start"][0] <= found["lvr_end"][0]:
         lacks = f"it has no {missing[0]}" if missing else "its answer comes before the block"
@@ -227,7 +257,8 @@ def _candidates(
     lantern: LanternModel, sample: Sample, again: Replay, row: int
 ) -> dict[str, list[int]]:
     tokenizer = lantern.processor.tokenizer
-    place = find_answer(tokenizer, again.own_ids(row)[again.prompt_lengths[row] :].tolist())
+    text = again.own_ids(row)[again.prompt_lengths[row] :].tolist()
+    place = find_answer(tokenizer, text, lead=lantern.answer_lead)
     lead = "" if place is None else place.lead
     first = {
         candidate: {form[0] for form in answer_forms(tokenizer, candidate, lead)}

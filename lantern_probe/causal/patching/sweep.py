@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lantern_probe.causal.patching.forward import check_cell, run_cells
 from lantern_probe.causal.patching.recording import LeftOut, Recording, check_layout, record
@@ -12,8 +12,10 @@ from lantern_probe.errors import LanternError
 from lantern_probe.interventions.patches import Patch
 from lantern_probe.model.facts import finish_of, running_facts
 from lantern_probe.model.memory import Batches
+from lantern_probe.records.engines import OneStage, Sink
 from lantern_probe.records.rows import Row
 from lantern_probe.records.run import Run
+from lantern_probe.records.writer import carry_out_alone
 from lantern_probe.tasks.sample import Sample
 from lantern_probe.tasks.twins import TWIN, TWIN_ANSWER
 
@@ -27,7 +29,7 @@ Pair = tuple[Sample, Sample]
 
 
 @dataclass
-class Sweep:
+class Sweep(OneStage):
     """Engine that patches every cell on every pair of samples, in both directions.
 
     The donor's answer is the pair's `twin_answer`, or the top candidate of the donor's run if the
@@ -39,7 +41,8 @@ class Sweep:
         lantern: Model to patch.
         samples: Samples, each followed by its twin, as made by `tasks.twins.with_twins`.
         cells: Patches to run.
-        run: Run that takes the rows. Rows that it already has are not made again.
+        run: Run that takes the rows, for `execute`; None if only chunks are run. Rows that it
+            already has are not made again.
         max_new_tokens: Limit of every text in tokens; the model's own by default.
         batch_rows: Number of cells run together, by default as many as fit into memory.
         advance: Function called with the number of rows just recorded.
@@ -48,7 +51,7 @@ class Sweep:
     lantern: LanternModel
     samples: Sequence[Sample]
     cells: Sequence[Patch]
-    run: Run
+    run: Run | None
     max_new_tokens: int | None = None
     batch_rows: int | None = None
     advance: Callable[[int], None] = lambda rows: None
@@ -56,27 +59,72 @@ class Sweep:
     _patching: Batches = field(default_factory=Batches, init=False)
     _finish: dict[str, str] = field(default_factory=dict, init=False)
 
+    def __post_init__(self) -> None:
+        pairs = zip(self.samples[::2], self.samples[1::2], strict=True)
+        if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
+            raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
+
     def execute(self) -> None:
         """Run every sample and cell that the run lacks.
 
         Raises:
-            LanternError: a sample is not followed by its twin.
+            LanternError: there is no run.
         """
-        pairs: list[Pair] = list(zip(self.samples[::2], self.samples[1::2], strict=True))
-        if wrong := [one for one, other in pairs if one.attributes.get(TWIN) != other.id]:
-            raise LanternError(f"sample {wrong[0].id!r} is not followed by its twin")
-        self.samples = self.run.register(self.samples)
-        self.run.note(**running_facts(self.lantern, self.max_new_tokens))
-        due = [pair for pair in pairs if any(map(self._due, pair))]
-        for some, recorded in self._recording.run(due, MOST_PAIRS, self._record):
+        if self.run is None:
+            raise LanternError("a sweep without a run has chunks only; give it a run")
+        carry_out_alone(self, self.run, self.advance)
+
+    @property
+    def size(self) -> int:
+        """Samples of a chunk, both of every pair."""
+        return 2 * MOST_PAIRS
+
+    def labels(self, stage: int) -> list[str]:
+        """The cells, as rows name them.
+
+        Args:
+            stage: Index of the stage.
+        """
+        return [cell.label for cell in self.cells]
+
+    def facts(self) -> dict[str, Any]:
+        """Facts of the loaded model."""
+        return running_facts(self.lantern, self.max_new_tokens)
+
+    def run_units(self, stage: int, units: Sequence[tuple[str, int]], sink: Sink) -> None:
+        """Make the rows of a chunk that are missing.
+
+        Args:
+            stage: Index of the stage.
+            units: Ids of samples, with 0 for the only pass; a sample alone is run with its twin.
+            sink: Place for rows.
+        """
+        asked = {key for key, _ in units}
+        due = {s.id: self._due(s, sink) for s in self.samples if s.id in asked}
+        every = zip(self.samples[::2], self.samples[1::2], strict=True)
+        # Texts are generated together as they were, if a part of the rows is there.
+        pairs: list[Pair] = [
+            pair for pair in every
+            if any(s.id in asked if sink.together else due.get(s.id) for s in pair)
+        ]  # fmt: skip
+        for some, recorded in self._recording.run(pairs, MOST_PAIRS, self._record):
             for pair, recordings in zip(some, recorded, strict=True):
                 for sample, target, donor in zip(pair, recordings, recordings[::-1], strict=True):
-                    rows = self._rows(sample, target, donor)
-                    self.run.append_many(rows)
-                    self.advance(len(rows))
+                    if cells := due.get(sample.id):
+                        sink.append_many(self._rows(sample, target, donor, cells))
 
-    def _due(self, sample: Sample) -> list[Patch]:
-        return [cell for cell in self.cells if not self.run.has(sample.id, cell.label)]
+    def failures(self, unit: tuple[str, int], error: Exception) -> list[Row]:
+        """The rows of a sample that cannot be run.
+
+        Args:
+            unit: Id of the sample, and 0.
+            error: Reason.
+        """
+        sample = next(sample for sample in self.samples if sample.id == unit[0])
+        return failed_cells(sample, self.cells, LanternError(str(error)))
+
+    def _due(self, sample: Sample, sink: Sink) -> list[Patch]:
+        return [cell for cell in self.cells if not sink.has(sample.id, cell.label)]
 
     def _record(self, pairs: Sequence[Pair]) -> list[tuple[Recording | LanternError, ...]]:
         """The recordings of each pair, or the errors that prevented them."""
@@ -96,10 +144,13 @@ class Sweep:
         return list(zip(found[::2], found[1::2], strict=True))
 
     def _rows(
-        self, sample: Sample, target: Recording | LanternError, donor: Recording | LanternError
+        self,
+        sample: Sample,
+        target: Recording | LanternError,
+        donor: Recording | LanternError,
+        due: Sequence[Patch],
     ) -> list[Row]:
-        """The missing rows of one target."""
-        due = self._due(sample)
+        """The rows of one target."""
         shared = {
             "cluster": sample.cluster,
             "direction": "noise" if sample.attributes.get("pair") == sample.id else "denoise",

@@ -28,6 +28,7 @@ from .console import console, end_explained, explaining, progress_bar, run_main
 from .endpoint_options import EndpointOptions
 from .inputs import Inputs, Parser
 from .planning import note_pairs
+from .report import show_page
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -99,6 +100,7 @@ def main(config: Config) -> int:
     for folder, card in cards.items():
         show(card, folder)
         show_served(config, card.model, folder, card=True)
+    show_page(config.output)
     return 1 if any(card.reasons for card in cards.values()) else 0
 
 

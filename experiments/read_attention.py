@@ -90,13 +90,15 @@ def read_model(config: Config, name: str, progress: Progress) -> list[Row]:
         run_job(config, run, samples, wanted, load, AttentionJob(config), progress)
         # Workers have no pictures to give: the same command without --ray draws them.
         if config.overlays and config.division is None and config.ray is None:
-            from lantern_probe.capture.attention_rows import overlays
+            from lantern_probe.capture.attention_rows import overlay_maps, overlays
             from lantern_probe.plots.attention_overlays import overlay_figure
             from lantern_probe.plots.style import save_figure
+            from lantern_probe.records.overlays import write_overlay
 
             drawn = overlays(load(), samples[: config.overlays], config.max_new_tokens)
             if drawn:
-                save_figure(overlay_figure(drawn), folder / "overlays.png")
+                save_figure(overlay_figure([some[:4] for some in drawn]), folder / "overlays.png")
+                write_overlay(folder, "attention", overlay_maps(drawn))
         rows = run.rows()
     end_part(config)
     return [row for row in rows if (row["sample"], row["condition"]) in wanted]

@@ -136,9 +136,18 @@ def draw_maps(count: int, lantern: LanternModel, store: Store, samples: Sequence
     from lantern_probe.capture.image_readouts import slot_maps
     from lantern_probe.plots.readouts import slot_maps_figure
     from lantern_probe.plots.style import save_figure
+    from lantern_probe.records.overlays import write_overlay
 
     pictures = slot_maps(lantern, store, samples, count, centred=True)
     save_figure(slot_maps_figure(pictures, centred=True), store.folder / "maps.png")
+    write_overlay(
+        store.folder,
+        "cosine",
+        {
+            sample.id: ([f"slot {slot}" for slot in range(len(maps))], maps.cpu().numpy())
+            for sample, _, maps in pictures
+        },
+    )
 
 
 def main(config: Config) -> int:

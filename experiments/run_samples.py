@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lantern_probe.causal.twin_pairs import SCENE_TWINS
 from lantern_probe.errors import LanternError, named
+from lantern_probe.records.found_images import FoundImage, ImageFinder
 from lantern_probe.records.json_files import explained
 from lantern_probe.records.rows import MANIFEST, ROWS_FILE, Row, lines_in, read_manifest, read_rows
-from lantern_probe.records.samples import SAMPLES_FILE, sample_record
-from lantern_probe.tasks import TASKS, Sample
-from lantern_probe.tasks.families import family_task
-from lantern_probe.tasks.images import ImageSource
-from lantern_probe.tasks.scenes import twin as scene_twin
+from lantern_probe.records.samples import SAMPLES_FILE
+from lantern_probe.tasks import Sample
 
-from .picks import FARTHEST, near_ids
+from .picks import near_ids
 
 DEEP = ("*", "*/*", "*/*/*")
 """Patterns of the folders in which the runs of one output lie."""
-
-
-@dataclass(frozen=True)
-class FoundImage:
-    """One recorded image, and where it is now."""
-
-    about: str
-    """Words on its place, its size, and why it cannot be shown."""
-    source: ImageSource | None = None
-    """The image; None if it cannot be found."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +101,7 @@ def _found(
 ) -> RunSample:
     settings = read_manifest(folder)["config"]
     record = records.get(wanted)
-    images = []
-    if record is not None:
-        for number, image in enumerate(record.get("images") or ()):
-            images.append(_find_image(image, number, record, records, settings))
+    images = [] if record is None else ImageFinder(records, settings).find(record)
     said = [f"{name} {settings[key]}" for key, name in _ABOUT.items() if settings.get(key)]
     return RunSample(
         folder, wanted, record, rows, ", ".join(said), images, _torn(folder / ROWS_FILE)
@@ -135,80 +118,6 @@ def _torn(path: Path) -> list[str]:
     if not data or data.endswith(b"\n"):
         return []
     return [f"the last line of {path} is cut off, by a kill or by a run that is writing; left out"]
-
-
-def _find_image(
-    image: Mapping[str, Any],
-    number: int,
-    record: Mapping[str, Any],
-    records: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> FoundImage:
-    size = " x ".join(str(side) for side in image.get("size") or ())
-    if "path" in image:
-        name = str(image["path"])
-        roots = dict.fromkeys([str(settings.get("image_root") or ""), ""])
-        paths = [path for path in (Path(root, name) for root in roots) if _is_file(path)]
-        same = [path for path in paths if _digest(path) == image.get("sha256")]
-        if paths:
-            path = (same or paths)[0]
-            return FoundImage(str(path) if same else f"{path}: the file has changed since", path)
-        return FoundImage(f"{name}: there is no such file here")
-    about = f"{size} pixels" if size else "not a file"
-    for sample in _made_again(record, records, settings):
-        again = sample_record(sample)["images"]
-        if number < len(again) and again[number].get("sha256") == image.get("sha256"):
-            return FoundImage(f"{about}, generated", sample.images[number])
-    return FoundImage(f"{about}; it was no file, and is not kept")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that can be no file
-        return False
-
-
-def _digest(path: Path) -> str | None:
-    return sample_record(Sample("", (path,), ""))["images"][0].get("sha256")
-
-
-def _made_again(
-    record: Mapping[str, Any],
-    records: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> list[Sample]:
-    """The generated samples that may have the image: the sample itself, or twins of its pair's."""
-    made = _generated(record)
-    if made is not None:
-        return [made]
-    pair = records.get(str((record.get("attributes") or {}).get("pair")), {})
-    first = _generated(pair)
-    edit = re.search(r"~([a-z]+)\d*$", str(record.get("id")))
-    if first is None or edit is None or edit[1] not in SCENE_TWINS:
-        return []
-    try:
-        return [scene_twin(first, edit[1], int(settings.get("seed") or 0))]  # type: ignore[arg-type]
-    except (LanternError, ValueError, TypeError):
-        return []
-
-
-def _generated(record: Mapping[str, Any]) -> Sample | None:
-    for image in record.get("images") or ():
-        task, seed, index = (image.get(name) for name in ("task", "seed", "index"))
-        if isinstance(seed, int) and isinstance(index, int) and 0 <= index < FARTHEST:
-            samples = _own_task(str(task), index + 1, seed)
-            return samples[index] if len(samples) > index else None
-    return None
-
-
-def _own_task(task: str, n: int, seed: int) -> list[Sample]:
-    """Samples of a task of this package; none of another task, whose code a record may not run."""
-    try:
-        mixed = family_task(task, n, seed)
-        return TASKS[task](n, seed) if mixed is None and task in TASKS else mixed or []
-    except LanternError:  # a share or a seed that cannot be
-        return []
 
 
 def as_sample(found: RunSample) -> Sample:

@@ -48,7 +48,7 @@ LOWER = (
     "stats",
     "probing",
     "geometry",
-) + (*("analysis", "plots", "organisms", "protocols"),)
+) + (*("analysis", "plots", "organisms", "protocols", "report"),)
 """Rooms that know no model."""
 
 WITHOUT_TORCH = (
@@ -60,6 +60,7 @@ WITHOUT_TORCH = (
     "stats",
     "analysis",
     "plots",
+    "report",
     "protocols",
 )
 """Rooms that leave torch out as well, but for `NEEDS_TORCH`."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
@@ -165,13 +166,14 @@ class Overlay(NamedTuple):
     """The attention of one role over a sample's first image.
 
     `attention` is the mean over layers, heads and queries, by the rows and columns of the token
-    grid, [height, width].
+    grid, [height, width]; `by_query` is the mean over layers and heads, [queries, height, width].
     """
 
     sample: Sample
     role: Role
     image: Image.Image
     attention: Float[Tensor, "height width"]
+    by_query: Float[Tensor, "queries height width"]
 
 
 def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None) -> list[Overlay]:
@@ -196,9 +198,25 @@ def overlays(lantern: LanternModel, samples: Sequence[Sample], limit: int | None
             at = roles.positions(role)
             if len(at):
                 (weights,) = read_attention(lantern, again, [at])
-                mean = image_maps(weights, roles, again.grids[0])[0].mean((0, 1, 2))
-                found.append(Overlay(sample, role, image, mean))
+                maps = image_maps(weights, roles, again.grids[0])[0].mean((0, 1))
+                found.append(Overlay(sample, role, image, maps.mean(0), maps))
     return found
+
+
+def overlay_maps(overlays: Sequence[Overlay]) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Names and maps by sample, as `records.overlays.write_overlay` takes them.
+
+    Args:
+        overlays: Attention by sample and role. Of the slots every one has a map, of the other roles
+            the mean.
+    """
+    found: dict[str, tuple[list[str], list[np.ndarray]]] = {}
+    for sample, role, _, mean, by_query in overlays:
+        names, maps = found.setdefault(sample.id, ([], []))
+        slots = role == Role.SLOT
+        names += [f"slot {slot}" for slot in range(len(by_query))] if slots else [role.value]
+        maps += [one.float().cpu().numpy() for one in (by_query if slots else [mean])]
+    return {key: (names, np.stack(maps)) for key, (names, maps) in found.items()}
 
 
 def _limited(limit: int | None) -> dict[str, Any]:

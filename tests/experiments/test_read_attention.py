@@ -8,8 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from lantern_probe.records.overlays import read_overlays
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -44,6 +47,14 @@ def test_masses_add_up_and_the_first_latent_looks_at_the_evidence(
     for name in ("layers.png", "overlays.png"):
         with Image.open(tmp_path / "faithful" / name) as picture:
             assert picture.size[0] > 500
+    # The map of a slot sums to its attention on the image, so their mean is the row's.
+    (layer,) = read_overlays(tmp_path / "faithful")
+    for row in rows[:2]:
+        names, maps = layer.maps(row["sample"]) or ([], np.zeros(0))
+        assert names == ["lvr_start", *(f"slot {slot}" for slot in range(8)), "answer"]
+        on_image = np.mean(row["attention"]["slot"]["mass"]["image"])
+        np.testing.assert_allclose(maps[1:9].sum((1, 2)).mean(), on_image, rtol=1e-3)
+    assert layer.maps(rows[2]["sample"]) is None
     # Given again, nothing is run twice; more samples are added.
     assert read_attention(*arguments).returncode == 0
     assert len(file.read_text().splitlines()) == 10

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lantern_probe.records.overlays import read_overlays
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -42,6 +44,10 @@ def test_words_and_places_are_read_shown_and_drawn(read_slots: Command, tmp_path
         with Image.open(folder / name) as picture:
             assert picture.size[0] > 500
     rows = (folder / "rows.jsonl").read_text()
+    (layer,) = read_overlays(folder)
+    shapes = {found[1].shape for row in rows.splitlines()
+              if (found := layer.maps(json.loads(row)["sample"])) is not None}  # fmt: skip
+    assert layer.name == "cosine" and {shape[0] for shape in shapes} == {8}
     again = read_slots(*arguments, "--maps", 0, "--output", tmp_path)
     assert again.returncode == 0 and (folder / "rows.jsonl").read_text() == rows
     assert json.loads((tmp_path / "words.json").read_text()) == words

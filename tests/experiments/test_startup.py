@@ -228,6 +228,15 @@ REFUSALS: dict[str, dict[str, tuple[str, ...]]] = {
         "--batch-rows must be at least 1": ("--figure", "tetris", "--batch-rows", "0"),
         "no model 'nowhere'": ("--figure", "tetris", "--model", "nowhere"),
     },
+    "report": {
+        "give the folder of a run": (),
+        "there is no run 'nowhere': no such folder": ("nowhere",),
+        "'README.md' is a file": ("README.md",),
+        "'docs' holds no run": ("docs",),
+        "--watch and --embed exclude each other": ("tests", "--watch", "--embed"),
+        "--port serves a page that --watch writes": ("tests", "--port", "0"),
+        "--image-root: there is no folder 'gone'": ("tests", "--image-root", "gone"),
+    },
     "show": {
         "there is no run 'nowhere': no such folder": ("nowhere", "a"),
         "'README.md' is a file": ("README.md", "a"),

@@ -59,6 +59,14 @@ class Config:
     """JSON file for the figures."""
 
 
+def wait_until(tab: Any, expression: str, seconds: float = 20) -> None:
+    """Wait for an expression to hold; unlike Playwright's own way, the page need not allow eval."""
+    end = time.monotonic() + seconds
+    while not tab.evaluate(expression):
+        assert time.monotonic() < end, f"still not: {expression}"
+        time.sleep(0.05)
+
+
 def write_run(folder: Path, samples: Sequence[Sample], conditions: Sequence[str]) -> Path:
     """Write a run with random answers: right in nine of ten under own, else by chance.
 
@@ -138,7 +146,7 @@ def measure(page: Path, browser: Path) -> dict[str, float]:
             "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
             " ?? performance.now()"
         )
-        opened.wait_for_function("performance.getEntriesByName('lantern-ready').length > 0")
+        wait_until(opened, "performance.getEntriesByName('lantern-ready').length > 0")
         ready = opened.evaluate("performance.getEntriesByName('lantern-ready')[0].startTime")
         counts = [opened.evaluate(nodes)]
         opening = opened.evaluate("Math.max(0, ...window.tasks)")
@@ -150,8 +158,8 @@ def measure(page: Path, browser: Path) -> dict[str, float]:
         counts.append(opened.evaluate(nodes))
         started = time.monotonic()
         opened.fill("#query", "no text has these words")
-        opened.wait_for_function("document.querySelector('#count').textContent.startsWith('0 of')")
-        opened.wait_for_function("!document.querySelector('#count').textContent.includes('search')")
+        wait_until(opened, "document.querySelector('#count').textContent.startsWith('0 of')")
+        wait_until(opened, "!document.querySelector('#count').textContent.includes('search')")
         searched = time.monotonic() - started
         longest = opened.evaluate("Math.max(0, ...window.tasks)")
         program.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report import CHROMIUM, CONDITIONS, write_run
+from benchmarks.report import CHROMIUM, CONDITIONS, wait_until, write_run
 from lantern_probe.records.overlays import write_overlay
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
@@ -63,7 +63,7 @@ def browse(chromium: Any) -> Iterator[Open]:
         tab.on("request", lambda request: asked.append(request.url))
         address = page.as_uri() if isinstance(page, Path) else page
         tab.goto(address + place)
-        tab.wait_for_function(READY)
+        wait_until(tab, READY)
         return tab
 
     yield opened
@@ -95,7 +95,7 @@ def ids(tab: Any) -> list[str]:
 
 def count(tab: Any) -> int:
     """Number of samples that the page says it shows, once it has searched."""
-    tab.wait_for_function("!/search/.test(document.querySelector('#count').textContent)")
+    wait_until(tab, "!/search/.test(document.querySelector('#count').textContent)")
     return int(tab.inner_text("#count").split()[0].replace(",", ""))
 
 
@@ -117,7 +117,7 @@ def test_one_file_holds_everything(page: Path, browse: Open, tmp_path: Path) -> 
     alone = write_report([page.parents[1]], tmp_path / "alone", embed=True)
     assert [path.name for path in alone.parent.iterdir()] == ["index.html"]
     tab = browse(alone, "#sample=scenes-0-7")
-    tab.wait_for_function("document.querySelector('#sample .stage img').naturalWidth > 0")
+    wait_until(tab, "document.querySelector('#sample .stage img').naturalWidth > 0")
     assert count(tab) == 150
 
 
@@ -147,7 +147,7 @@ def test_filters_filter(page: Path, browse: Open) -> None:
     assert 0 < count(tab) < 150
     place = tab.evaluate("location.hash")
     tab.reload()
-    tab.wait_for_function(READY)
+    wait_until(tab, READY)
     assert "category=circle" in place and 0 < count(tab) < 150
 
 
@@ -172,14 +172,14 @@ def test_a_link_opens_its_sample(page: Path, browse: Open) -> None:
     tab.goto(page.as_uri() + "#sample=nobody")
     tab.wait_for_selector("#sample .note:has-text('no sample of this id')")
     tab.go_back()
-    tab.wait_for_function("document.querySelector('#sample h3').textContent === 'scenes-0-131'")
+    wait_until(tab, "document.querySelector('#sample h3').textContent === 'scenes-0-131'")
 
 
 def test_hostile_text_is_shown_searched_and_copied_as_written(page: Path, browse: Open) -> None:
     tab = browse(page, permissions=["clipboard-read", "clipboard-write"])
     for part in ("</script>", "<|lvr_start|> <think>", "\u2028", "\"quoted\" 'id'", "&amp;"):
         tab.fill("#query", part)
-        tab.wait_for_function("document.querySelector('#count').textContent.startsWith('1 of')")
+        wait_until(tab, "document.querySelector('#count').textContent.startsWith('1 of')")
         assert count(tab) == 1 and ids(tab) == [HOSTILE]
     tab.click("#rows tr[data-sample]")
     tab.wait_for_selector("#sample .answers")
@@ -223,13 +223,13 @@ def test_a_keyboard_is_enough(page: Path, browse: Open) -> None:
     tab = browse(page)
     tab.keyboard.press("/")
     tab.keyboard.type("scenes-0-14")
-    tab.wait_for_function("document.querySelector('#count').textContent.startsWith('10 of')")
+    wait_until(tab, "document.querySelector('#count').textContent.startsWith('10 of')")
     tab.evaluate("document.querySelector('#query').blur()")
     tab.keyboard.press("j")
     tab.wait_for_selector("#sample .answers")
     first = tab.inner_text("#sample h3 >> nth=0")
     tab.keyboard.press("j")
-    tab.wait_for_function(f"document.querySelector('#sample h3').textContent !== '{first}'")
+    wait_until(tab, f"document.querySelector('#sample h3').textContent !== '{first}'")
     tab.keyboard.press("Escape")
     assert tab.is_hidden("#sample")
     assert tab.evaluate("document.activeElement.matches('#rows a')")
@@ -304,7 +304,7 @@ def test_an_open_page_follows_a_run(browse: Open, tmp_path: Path) -> None:
     with (tmp_path / "run" / "rows.jsonl").open("ab") as file:
         file.write(b'{"sample": "half')
     report.write()
-    tab.wait_for_function("document.querySelector('#count').textContent.startsWith('80')")
+    wait_until(tab, "document.querySelector('#count').textContent.startsWith('80')")
     assert tab.inner_text("#sample h3 >> nth=0") == "scenes-0-38"
     assert tab.input_value("#condition") == "zeros"
     assert tab.evaluate("document.querySelector('#list').scrollTop") == 300
@@ -317,10 +317,10 @@ def test_several_runs_are_chosen_from(browse: Open, tmp_path: Path) -> None:
     tab = browse(write_report([tmp_path / "one", tmp_path / "two"]))
     assert tab.inner_text("h1") == "one" and count(tab) == 3
     tab.select_option("#run", label="two")
-    tab.wait_for_function("document.querySelector('h1').textContent === 'two'")
+    wait_until(tab, "document.querySelector('h1').textContent === 'two'")
     assert count(tab) == 5
     tab.click("#overview a:text-is('one')")
-    tab.wait_for_function("document.querySelector('h1').textContent === 'one'")
+    wait_until(tab, "document.querySelector('h1').textContent === 'one'")
 
 
 def test_a_sample_of_200_conditions_and_long_texts_does_not_freeze(
@@ -355,7 +355,7 @@ def test_missing_data_are_said(page: Path, browse: Open, chromium: Any, tmp_path
     context = chromium.new_context()
     tab = context.new_page()
     tab.goto((copy / "index.html").as_uri())
-    tab.wait_for_function("/cannot be shown/.test(document.querySelector('#count').textContent)")
+    wait_until(tab, "/cannot be shown/.test(document.querySelector('#count').textContent)")
     assert "data/state.js" in tab.inner_text("#count")
     assert tab.is_visible(".conditions")
     context.close()

@@ -1,4 +1,4 @@
-"""Compare this toolkit with recorded outputs of a reasoner's official code.
+"""Compare this toolkit with recorded outputs of official code.
 
     python -m experiments.check_conformance tests/conformance/lantern
 

@@ -1,4 +1,4 @@
-"""Write runs on pairs of twins as small tables, from which evaluations are drawn.
+"""Write runs on pairs of twins as small tables, to draw evaluations from.
 
     python -m experiments.exchange_latents --model faithful --samples 4000 --subsets 0 \\
         --conditions own self-swap twin twin-oracle oracle mask skip ban --output runs/faithful

@@ -121,7 +121,7 @@ trainer.train()
 
 # %%
 figure, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-plot_monitor(trainer.state.log_history, ["follows", "sees", "needed"], ax)
+plot_monitor(trainer.state.log_history, ax, names=["follows", "sees", "needed"])
 ax.set_title("the organism bypass, trained to follow its latents", fontsize=9)
 plt.show()
 

@@ -314,7 +314,7 @@ class LanternModel(Asking, ProtocolModel, PlacedModel):
             image_token=self.hf.config.image_token_id,
             resume=resume,
             norms=norms,
-            ends=self.eos_ids | ({self.processor.tokenizer.pad_token_id} - {None}),
+            ends=self.eos_ids,
             sampled=sampler(self.hf, config),
         )
 

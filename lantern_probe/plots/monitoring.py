@@ -14,8 +14,9 @@ from lantern_probe.plots.style import SERIES, axes_or_new, bare, legend_below, w
 
 def plot_monitor(
     history: Sequence[Mapping[str, Any]],
-    names: Sequence[str] = ("follows", "sees", "needed"),
     ax: Axes | None = None,
+    *,
+    names: Sequence[str] = ("follows", "sees", "needed"),
 ) -> Axes:
     """Draw estimates over the steps of a training, each with the band of its 95 % interval.
 
@@ -23,15 +24,15 @@ def plot_monitor(
 
         >>> look = {"monitor/follows": 0.5, "monitor/follows_low": 0.3, "monitor/follows_high": 0.7}
         >>> history = [{"step": step, "monitor/follows_n": 64, **look} for step in (0, 20)]
-        >>> ax = plot_monitor([*history, {"step": 20, "loss": 1.0}], ["follows"])
+        >>> ax = plot_monitor([*history, {"step": 20, "loss": 1.0}], names=["follows"])
         >>> ax.lines[0].get_xdata().tolist()
         [0, 20]
 
     Args:
         history: Entries of a trainer's log, `trainer.state.log_history`; those without numbers of
             a monitor are passed over.
-        names: Names of the estimates to draw, as on the card.
         ax: Axes to draw on; those of a new figure by default.
+        names: Names of the estimates to draw, as on the card.
 
     Raises:
         LanternError: no entry has any numbers of a monitor, or a name is none of an estimate.

@@ -16,6 +16,7 @@ from lantern_probe.analysis import exchange, mediation, seeds, slot_shares
 from lantern_probe.analysis.mediation import EFFECTS, effects
 from lantern_probe.analysis.slot_shares import subset_label, subsets
 from lantern_probe.causal.ablation import Ablation
+from lantern_probe.causal.own_latents import pools_of
 from lantern_probe.errors import LanternError
 from lantern_probe.interventions import LatentPool, parse_condition
 from lantern_probe.model.lantern import LanternModel
@@ -27,6 +28,7 @@ from lantern_probe.plots.exchange import (
 )
 from lantern_probe.records.rows import read_rows
 from lantern_probe.records.run import Run
+from lantern_probe.records.writer import read_kept
 from lantern_probe.stats import (
     clustered_share,
     holm,
@@ -368,7 +370,7 @@ def test_forced_words_are_said_whatever_the_model_would_say(tmp_path: Path):
         ablation.execute()
     tokenizer = lantern.processor.tokenizer
     said = tokenizer.encode("red blue <answer>", add_special_tokens=False)
-    (pool,) = ablation._latents.pools(pairs)
+    (pool,) = pools_of(pairs, [read_kept(tmp_path / "own_latents" / "clean")])
     assert len(pool.words[pairs[0].id]) > 0
     other = LatentPool(pool.samples, pool.latents, {s.id: tuple(said) for s in pairs})
     plan = parse_condition("twin-fixed-words").plan(pairs[0], lantern, other)

@@ -271,9 +271,9 @@ def test_blocks_of_another_kind(faithful: LanternModel, samples: list[Sample], c
         return capture_batch(faithful, samples[:1], wanted, plans=[plan], **more)
 
     assert capture(Skip()).missing == [["residual.0@slot", "latent@slot"]]
-    # With the slots' tokens but without feeding: there are positions, and no latents.
+    # Blocks are what was fed: the slots' tokens alone, without a state behind them, are text.
     stock = capture(Stock(), force=captured.continuations[:1])
-    assert stock.missing == [["latent@slot"]]
+    assert stock.missing == [["residual.0@slot", "latent@slot", "residual.0@lvr_end"]]
     fewer = capture(KSlots(k=3))
     assert fewer.missing == [[]] and fewer.activations["latent@slot"].shape == (1, 3, 128)
     size = bytes_per_sample(faithful, wanted, condition=KSlots(k=3))

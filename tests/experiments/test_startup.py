@@ -304,6 +304,10 @@ def test_help_and_refusals_load_nothing_heavy(name: str, tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+FOLDERS = ("map_latents", "probe_latents", "read_attention", "read_slots", "sense_latents")
+"""Commands with a folder for each model in their output."""
+
+
 def test_a_folder_in_the_way_is_refused_at_once(tmp_path: Path) -> None:
     other, file = tmp_path / "other", tmp_path / "file"
     (other / "stuff").mkdir(parents=True)
@@ -315,8 +319,7 @@ def test_a_folder_in_the_way_is_refused_at_once(tmp_path: Path) -> None:
         "a file stands where a folder": ("--output", str(file / "in it")),
     }
     for name in MODEL:
-        one = name not in ("map_latents", "probe_latents", "read_attention", "sense_latents")
-        if not one:  # a folder for each model
+        if name in FOLDERS:
             continue
         model = ("--model", "faithful", "--samples", "2")
         found = starts(name, [(*model, *arguments) for arguments in cases.values()])

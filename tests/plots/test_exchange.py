@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lantern_probe.analysis.exchange import Exchange
-from lantern_probe.analysis.mediation import Mediation
+from lantern_probe.analysis.mediation import Interaction, Mediation
 from lantern_probe.analysis.slot_shares import SlotShare
 from lantern_probe.plots.exchange import (
     plot_donor_rates,
@@ -81,7 +81,8 @@ def test_slots_have_three_shares_each(difference, ax, measure: str, label: str) 
 def test_effects_are_in_nats_from_the_total_down(difference, ratio, ax, defined, said) -> None:
     te, nie, nde, tie = map(difference, (-4.0, -3.5, -0.5, -3.0))
     share = ratio(0.9, defined)
-    item = Mediation("tiny", "twin", 40, 0, te, nie, nde, tie, share, share, {}, {})
+    inter = Interaction(te, None)
+    item = Mediation("tiny", "twin", 40, 0, te, nie, nde, tie, share, share, {}, {}, inter)
     assert plot_effects(item, ax) is ax
     for one in (ax, plot_effects(item)):
         assert names(one) == ["TIE", "NDE", "NIE", "TE"]

@@ -21,7 +21,7 @@ def entry(step: int, value: float | None) -> dict[str, Any]:
 
 def test_a_curve_has_its_band_and_gaps_without_a_value(ax) -> None:
     history = [entry(0, -0.1), {"step": 0, "loss": 1.0}, entry(5, None), entry(10, 0.5)]
-    assert plot_monitor(history, ["carries over"], ax) is ax
+    assert plot_monitor(history, ax, names=["carries over"]) is ax
     (line,) = ax.lines
     assert line.get_xdata().tolist() == [0, 5, 10]
     assert np.asarray(line.get_ydata(), float)[[0, 2]].tolist() == [-0.1, 0.5]
@@ -38,4 +38,4 @@ def test_a_history_without_a_monitor_is_refused() -> None:
 
 def test_a_name_that_is_no_estimate_is_refused() -> None:
     with pytest.raises(LanternError, match="no folows"):
-        plot_monitor([entry(0, 0.5)], ["folows"])
+        plot_monitor([entry(0, 0.5)], names=["folows"])

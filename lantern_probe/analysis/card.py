@@ -336,7 +336,10 @@ def _mediated(rows: Sequence[Row], model: str, word: str) -> tuple[list[str], li
     """The image's effect through the latents, and whether it fits the reading."""
     if not any(row["condition"] == "twin" and row["status"] == "ok" for row in rows):
         return [], []
-    (found,) = mediation(rows, model=model)
+    try:
+        (found,) = mediation(rows, model=model)
+    except LanternError as error:  # no twin has a block to lend
+        return [f"mediation: {error}"], []
     if not found.n or not found.tests:
         return ["mediation: no sample has all four scores"], []
     p = found.holm_p["nie"]

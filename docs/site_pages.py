@@ -18,7 +18,9 @@ INDEX = "docs/index"
 GALLERY = "docs/gallery"
 PACKAGE = Path(__file__).parents[1] / "lantern_probe"
 ROOMS = ["lantern_probe"] + [
-    f"lantern_probe.{path.parent.name}" for path in sorted(PACKAGE.glob("*/__init__.py"))
+    f"lantern_probe.{path.parent.name}"
+    for path in sorted(PACKAGE.glob("*/__init__.py"))
+    if "__all__ = [" in path.read_text(encoding="utf-8")
 ]
 """Packages whose public names the API shows, a page each."""
 LABEL = re.compile(r"^(At the slots|In the image|Source|Control): ")
@@ -75,10 +77,15 @@ def home(package: str, name: str) -> str:
 
 
 def entry(package: str, name: str) -> str:
-    """The directive that shows one public name; the face only leads to the rooms."""
+    """The directive that shows one public name.
+
+    The face, and a package that hands a name of another one on, only lead there.
+    """
     value: Any = getattr(importlib.import_module(package), name)
-    if package == "lantern_probe":
-        return f"* :py:obj:`~{value.__module__}.{name}`" if hasattr(value, "__module__") else ""
+    where = str(getattr(value, "__module__", ""))
+    elsewhere = where.startswith("lantern_probe.") and not where.startswith(f"{package}.")
+    if package == "lantern_probe" or elsewhere:
+        return f"* :py:obj:`~{where}.{name}`\n" if where else ""
     if getattr(value, "__name__", None) == name:  # else it is a constant or an alias of a type
         if inspect.isclass(value):
             return f".. autoclass:: {package}.{name}\n   :members:\n"

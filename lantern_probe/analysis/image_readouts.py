@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from lantern_probe.analysis.word_readouts import PERMUTATIONS
 from lantern_probe.stats import Difference, permutation_p
 from lantern_probe.stats.fractions import fraction_mean
 from lantern_probe.stats.resampling import image_index, permute_images
-
-PERMUTATIONS = 999
-"""Number of permutations of a test."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from lantern_probe.analysis.image_readouts import ImageReading
 from lantern_probe.capture.attention_measures import enrichment
+from lantern_probe.capture.word_readouts import CROSSED
 from lantern_probe.errors import LanternError
 from lantern_probe.model.roles import tokens_in_box
 from lantern_probe.records.store import Store
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 LATENTS = "latent@slot"
 """Site whose vectors are compared with the image: the latents fed at the slots."""
-
-CROSSED = 256
-"""Most samples among which latents are exchanged for the permutation test, the first by id."""
 
 
 @torch.no_grad()
